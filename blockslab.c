@@ -1,0 +1,5062 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * blockslab: small memory from page-backed blocks, each dedicated to one size class
+ *
+ * Purpose. Other modules allocate small memory here instead of from kmalloc(): in 8-byte steps,
+ * fast, from heaps of their own that have a limit, a leak report and a place in debugfs.
+ *
+ * Terms. A *size class* is a slot size and everything that serves it within a heap. A *block* is
+ * 2^order pages of one class, cut into *slots*. A slot is allocated (a caller has it), cached
+ * (free, in a magazine) or free (in its block). A *magazine* is an array of cached slots; every
+ * CPU has a loaded and a spare one per class. The *depot* keeps the magazines that CPUs trade. A
+ * *retained* block is an empty one that is kept for reuse. A *cache* is a heap of one class, with
+ * constructor and alignment.
+ *
+ * Design, from the page allocator up (each layer is a section below, in this order):
+ *
+ * - Pointer -> block. Every page of a block carries in its struct page: in lru.next the class's
+ *   per-CPU state, in lru.prev a key made of the page's own address, that state and a constant,
+ *   in private the block's descriptor. One compare on a line that is read anyway tells a foreign
+ *   pointer, and the class is known without a dependent load. Blocks are not compound pages: the
+ *   words stand on every page, so no head page has to be found, and bit 0 of the first word stays
+ *   clear. There is no metadata in slots.
+ * - Blocks. The descriptor holds a bitmap of the free slots, so a double free is a bit test and
+ *   what a writer after free destroys is only its own content. A slot's number is its offset
+ *   times the reciprocal of the slot size; the low half of the product tells whether it is the
+ *   start of a slot (Lemire, Kaser & Kurz, "Faster remainder by direct computation", 2019).
+ * - Magazines (Bonwick & Adams, "Magazines and Vmem", 2001). The common alloc and free touch the
+ *   CPU's loaded magazine only. It is guarded by preemption off and a plain flag, with interrupts
+ *   left on: an interrupt that finds the flag set takes the slow path. Cached slots carry a
+ *   canary in one word (their address mixed with a boot secret), cleared on the way out: a free
+ *   that finds it takes the exact, slow check. The canary is a hint and never followed.
+ * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line of magazines
+ *   per node, so that a slot freed anywhere is cached with its own node's slots and goes home
+ *   with them in batches. The line of the CPU's own node is found by adding one per-CPU offset,
+ *   at no cost.
+ * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on one static key;
+ *   what is peculiar to a heap or block (poison, red zones, callers, large pages) is told by
+ *   another key in its pages and by empty magazines, both of which lead out of the fast path
+ *   without a test of their own.
+ *
+ * Equations, checked by blockslab_validate():
+ *
+ * - allocated + cached + free == slots of all blocks
+ * - allocs - frees == allocated
+ * - held == block bytes + descriptors + magazines, and never above the limit
+ * - a block is on the list that its number of free slots names, and its bitmap has that many bits
+ *   set
+ *
+ * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
+ * (tools/bench --listing shows them; 82 in all, where kmalloc() and kfree() spend 265):
+ *
+ * - call and return 3 + 3; heap and request 7; tracing and the like 1 + 1
+ * - size -> class -> line 4, address -> page and its key 10, page -> block and slot 9: these are
+ *   the dependent loads, two and three of them
+ * - canary 1 + 5, preemption and this CPU's line 5 + 4, claim 4 + 4
+ * - magazine 6 + 7, the last dependent load of each; statistics 3 + 1, on the same line
+ *
+ * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
+ * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
+ * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are
+ * descriptors and magazines. Magazines up to three times as large in classes up to 1 KiB moved
+ * neither figure by 0.01 and took a third off batches of 256. Empty blocks are kept as far as
+ * those given back were missed soon after.
+ *
+ * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
+ * more than the page allocator's largest order, and does not find a double free of a slot that
+ * has a new owner.
+ *
+ * Lock order: node->lock and node->depot_lock are never held together; heap->lock (the reserve)
+ * and heaps_lock (the list of heaps) are innermost. No page and no descriptor is asked for under
+ * a lock, and no lock is taken with preemption disabled by this file, so all of them may sleep on
+ * PREEMPT_RT.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/ctype.h>
+#include <linux/debugfs.h>
+#include <linux/irq_work.h>
+#include <linux/jump_label.h>
+#include <linux/kmemleak.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/log2.h>
+#include <linux/memory.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/percpu.h>
+#include <linux/poison.h>
+#include <linux/random.h>
+#include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/sched/clock.h>
+#include <linux/sched/debug.h>
+#include <linux/seq_file.h>
+#include <linux/shrinker.h>
+#include <linux/smp.h>
+#include <linux/sort.h>
+#include <linux/stackdepot.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#define BLOCKSLAB_BUILD
+#include "blockslab.h"
+#define CREATE_TRACE_POINTS
+#include "blockslab_trace.h"
+
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_alloc);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_free);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_block_get);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_block_put);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_refill);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_flush);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_limit_hit);
+EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
+
+/* ------------------------------------------------------------------------------------------------
+ * Kernel versions: shims, named after the newer kernel's function
+ */
+
+#ifndef MAX_PAGE_ORDER
+#define MAX_PAGE_ORDER		(MAX_ORDER - 1)
+#endif
+
+#ifndef SHRINKER_ALLOCATED
+static struct shrinker *shrinker_alloc(unsigned int flags, const char *fmt, ...)
+{
+	return kzalloc(sizeof(struct shrinker), GFP_KERNEL);
+}
+
+static void shrinker_register(struct shrinker *shrinker)
+{
+	if (register_shrinker(shrinker, "blockslab"))
+		pr_warn("no shrinker: memory is given back when idle, not under pressure\n");
+}
+
+static void shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+ * Parameters and constants
+ */
+
+static unsigned int retain = 1;
+module_param(retain, uint, 0644);
+MODULE_PARM_DESC(retain, "Empty blocks kept for reuse per class and node until idle or under pressure (default 1)");
+
+static unsigned int max_order = 3;
+module_param(max_order, uint, 0444);
+MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3)");
+
+static unsigned int depot_kib = 64;
+module_param(depot_kib, uint, 0644);
+MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node (default 64)");
+
+#define NR_SIZES		BLOCKSLAB_NR_SIZES
+#define INDEX_SLOW		NR_SIZES	/* in heap->cpu[]: always the slow path */
+#define INDEX_LARGE		NR_SIZES	/* of the class of whole pages */
+#define NR_INDEXES		(NR_SIZES + 1)
+#define INDEX_CACHE		0xff	/* of the class of a cache */
+
+#define NR_PARTIAL		4	/* lists of partial blocks, fullest first */
+#define BLOCK_ORDER_MAX		4
+#define BLOCK_BYTES_MAX		min_t(size_t, PAGE_SIZE << BLOCK_ORDER_MAX, SZ_512K)
+#define BLOCK_SLOTS_MAX		8192
+#define MAGAZINE_SLOTS_MAX	124
+#define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
+#define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
+
+/* GFP bits of a request that hold for descriptors, magazines and classes too. */
+#define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \
+			 __GFP_NOMEMALLOC | __GFP_NORETRY)
+
+#define HEAP_FLAGS	(BLOCKSLAB_HWCACHE_ALIGN | BLOCKSLAB_ZERO | BLOCKSLAB_POISON | \
+			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | BLOCKSLAB_PANIC)
+#define CACHE_FLAGS	(HEAP_FLAGS | BLOCKSLAB_TYPESAFE_BY_RCU)
+/* Heaps with these keep the exact state of every slot in its block: no magazines. */
+#define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK)
+#define RED_ZONE_BYTES	8
+
+/*
+ * What the key in a page adds to the page's and the class's address. Odd, so that no pair of
+ * aligned pointers that some other owner keeps in these words looks like it.
+ */
+#define KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
+#define KEY_CACHE	0x62c1b3b7UL	/* only the cache's own fast path may */
+#define KEY_SLOW	0x62c1b3c9UL	/* every free takes the slow path */
+
+/* ------------------------------------------------------------------------------------------------
+ * Data
+ */
+
+struct blockslab_node;
+struct blockslab_class;
+
+/**
+ * struct blockslab_magazine - an array of cached slots, all of one class and node
+ * @list: in the depot
+ * @llist: on its way from a CPU that is being drained
+ * @rcu: of its end: other CPUs may be looking for a slot in it
+ * @node: whose slots these are
+ * @count: slots in it, while it is not loaded
+ * @capacity: room in @slots
+ * @slots: the last in is the first out
+ */
+struct blockslab_magazine {
+	union {
+		struct list_head list;
+		struct llist_node llist;
+		struct rcu_head rcu;
+	};
+	struct blockslab_node *node;
+	u16 count;
+	u16 capacity;
+	void *slots[];
+};
+
+static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES < 64);
+
+/**
+ * struct blockslab_note - what is remembered of a slot beside its block
+ * @asked: bytes asked for
+ * @cpu: that allocated it
+ * @got: stack of its allocation, 0 for none
+ * @gone: stack of its last free, 0 for none
+ * @when: time of its allocation, in nanoseconds of local_clock()
+ */
+struct blockslab_note {
+	u32 asked;
+	u32 cpu;
+	depot_stack_handle_t got;
+	depot_stack_handle_t gone;
+	u64 when;
+};
+
+/* Where a block is listed; follows from its number of free slots. */
+enum block_state {
+	BLOCK_FULL,
+	BLOCK_PARTIAL,				/* and NR_PARTIAL - 1 more, ever emptier */
+	BLOCK_RETAINED = BLOCK_PARTIAL + NR_PARTIAL,
+	NR_BLOCK_STATES,
+	BLOCK_UNLISTED = NR_BLOCK_STATES,
+};
+
+/* Bits of block->flags, which may be set in NMI context. */
+enum block_flags {
+	BLOCK_QUEUED,		/* on deferred_blocks */
+	BLOCK_WANTS_GRACE,	/* its deferred slots may go only after a grace period */
+};
+
+/**
+ * struct blockslab_block - descriptor of a block
+ * @base: its first slot
+ * @recip: 2^32 / slot size, rounded up
+ * @nr_slots: slots in it; 0 marks a reader's place in node->all
+ * @nr_free: bits of slots set in the bitmap (node->lock)
+ * @index: of the class among the sizes
+ * @order: of its pages
+ * @state: the list it is on (node->lock)
+ * @reserved: it belongs to the heap's reserve
+ * @words: longs in each bitmap
+ * @nr_notes: room in @notes
+ * @nr_pages: pages in it
+ * @node: what it belongs to; changes only while it has no slots out
+ * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
+ * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
+ * @all: in node->all (node->lock)
+ * @notes: one a slot, or NULL
+ * @deferred: in deferred_blocks
+ * @flags: enum block_flags
+ * @bytes: charged for pages, descriptor and notes
+ * @map: two bitmaps of @words longs: free slots, with the bits of the tail always set
+ *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
+ */
+struct blockslab_block {
+	void *base;
+	u32 recip;
+	u16 nr_slots;
+	u16 nr_free;
+	u8 index;
+	u8 order;
+	u8 state;
+	bool reserved;
+	u16 words;
+	u16 nr_notes;
+	u32 nr_pages;
+	u32 bytes;
+	struct blockslab_node *node;
+	union {
+		struct list_head list;
+		struct rcu_head rcu;
+	};
+	struct list_head all;
+	struct blockslab_note *notes;
+	struct llist_node deferred;
+	unsigned long flags;
+	unsigned long map[];
+};
+
+/**
+ * struct blockslab_node - a class on one NUMA node
+ * @class: of which it is a part
+ * @lock: guards the blocks and all that follows up to @held
+ * @blocks: by state
+ * @all: every block, and the places of readers
+ * @nr: blocks by state
+ * @nr_slots: slots of all blocks
+ * @nr_free: free slots of all blocks
+ * @pages: bytes of all blocks; little-used classes get small ones
+ * @allocs: allocations that went past the magazines
+ * @frees: frees that went past the magazines
+ * @requested: bytes asked for by such allocations
+ * @fails: allocations that failed
+ * @keep: empty blocks that it keeps; grows with how many were given back and missed soon after
+ * @given_back: empty blocks given back since the last new one
+ * @held: bytes of blocks, descriptors and magazines
+ * @depot_lock: guards the depot, that is, the rest
+ * @full: magazines with slots
+ * @empty: magazines without
+ * @nr_full: magazines in @full
+ * @nr_empty: magazines in @empty
+ * @capacity: of the next new magazine; grows while the depot is busy
+ * @trades: with the depot or blocks so far
+ */
+struct blockslab_node {
+	struct blockslab_class *class;
+	spinlock_t lock;	/* blocks, and what is said of them */
+	struct list_head blocks[NR_BLOCK_STATES];
+	struct list_head all;
+	unsigned int nr[NR_BLOCK_STATES];
+	unsigned long nr_slots;
+	unsigned long nr_free;
+	unsigned long pages;
+	unsigned long allocs;
+	unsigned long frees;
+	unsigned long requested;
+	unsigned long fails;
+	unsigned int keep;
+	unsigned int given_back;
+	atomic_long_t held;
+
+	spinlock_t depot_lock;	/* what follows */
+	struct list_head full;
+	struct list_head empty;
+	unsigned int nr_full;
+	unsigned int nr_empty;
+	unsigned int capacity;
+	unsigned long trades;
+};
+
+/**
+ * struct blockslab_class - a size class of a heap
+ * @cpu: per CPU, one line a node
+ * @heap: it belongs to
+ * @size: of its slots, in bytes; 0 for whole pages
+ * @asked: of a cache's objects, as asked for; else 0
+ * @align: of its slots, in bytes
+ * @canary: offset of the word that tells a cached slot
+ * @index: among the sizes
+ * @kind: GFP bits that all its pages are asked with, besides those of the request
+ * @key: of its pages
+ * @list: in heap->classes, RCU, never removed
+ * @nodes: nr_node_ids of them
+ */
+struct blockslab_class {
+	struct blockslab_cpu __percpu *cpu;
+	struct blockslab_heap *heap;
+	unsigned int size;
+	unsigned int asked;
+	unsigned int align;
+	unsigned int canary;
+	unsigned int index;
+	gfp_t kind;
+	unsigned long key;
+	struct list_head list;
+	struct blockslab_node nodes[];
+};
+
+/**
+ * struct blockslab_heap - an isolated set of classes
+ * @cpu: by size index: the class's per-CPU state, or the empty one that leads to the slow path
+ * @class: by size index: the class, NULL until it is first used
+ * @rare: classes of rare GFP kinds, by kind and index
+ * @classes: all of them
+ * @flags: BLOCKSLAB_*
+ * @exact: no magazines: every slot's state is in its block
+ * @dying: destroyed; blocks go back as they drain
+ * @zone: bytes added to every request for the red zone
+ * @ctor: of a cache's slots
+ * @substituted: a class that could not be made was stood in for by a larger one
+ * @lock: guards @fixed, @reserve, and that a class is made once
+ * @fixed: bytes of structures that do not count against the limit
+ * @reserve: blocks kept for when pages are not to be had
+ * @limit: most bytes it may hold
+ * @held: bytes it holds
+ * @nr_blocks: blocks and large allocations
+ * @moving: blocks and batches of magazines that are charged, but on no list at the moment
+ * @hoard: about how many bytes a trim could give back
+ * @trim: gives back when idle
+ * @armed: @trim is pending
+ * @quiet: how often @trim found the heap unused
+ * @activity: what @trim saw last
+ * @refs: one for the owner, one for each block, one for each reader
+ * @free_work: frees it after the last reference
+ * @id: ever rising; the order in heaps
+ * @list: in heaps (heaps_lock)
+ * @dir: in debugfs
+ * @validated: last result of the debugfs file validate
+ * @shrunk: last result of the debugfs file shrink
+ * @name: of the heap
+ */
+struct blockslab_heap {
+	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* first: struct blockslab_heap_cpus */
+	struct blockslab_class *class[NR_INDEXES];
+	struct xarray rare;
+	struct list_head classes;
+	unsigned long flags;
+	bool exact;
+	bool dying;
+	bool substituted;
+	unsigned int zone;
+	void (*ctor)(void *object);
+
+	spinlock_t lock;	/* fixed, reserve, and that a class is made once */
+	size_t fixed;
+	struct list_head reserve;
+	size_t limit;
+	atomic_long_t held;
+	atomic_long_t nr_blocks;
+	atomic_long_t moving;
+	atomic_long_t hoard;
+
+	struct delayed_work trim;
+	bool armed;
+	unsigned int quiet;
+	unsigned long activity;
+
+	refcount_t refs;
+	struct work_struct free_work;
+	u64 id;
+	struct list_head list;
+	struct dentry *dir;
+	int validated;
+	size_t shrunk;
+	char name[BLOCKSLAB_NAME_MAX + 1];
+};
+
+static_assert(offsetof(struct blockslab_heap, cpu) == 0);
+
+/* Cached slots carry their address mixed with this in one word. */
+static unsigned long secret __ro_after_init;
+/* By (size + 7) / 8: index of the class that serves it. */
+static u8 size_index[BLOCKSLAB_SLOT_MAX / 8 + 1] __ro_after_init;
+static u16 index_size[NR_SIZES] __ro_after_init;
+
+/* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
+DEFINE_PER_CPU(unsigned long, blockslab_home);
+EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
+/* Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. */
+static DEFINE_PER_CPU(struct blockslab_cpu, no_class);
+
+/*
+ * On while anything rare is to be done at every alloc (tracing, init_on_alloc, kmemleak), and at
+ * every free (tracing, init_on_free, kmemleak).
+ */
+DEFINE_STATIC_KEY_FALSE(blockslab_rare);
+EXPORT_SYMBOL_GPL(blockslab_rare);
+static DEFINE_STATIC_KEY_FALSE(rare_free);
+#define RARE_ALWAYS	(IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) || IS_ENABLED(CONFIG_KASAN) || \
+			 IS_ENABLED(CONFIG_KMSAN))
+
+struct blockslab_heap blockslab_shared;
+EXPORT_SYMBOL_GPL(blockslab_shared);
+static LIST_HEAD(heaps);
+static DEFINE_SPINLOCK(heaps_lock);	/* heaps, and each heap's way out of it */
+static u64 last_id;			/* heaps_lock */
+static struct workqueue_struct *workqueue;
+static struct shrinker *shrinker;
+static struct dentry *debugfs_dir, *debugfs_heaps;
+
+/* ------------------------------------------------------------------------------------------------
+ * Requests that tests make fail
+ */
+
+static struct {
+	unsigned int what;
+	unsigned int percent;
+	atomic_long_t after;
+	atomic_long_t calls;
+} failing = { .after = ATOMIC_LONG_INIT(-1) };
+
+static bool should_fail_request(unsigned int what)
+{
+	if (likely(!(READ_ONCE(failing.what) & what)))
+		return false;
+	atomic_long_inc(&failing.calls);
+	if (atomic_long_dec_return(&failing.after) == -1)
+		return true;
+	return failing.percent && get_random_u32() % 100 < failing.percent;
+}
+
+/**
+ * blockslab_fail() - make requests fail, for tests
+ * @what: which requests: BLOCKSLAB_FAIL_*
+ * @after: how many of them succeed before one fails; ULONG_MAX for none that fails by count
+ * @percent: how many in 100 of all fail at random
+ *
+ * Context: any; one caller at a time.
+ * Return: the number of such requests since the last call.
+ */
+unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned int percent)
+{
+	WRITE_ONCE(failing.what, 0);
+	failing.percent = percent;
+	atomic_long_set(&failing.after, after > LONG_MAX - 1 ? LONG_MAX : after);
+	WRITE_ONCE(failing.what, what);
+	return atomic_long_xchg(&failing.calls, 0);
+}
+EXPORT_SYMBOL_GPL(blockslab_fail);
+
+static void *meta_alloc(unsigned int what, size_t size, gfp_t gfp, int nid)
+{
+	if (should_fail_request(what))
+		return NULL;
+	return kzalloc_node(size, (gfp & GFP_META) | __GFP_NOWARN, nid);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pointer -> block
+ */
+
+/*
+ * The longest run of lowmem whose struct pages stand in one row: for an address in it, page is
+ * found by one subtraction and one shift, and it is no pointer elsewhere that the compare lets
+ * through. Addresses beyond it are looked at by virt_addr_valid() first.
+ */
+static struct {
+	unsigned long base;
+	unsigned long size;
+	struct page *page;
+} span __read_mostly;
+
+static __always_inline unsigned long span_offset(const void *slot)
+{
+	return (unsigned long)slot - span.base;
+}
+
+/* For offsets in the span. */
+static __always_inline struct page *span_page(unsigned long offset)
+{
+	return span.page + (offset >> PAGE_SHIFT);
+}
+
+/* NULL where no struct page stands behind the address. */
+static struct page *page_of(const void *slot)
+{
+	unsigned long offset = span_offset(slot);
+
+	if (likely(offset < span.size))
+		return span_page(offset);
+	return virt_addr_valid(slot) ? virt_to_page(slot) : NULL;
+}
+
+static __always_inline struct blockslab_cpu __percpu *page_cpu(const struct page *page)
+{
+	return (__force struct blockslab_cpu __percpu *)page->lru.next;
+}
+
+/* What remains of a page's key when the page and the per-CPU state it names are taken away. */
+static __always_inline unsigned long page_key(const struct page *page)
+{
+	return (unsigned long)page->lru.prev - (unsigned long)page - (unsigned long)page->lru.next;
+}
+
+/* page_key(page) == key, in two instructions. */
+static __always_inline bool page_has_key(const struct page *page, unsigned long key)
+{
+	return (unsigned long)page->lru.prev ==
+	       (unsigned long)page + (unsigned long)page->lru.next + key;
+}
+
+static __always_inline struct blockslab_block *page_block(const struct page *page)
+{
+	return (struct blockslab_block *)page->private;
+}
+
+/*
+ * The number of a slot in its block, or -1 for a pointer into a slot. Exact for offsets below
+ * 2^32 / size, which BLOCK_BYTES_MAX sees to.
+ */
+static __always_inline long slot_number(const struct blockslab_block *block, const void *slot)
+{
+	u64 product = (u64)(u32)(slot - block->base) * block->recip;
+
+	return likely((u32)product < block->recip) ? (long)(product >> 32) : -1;
+}
+
+static __always_inline void *slot_address(const struct blockslab_block *block, unsigned int size,
+					  unsigned int number)
+{
+	return block->base + (size_t)number * size;
+}
+
+static unsigned long *deferred_map(struct blockslab_block *block)
+{
+	return block->map + block->words;
+}
+
+/* ASLR and a boot secret make it a value that no data holds by accident. */
+static __always_inline unsigned long canary_of(const void *slot)
+{
+	return (unsigned long)slot ^ secret;
+}
+
+/* The block a pointer points into, exactly checked; NULL for a foreign pointer. */
+static struct blockslab_block *block_of(const void *slot)
+{
+	struct page *page = page_of(slot);
+	struct blockslab_block *block;
+	unsigned long key;
+
+	if (!page)
+		return NULL;
+	key = page_key(page);
+	if (key != KEY_FAST && key != KEY_CACHE && key != KEY_SLOW)
+		return NULL;
+	block = page_block(page);
+	if (slot < block->base || slot >= block->base + block->nr_pages * PAGE_SIZE)
+		return NULL;
+	return block;
+}
+
+static void page_words_set(struct blockslab_block *block, unsigned long key)
+{
+	struct blockslab_node *node = block->node;
+	struct page *page = virt_to_page(block->base);
+	struct blockslab_cpu __percpu *cpu = node->class->cpu + (node - node->class->nodes);
+	unsigned int i;
+
+	for (i = 0; i < block->nr_pages; i++, page++) {
+		set_page_private(page, (unsigned long)block);
+		WRITE_ONCE(page->lru.next, (__force struct list_head *)cpu);
+		WRITE_ONCE(page->lru.prev, (__force struct list_head *)
+			   ((unsigned long)page + (__force unsigned long)cpu + key));
+	}
+}
+
+static void page_words_clear(struct blockslab_block *block)
+{
+	struct page *page = virt_to_page(block->base);
+	unsigned int i;
+
+	for (i = 0; i < block->nr_pages; i++, page++) {
+		set_page_private(page, 0);
+		INIT_LIST_HEAD(&page->lru);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Faults: one report each, and the operation is refused
+ */
+
+static const char * const DOUBLE_FREE = "double free";
+static const char * const FOREIGN = "foreign pointer";
+static const char * const INSIDE = "pointer inside a slot";
+static const char * const WRONG_CACHE = "wrong cache";
+static const char * const WRONG_SIZE = "wrong size";
+static const char * const PAST_SLOT = "write past the slot";
+static const char * const AFTER_FREE = "write after free";
+
+static void print_stack(const char *what, depot_stack_handle_t stack)
+{
+#ifdef CONFIG_STACKDEPOT
+	if (!stack)
+		return;
+	pr_err("%s\n", what);
+	stack_depot_print(stack);
+#endif
+}
+
+static void print_block(struct blockslab_block *block, const void *slot)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number = class->size ? (slot - block->base) / class->size : 0;
+
+	if (class->size)
+		pr_err("heap %s, class of %u bytes, slot %u of %u, block at %p on node %d\n",
+		       class->heap->name, class->size, number, block->nr_slots, block->base,
+		       page_to_nid(virt_to_page(block->base)));
+	else
+		pr_err("heap %s, %u whole pages at %p\n", class->heap->name, block->nr_pages,
+		       block->base);
+	if (number < block->nr_notes) {
+		pr_err("asked for: %u bytes\n", block->notes[number].asked);
+		print_stack("allocated by:", block->notes[number].got);
+		print_stack("last freed by:", block->notes[number].gone);
+	}
+}
+
+/* @block may be NULL: not known. */
+static noinline __cold void report(const char *what, const void *slot,
+				   struct blockslab_block *block, unsigned long caller)
+{
+	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 50);
+	struct blockslab_class *class = block ? block->node->class : NULL;
+
+	trace_blockslab_fault(what, slot, class ? class->heap->name : "", class ? class->size : 0);
+	if (!__ratelimit(&limit))
+		return;
+	pr_err("fault: %s: slot %p, by %pS\n", what, slot, (void *)caller);
+	if (block)
+		print_block(block, slot);
+	pr_err("the call was refused; nothing was changed\n");
+	dump_stack();
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Heaps: life and accounting
+ */
+
+static struct blockslab_heap *heap_or_shared(struct blockslab_heap *heap)
+{
+	return heap ?: &blockslab_shared;
+}
+
+static size_t held_bytes(struct blockslab_heap *heap)
+{
+	return atomic_long_read(&heap->held);
+}
+
+static void heap_put(struct blockslab_heap *heap)
+{
+	if (refcount_dec_and_test(&heap->refs))
+		queue_work(workqueue, &heap->free_work);
+}
+
+/* The heap after @heap, which is let go of; with a reference. Start and end are NULL. */
+static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
+{
+	struct blockslab_heap *next = NULL, *pos;
+	unsigned long irq;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_for_each_entry(pos, &heaps, list) {
+		if ((!heap || pos->id > heap->id) && refcount_inc_not_zero(&pos->refs)) {
+			next = pos;
+			break;
+		}
+	}
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	if (heap)
+		heap_put(heap);
+	return next;
+}
+
+/*
+ * False, and nothing is charged, where the limit would be passed. The limit is looked at again
+ * after the bytes are in: limit_set() lowers it first and then looks at what is held.
+ */
+static bool heap_charge_bytes(struct blockslab_heap *heap, long bytes)
+{
+	long limit = READ_ONCE(heap->limit), held = atomic_long_read(&heap->held);
+
+	if (limit) {
+		do {
+			if (held + bytes > limit)
+				goto over;
+		} while (!atomic_long_try_cmpxchg(&heap->held, &held, held + bytes));
+	} else {
+		held = atomic_long_fetch_add(bytes, &heap->held);
+	}
+	limit = READ_ONCE(heap->limit);
+	if (likely(!limit || held + bytes <= limit))
+		return true;
+	atomic_long_sub(bytes, &heap->held);
+over:
+	trace_blockslab_limit_hit(heap->name, bytes, held, limit);
+	return false;
+}
+
+static bool heap_charge(struct blockslab_node *node, size_t bytes)
+{
+	if (!heap_charge_bytes(node->class->heap, bytes))
+		return false;
+	atomic_long_add(bytes, &node->held);
+	return true;
+}
+
+static void heap_uncharge(struct blockslab_node *node, size_t bytes)
+{
+	atomic_long_sub(bytes, &node->class->heap->held);
+	atomic_long_sub(bytes, &node->held);
+}
+
+/*
+ * The shared heap holds the module only while it has blocks, so that a slot somebody forgot keeps
+ * the module loaded, and nothing else does. Under a lock, so that a put never comes before its
+ * get.
+ */
+static void shared_count_block(int change)
+{
+	unsigned long irq;
+	long nr;
+
+	spin_lock_irqsave(&blockslab_shared.lock, irq);
+	nr = atomic_long_add_return(change, &blockslab_shared.nr_blocks);
+	if (change > 0 && nr == 1)
+		__module_get(THIS_MODULE);
+	else if (change < 0 && nr == 0)
+		module_put(THIS_MODULE);
+	spin_unlock_irqrestore(&blockslab_shared.lock, irq);
+}
+
+/* Every block is a reference on its heap. */
+static void heap_count_block(struct blockslab_heap *heap, int change)
+{
+	if (change > 0)
+		refcount_inc(&heap->refs);
+	if (heap == &blockslab_shared)
+		shared_count_block(change);
+	else
+		atomic_long_add(change, &heap->nr_blocks);
+	if (change < 0)
+		heap_put(heap);
+}
+
+static void heap_arm(struct blockslab_heap *heap);
+static size_t heap_trim(struct blockslab_heap *heap, bool wait);
+
+/* ------------------------------------------------------------------------------------------------
+ * Page provider
+ */
+
+static size_t descriptor_bytes(unsigned int bits)
+{
+	return kmalloc_size_roundup(struct_size((struct blockslab_block *)NULL, map,
+						2 * BITS_TO_LONGS(bits)));
+}
+
+/*
+ * The order that wastes least, for what the class holds now: every block has its tail and
+ * descriptor, and the class as a whole about half a block that is not in use. So a little-used
+ * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
+ * small. A tail of over an eighth is only for want of something better.
+ */
+static unsigned int block_order(const struct blockslab_node *node)
+{
+	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
+	unsigned int order, best = get_order(size);
+
+	for (order = best; order <= max_order && PAGE_SIZE << order <= BLOCK_BYTES_MAX; order++) {
+		size_t bytes = PAGE_SIZE << order;
+		size_t each = bytes % size + descriptor_bytes(bytes / size + 1);
+		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes / 2;
+
+		if (bytes % size > bytes / 8)
+			waste += SZ_1G;
+		if (waste < least) {
+			least = waste;
+			best = order;
+		}
+	}
+	return best;
+}
+
+static struct page *pages_get(gfp_t gfp, int nid, unsigned int order)
+{
+	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
+		return NULL;
+	return alloc_pages_node(nid, gfp & ~__GFP_COMP, order);
+}
+
+/* Of the wanted order if that comes easily, else of the smallest that holds a slot. */
+static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned int *order)
+{
+	struct blockslab_class *class = node->class;
+	unsigned int least = get_order(class->size);
+	int nid = node - class->nodes;
+	struct page *page;
+
+	gfp = (gfp & ~(__GFP_ZERO | __GFP_HIGHMEM)) | class->kind;
+	*order = block_order(node);
+	if (*order > least) {
+		page = pages_get((gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
+				 ~(__GFP_RECLAIM | __GFP_NOFAIL), nid, *order);
+		if (page)
+			return page;
+		*order = least;
+	}
+	return pages_get(gfp & ~__GFP_NOFAIL, nid, least);
+}
+
+/* Room for @bits slots and tail bits; not charged yet. */
+static struct blockslab_block *descriptor_get(unsigned int bits, gfp_t gfp, int nid)
+{
+	struct blockslab_block *block;
+
+	block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(bits), gfp, nid);
+	if (!block)
+		return NULL;
+	block->words = BITS_TO_LONGS(bits);
+	block->bytes = descriptor_bytes(bits);
+	block->state = BLOCK_UNLISTED;
+	return block;
+}
+
+static bool notes_get(struct blockslab_block *block, gfp_t gfp)
+{
+	size_t bytes = kmalloc_size_roundup(block->nr_slots * sizeof(*block->notes));
+
+	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
+	if (!block->notes)
+		return false;
+	block->nr_notes = block->nr_slots;
+	block->bytes += bytes;
+	return true;
+}
+
+static void count_pages(struct blockslab_block *block, long sign)
+{
+	mod_node_page_state(page_pgdat(virt_to_page(block->base)), NR_SLAB_UNRECLAIMABLE_B,
+			    sign * (long)(block->nr_pages * PAGE_SIZE));
+}
+
+/* Makes the pages behind a descriptor slots of a class, all free. */
+static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
+{
+	size_t bytes = block->nr_pages * PAGE_SIZE;
+	unsigned int bits = bytes / class->size + 1;
+
+	block->node = &class->nodes[page_to_nid(virt_to_page(block->base))];
+	block->index = class->index;
+	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
+	block->nr_slots = bytes / class->size;
+	block->nr_free = block->nr_slots;
+	bitmap_fill(block->map, bits);
+	bitmap_zero(deferred_map(block), bits);
+}
+
+static void block_free_pages(struct blockslab_block *block)
+{
+	struct page *page = virt_to_page(block->base);
+	unsigned int i;
+
+	if (block->node->class->size) {
+		__free_pages(page, block->order);
+		return;
+	}
+	for (i = 0; i < block->nr_pages; i++)	/* split, see large_get() */
+		__free_page(page + i);
+}
+
+static void block_prepare(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_heap *heap = class->heap;
+	unsigned int i;
+
+	if (heap->flags & BLOCKSLAB_POISON)
+		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
+	else if (heap->ctor)
+		for (i = 0; i < block->nr_slots; i++)
+			heap->ctor(slot_address(block, class->size, i));
+	page_words_set(block, class->key);
+	heap_count_block(heap, 1);
+	trace_blockslab_block_get(heap->name, class->size, block->node - class->nodes,
+				  block->order);
+}
+
+/* A block of the heap's reserve, for a class that gets none from the page allocator. */
+static struct blockslab_block *reserve_take(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	struct blockslab_block *block;
+	unsigned long irq;
+
+	if (heap->flags & EXACT_FLAGS || class->kind & ~__GFP_ACCOUNT ||
+	    list_empty(&heap->reserve))
+		return NULL;
+	spin_lock_irqsave(&heap->lock, irq);
+	block = list_first_entry_or_null(&heap->reserve, struct blockslab_block, list);
+	if (block)
+		list_del(&block->list);
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (!block)
+		return NULL;
+	block_bind(block, class);
+	atomic_long_inc(&heap->moving);
+	/* Charged to the heap since it was reserved; from now on to its node too. */
+	atomic_long_add(block->bytes, &block->node->held);
+	return block;
+}
+
+static void reserve_put_back(struct blockslab_block *block)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	unsigned long irq;
+
+	atomic_long_sub(block->bytes, &block->node->held);
+	spin_lock_irqsave(&heap->lock, irq);
+	list_add(&block->list, &heap->reserve);
+	spin_unlock_irqrestore(&heap->lock, irq);
+}
+
+/* A new block, from the page allocator. It is charged, and on no list yet. */
+static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_class *class = node->class;
+	struct blockslab_block *block;
+	unsigned int order;
+	struct page *page;
+
+	page = block_pages(node, gfp, &order);
+	if (!page)
+		return NULL;
+	block = descriptor_get((PAGE_SIZE << order) / class->size + 1, gfp, page_to_nid(page));
+	if (!block)
+		goto no_descriptor;
+	block->base = page_address(page);
+	block->order = order;
+	block->nr_pages = 1U << order;
+	block_bind(block, class);
+	if (class->heap->flags & EXACT_FLAGS && !notes_get(block, gfp))
+		goto no_notes;
+	block->bytes += PAGE_SIZE << order;
+	atomic_long_inc(&class->heap->moving);
+	if (!heap_charge(block->node, block->bytes))
+		goto over_limit;
+	count_pages(block, 1);
+	return block;
+
+over_limit:
+	atomic_long_dec(&class->heap->moving);
+	kfree(block->notes);
+no_notes:
+	kfree(block);
+no_descriptor:
+	__free_pages(page, order);
+	return NULL;
+}
+
+/* The last of a block: nobody can reach it any more. */
+static void block_end(struct blockslab_block *block)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+
+	if (block->reserved && !heap->dying) {
+		reserve_put_back(block);
+	} else {
+		count_pages(block, -1);
+		block_free_pages(block);
+		heap_uncharge(block->node, block->bytes);
+		kfree(block->notes);
+		kfree(block);
+	}
+	atomic_long_dec(&heap->moving);
+	heap_count_block(heap, -1);
+}
+
+static void block_end_rcu(struct rcu_head *rcu)
+{
+	block_end(container_of(rcu, struct blockslab_block, rcu));
+}
+
+/* Gives a block's pages back; it is on no list any more. */
+static void block_put(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+
+	trace_blockslab_block_put(class->heap->name, class->size, block->node - class->nodes,
+				  block->order);
+	page_words_clear(block);
+	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		call_rcu(&block->rcu, block_end_rcu);
+	else
+		block_end(block);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Blocks: lists by fullness, slots by bitmap
+ */
+
+static unsigned int block_state(const struct blockslab_block *block)
+{
+	unsigned int used = block->nr_slots - block->nr_free;
+
+	if (!block->nr_free)
+		return BLOCK_FULL;
+	if (!used)
+		return BLOCK_RETAINED;
+	return BLOCK_PARTIAL + (block->nr_free - 1) * NR_PARTIAL / block->nr_slots;
+}
+
+static size_t block_hoard(const struct blockslab_block *block)
+{
+	return block->state == BLOCK_RETAINED ? block->bytes : 0;
+}
+
+/* Puts a block on the list that its number of free slots names. */
+static void block_list(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned int state = block_state(block);
+
+	lockdep_assert_held(&node->lock);
+	if (state == block->state)
+		return;
+	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
+	if (block->state != BLOCK_UNLISTED) {
+		node->nr[block->state]--;
+		list_del(&block->list);
+	}
+	block->state = state;
+	node->nr[state]++;
+	list_add(&block->list, &node->blocks[state]);
+	atomic_long_add(block_hoard(block), &node->class->heap->hoard);
+}
+
+static void block_link(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+
+	lockdep_assert_held(&node->lock);
+	atomic_long_dec(&node->class->heap->moving);
+	list_add_tail(&block->all, &node->all);
+	node->nr_slots += block->nr_slots;
+	node->nr_free += block->nr_free;
+	node->pages += block->nr_pages * PAGE_SIZE;
+	block_list(block);
+}
+
+/* Takes a block off its node, for block_put(). */
+static void block_unlink(struct blockslab_block *block, struct list_head *gone)
+{
+	struct blockslab_node *node = block->node;
+
+	lockdep_assert_held(&node->lock);
+	atomic_long_inc(&node->class->heap->moving);
+	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
+	node->nr[block->state]--;
+	node->nr_slots -= block->nr_slots;
+	node->nr_free -= block->nr_free;
+	node->pages -= block->nr_pages * PAGE_SIZE;
+	block->state = BLOCK_UNLISTED;
+	list_del(&block->all);
+	list_move(&block->list, gone);
+}
+
+static void put_blocks(struct list_head *gone)
+{
+	struct blockslab_block *block, *next;
+
+	list_for_each_entry_safe(block, next, gone, list) {
+		list_del(&block->list);
+		block_put(block);
+	}
+}
+
+/* The fullest block with a free slot, so that sparse ones can drain. */
+static struct blockslab_block *best_block(struct blockslab_node *node)
+{
+	unsigned int state;
+
+	lockdep_assert_held(&node->lock);
+	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++)
+		if (node->nr[state])
+			return list_first_entry(&node->blocks[state], struct blockslab_block, list);
+	return NULL;
+}
+
+/* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
+static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
+{
+	unsigned int size = block->node->class->size, got = 0, word;
+
+	lockdep_assert_held(&block->node->lock);
+	nr = min_t(unsigned int, nr, block->nr_free);
+	for (word = 0; got < nr; word++) {
+		unsigned long bits = block->map[word];
+
+		while (bits && got < nr) {
+			unsigned int bit = __ffs(bits);
+
+			bits &= bits - 1;
+			got++;
+			slots[nr - got] = slot_address(block, size, word * BITS_PER_LONG + bit);
+		}
+		block->map[word] = bits;
+	}
+	block->nr_free -= got;
+	block->node->nr_free -= got;
+	block_list(block);
+	return got;
+}
+
+/* Takes up to @nr slots out of a node's blocks. */
+static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	struct blockslab_block *block;
+	unsigned int got = 0, taken;
+
+	lockdep_assert_held(&node->lock);
+	while (got < nr) {
+		block = best_block(node);
+		if (!block)
+			break;
+		taken = take_slots(block, slots + got, nr - got);
+		if (WARN_ON_ONCE(!taken))
+			break;
+		got += taken;
+	}
+	return got;
+}
+
+/* Marks slots free from the first on, as long as they are of the first one's block; how many. */
+static unsigned int return_run(struct blockslab_block *block, void **slots, unsigned int nr)
+{
+	size_t bytes = (size_t)block->nr_pages * PAGE_SIZE;
+	unsigned int i, twice = 0;
+
+	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
+		if (likely(!__test_and_set_bit(slot_number(block, slots[i]), block->map)))
+			continue;
+		/* Freed twice at the same time on two CPUs. */
+		report(DOUBLE_FREE, slots[i], block, _RET_IP_);
+		twice++;
+	}
+	block->nr_free += i - twice;
+	block->node->nr_free += i - twice;
+	block->node->frees -= twice;
+	return i;
+}
+
+/* Returns slots to their blocks; blocks that are empty and too many go to @gone. */
+static void return_slots(struct blockslab_node *node, void **slots, unsigned int nr,
+			 struct list_head *gone)
+{
+	unsigned int done, run, keep = max(node->keep, READ_ONCE(retain));
+	struct blockslab_block *block;
+
+	lockdep_assert_held(&node->lock);
+	if (READ_ONCE(node->class->heap->dying))
+		keep = 0;
+	for (done = 0; done < nr;) {
+		block = page_block(page_of(slots[done]));
+		run = return_run(block, slots + done, nr - done);
+		if (WARN_ON_ONCE(!run))
+			break;
+		done += run;
+		block_list(block);
+		if (block->state == BLOCK_RETAINED &&
+		    (block->reserved || node->nr[BLOCK_RETAINED] > keep)) {
+			node->given_back++;
+			block_unlink(block, gone);
+		}
+	}
+}
+
+static void flush_slots(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	trace_blockslab_flush(node->class->heap->name, node->class->size,
+			      node - node->class->nodes, nr);
+	spin_lock_irqsave(&node->lock, irq);
+	return_slots(node, slots, nr, &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+/* Blocks given back and wanted again would better have been kept; up to RETAIN_BYTES. */
+static void keep_more(struct blockslab_node *node, const struct blockslab_block *block)
+{
+	unsigned int most = RETAIN_BYTES / (block->nr_pages * PAGE_SIZE);
+
+	lockdep_assert_held(&node->lock);
+	node->keep = min(node->keep + node->given_back, most);
+	node->given_back = 0;
+}
+
+/* Some other node of the class that has slots left. */
+static struct blockslab_node *node_with_slots(struct blockslab_node *node)
+{
+	struct blockslab_class *class = node->class;
+	int nid;
+
+	for_each_online_node(nid)
+		if (READ_ONCE(class->nodes[nid].nr_free))
+			return &class->nodes[nid];
+	return NULL;
+}
+
+/* What the heap hoards goes back to the blocks; a node that then has slots, or NULL. */
+static struct blockslab_node *reclaim_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	if (irqs_disabled() || node->class->heap->exact)
+		return NULL;
+	heap_trim(node->class->heap, gfpflags_allow_blocking(gfp));
+	if (gfp & __GFP_THISNODE)
+		return READ_ONCE(node->nr_free) ? node : NULL;
+	return node_with_slots(node);
+}
+
+static struct blockslab_node *add_block(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+
+	block_prepare(block);
+	spin_lock_irqsave(&node->lock, irq);
+	keep_more(node, block);
+	block_link(block);
+	spin_unlock_irqrestore(&node->lock, irq);
+	heap_arm(node->class->heap);
+	return node;
+}
+
+/*
+ * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
+ * ones first: another node's free slots are used before another node's pages, and what the heap
+ * hoards before its reserve. May sleep as @gfp says; no lock is held.
+ */
+static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_block *block = NULL;
+	struct blockslab_node *other = NULL;
+
+	might_alloc(gfp);
+	if (nr_node_ids > 1 && !(gfp & __GFP_THISNODE)) {
+		block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
+		if (!block)
+			other = node_with_slots(node);
+	}
+	if (!block && !other)
+		block = block_new(node, gfp);
+	if (!block && !other)
+		other = reclaim_slots(node, gfp);
+	if (!block && !other)
+		block = block_new(node, gfp);
+	if (!block && !other)
+		block = reserve_take(node->class);
+	return block ? add_block(block) : other;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Magazines and depot
+ */
+
+static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
+{
+	return per_cpu_ptr(node->class->cpu, cpu) + (node - node->class->nodes);
+}
+
+/* This CPU's line of a node, claimed and with preemption off; or NULL with preemption as it was. */
+static struct blockslab_cpu *claim_line(struct blockslab_node *node)
+{
+	struct blockslab_cpu *line;
+
+	preempt_disable();
+	line = this_cpu_ptr(node->class->cpu) + (node - node->class->nodes);
+	if (blockslab_claim(line))
+		return line;
+	preempt_enable();
+	return NULL;
+}
+
+static void unclaim_line(struct blockslab_cpu *line)
+{
+	blockslab_unclaim(line);
+	preempt_enable();
+}
+
+static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
+{
+	return line->loaded ? container_of((void *)line->loaded, struct blockslab_magazine, slots) :
+			      NULL;
+}
+
+/* Takes the loaded magazine off a claimed line; NULL if there is none. */
+static struct blockslab_magazine *unload(struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = loaded_magazine(line);
+
+	if (magazine)
+		magazine->count = blockslab_count(line);
+	line->tally -= blockslab_count(line);
+	line->capacity = 0;
+	WRITE_ONCE(line->loaded, NULL);
+	return magazine;
+}
+
+static void load(struct blockslab_cpu *line, struct blockslab_magazine *magazine)
+{
+	line->tally += magazine->count;
+	line->capacity = magazine->capacity;
+	smp_store_release(&line->loaded, magazine->slots);	/* for readers on other CPUs */
+}
+
+static void swap_spare(struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *spare = line->spare;
+
+	WRITE_ONCE(line->spare, unload(line));
+	load(line, spare);
+}
+
+static size_t magazine_bytes(unsigned int capacity)
+{
+	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);
+}
+
+static long magazine_hoard(struct blockslab_magazine *magazine)
+{
+	return (long)magazine->capacity * magazine->node->class->size;
+}
+
+static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_t gfp)
+{
+	unsigned int capacity = READ_ONCE(node->capacity);
+	struct blockslab_magazine *magazine;
+
+	if (!heap_charge(node, magazine_bytes(capacity)))
+		return NULL;
+	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, magazine_bytes(capacity), gfp,
+			      NUMA_NO_NODE);
+	if (!magazine) {
+		heap_uncharge(node, magazine_bytes(capacity));
+		return NULL;
+	}
+	/* Slots that lie in a magazine are nobody's: a leak must not hide there. */
+	kmemleak_no_scan(magazine);
+	magazine->node = node;
+	magazine->capacity = capacity;
+	atomic_long_add(magazine_hoard(magazine), &node->class->heap->hoard);
+	return magazine;
+}
+
+static void magazine_put(struct blockslab_magazine *magazine)
+{
+	struct blockslab_node *node = magazine->node;
+
+	atomic_long_sub(magazine_hoard(magazine), &node->class->heap->hoard);
+	heap_uncharge(node, magazine_bytes(magazine->capacity));
+	kfree_rcu(magazine, rcu);
+}
+
+static void magazine_flush(struct blockslab_magazine *magazine)
+{
+	if (magazine->count)
+		flush_slots(magazine->node, magazine->slots, magazine->count);
+	magazine->count = 0;
+}
+
+/* Gives back a magazine and the slots in it. */
+static void magazine_dispose(struct blockslab_magazine *magazine)
+{
+	magazine_flush(magazine);
+	magazine_put(magazine);
+}
+
+static void magazine_add_canaries(struct blockslab_magazine *magazine, unsigned long canary)
+{
+	unsigned int i;
+
+	for (i = 0; i < magazine->count; i++)
+		*blockslab_word(magazine->slots[i], canary) = canary_of(magazine->slots[i]);
+}
+
+/* Slots that the depot may keep. */
+static unsigned int depot_room(const struct blockslab_node *node)
+{
+	return max(READ_ONCE(depot_kib) * 1024 / node->class->size, 2U);
+}
+
+/* Slots of a class's first magazines. */
+static unsigned int capacity_least(unsigned int size)
+{
+	return size <= 512 ? 4 : size <= 2048 ? 2 : 1;
+}
+
+/*
+ * Magazines are small at first, and grow with what a class does: to the next size after every 16
+ * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
+ * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case.
+ * With their head magazines fill a power of two. A trim brings them back to the least.
+ */
+static void magazines_grow(struct blockslab_node *node, bool share)
+{
+	unsigned long size = node->class->size, most, next = node->capacity * 2 + 4;
+
+	if (READ_ONCE(node->trades) % 16)
+		return;
+	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (16 * num_online_cpus()));
+	if (!share)
+		most = max_t(unsigned long, most, clamp_t(unsigned long, SZ_4K / size, 1, 60));
+	if (next <= min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
+		WRITE_ONCE(node->capacity, next);
+}
+
+/* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
+static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
+						  struct blockslab_magazine *empty)
+{
+	struct blockslab_magazine *magazine;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	node->trades++;
+	magazines_grow(node, false);
+	magazine = list_first_entry_or_null(&node->full, struct blockslab_magazine, list);
+	if (magazine) {
+		list_del(&magazine->list);
+		node->nr_full--;
+	}
+	if (empty) {
+		list_add(&empty->list, &node->empty);
+		node->nr_empty++;
+	}
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	return magazine;
+}
+
+/* Leaves a magazine with slots in the depot, if there is room. */
+static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	unsigned long irq;
+	bool room;
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	node->trades++;
+	magazines_grow(node, false);
+	room = (node->nr_full + 1) * magazine->capacity <= depot_room(node) &&
+	       !READ_ONCE(node->class->heap->exact);
+	if (room) {
+		list_add(&magazine->list, &node->full);
+		node->nr_full++;
+	}
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	return room;
+}
+
+/* An empty magazine of the present capacity from the depot; smaller ones are given up. */
+static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+	unsigned long irq;
+
+	while (READ_ONCE(node->nr_empty)) {
+		spin_lock_irqsave(&node->depot_lock, irq);
+		magazine = list_first_entry_or_null(&node->empty, struct blockslab_magazine, list);
+		if (magazine) {
+			list_del(&magazine->list);
+			node->nr_empty--;
+		}
+		spin_unlock_irqrestore(&node->depot_lock, irq);
+		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
+			return magazine;
+		magazine_put(magazine);
+	}
+	return NULL;
+}
+
+/* Every magazine of the depot, flushed and given back. */
+static void depot_drain(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine, *next;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_splice_init(&node->full, &gone);
+	list_splice_init(&node->empty, &gone);
+	node->nr_full = 0;
+	node->nr_empty = 0;
+	node->trades = 0;
+	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	list_for_each_entry_safe(magazine, next, &gone, list)
+		magazine_dispose(magazine);
+}
+
+/* The loaded magazine of this CPU's line, if it is without slots; or NULL. */
+static struct blockslab_magazine *take_off_empty(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = NULL;
+	struct blockslab_cpu *line = claim_line(node);
+
+	if (!line)
+		return NULL;
+	if (!blockslab_count(line))
+		magazine = unload(line);
+	unclaim_line(line);
+	return magazine;
+}
+
+/* A magazine without slots and of the present capacity: @magazine, or the depot's, or a new one. */
+static struct blockslab_magazine *empty_magazine(struct blockslab_node *node,
+						 struct blockslab_magazine *magazine, gfp_t gfp)
+{
+	if (magazine && magazine->capacity < READ_ONCE(node->capacity)) {
+		magazine_put(magazine);
+		magazine = NULL;
+	}
+	if (!magazine)
+		magazine = depot_take_empty(node);
+	return magazine ?: magazine_get(node, gfp);
+}
+
+/* Takes a magazine into this CPU's line: loaded, else as the spare; false if there is no place. */
+static bool take_in(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	bool taken = false;
+
+	if (!line)
+		return false;
+	/* Looked at under the claim: once a drain has been here, nothing comes in any more. */
+	if (!READ_ONCE(node->class->heap->exact)) {
+		taken = true;
+		if (!line->loaded) {
+			line->moved += magazine->count;
+			load(line, magazine);
+		} else if (!line->spare) {
+			line->moved += magazine->count;
+			smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
+		} else {
+			taken = false;
+		}
+	}
+	unclaim_line(line);
+	return taken;
+}
+
+static void install(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	if (take_in(node, magazine))
+		return;
+	if (!magazine->count || !depot_leave_full(node, magazine))
+		magazine_dispose(magazine);
+}
+
+/* Fills a magazine from the node's blocks; in part, while few of the class's slots are in use. */
+static void refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	struct blockslab_class *class = node->class;
+	unsigned long irq, want;
+
+	spin_lock_irqsave(&node->lock, irq);
+	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
+	magazine->count = take_from_blocks(node, magazine->slots, want);
+	WRITE_ONCE(node->trades, node->trades + 1);	/* near enough without the depot's lock */
+	magazines_grow(node, true);
+	spin_unlock_irqrestore(&node->lock, irq);
+	magazine_add_canaries(magazine, class->canary);
+	trace_blockslab_refill(class->heap->name, class->size, node - class->nodes,
+			       magazine->count);
+}
+
+static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_magazine *magazine, *full;
+
+	magazine = take_off_empty(node);
+	if (READ_ONCE(node->nr_full)) {
+		full = depot_take_full(node, magazine);
+		magazine = NULL;
+		if (full) {
+			install(node, full);
+			return node;
+		}
+	}
+	magazine = empty_magazine(node, magazine, gfp);
+	if (!magazine)
+		return NULL;
+	refill(node, magazine);
+	heap_arm(node->class->heap);
+	if (magazine->count) {
+		install(node, magazine);
+		return node;
+	}
+	install(node, magazine);
+	return more_slots(node, gfp);
+}
+
+/* Brings slots to this CPU's line of the node, or of the one that had to serve; or NULL. */
+static struct blockslab_node *bring_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_heap *heap = node->class->heap;
+
+	if (READ_ONCE(heap->exact))
+		return NULL;
+	atomic_long_inc(&heap->moving);
+	node = swap_for_slots(node, gfp);
+	atomic_long_dec(&heap->moving);
+	return node;
+}
+
+/* The loaded magazine of this CPU's line, if there is a spare one; else it becomes the spare. */
+static struct blockslab_magazine *take_off_full(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = NULL;
+	struct blockslab_cpu *line = claim_line(node);
+
+	if (!line)
+		return NULL;
+	if (line->loaded && line->spare) {
+		magazine = unload(line);
+		line->moved -= magazine->count;
+	} else if (line->loaded) {
+		WRITE_ONCE(line->spare, unload(line));
+	}
+	unclaim_line(line);
+	return magazine;
+}
+
+/* Makes room for a slot in this CPU's line of the node; false if it cannot. */
+static bool bring_room(struct blockslab_node *node)
+{
+	struct blockslab_heap *heap = node->class->heap;
+	struct blockslab_magazine *magazine;
+
+	if (READ_ONCE(heap->exact))
+		return false;
+	atomic_long_inc(&heap->moving);
+	magazine = take_off_full(node);
+	if (magazine && depot_leave_full(node, magazine))
+		magazine = NULL;
+	if (magazine)
+		magazine_flush(magazine);
+	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
+	if (magazine)
+		install(node, magazine);
+	atomic_long_dec(&heap->moving);
+	heap_arm(heap);
+	return magazine;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Draining CPUs
+ */
+
+struct drain {
+	struct blockslab_heap *heap;
+	struct llist_head magazines;
+	atomic_t missed;
+};
+
+/* Detaches a claimed line's magazines. */
+static void drain_line(struct drain *drain, struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = unload(line);
+
+	if (magazine) {
+		line->moved -= magazine->count;
+		llist_add(&magazine->llist, &drain->magazines);
+	}
+	magazine = line->spare;
+	if (magazine) {
+		WRITE_ONCE(line->spare, NULL);
+		line->moved -= magazine->count;
+		llist_add(&magazine->llist, &drain->magazines);
+	}
+}
+
+/* On the CPU itself, in an interrupt: takes no lock. */
+static void drain_this_cpu(void *data)
+{
+	struct drain *drain = data;
+	struct blockslab_class *class;
+	struct blockslab_cpu *line;
+	int nid;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &drain->heap->classes, list) {
+		for (nid = 0; nid < nr_node_ids; nid++) {
+			line = this_cpu_ptr(class->cpu) + nid;
+			if (!READ_ONCE(line->loaded) && !READ_ONCE(line->spare))
+				continue;
+			if (blockslab_claim(line)) {
+				drain_line(drain, line);
+				blockslab_unclaim(line);
+			} else {
+				atomic_inc(&drain->missed);
+			}
+		}
+	}
+	rcu_read_unlock();
+}
+
+static void drain_finish(struct drain *drain)
+{
+	struct blockslab_magazine *magazine, *next;
+
+	llist_for_each_entry_safe(magazine, next, llist_del_all(&drain->magazines), llist)
+		magazine_dispose(magazine);
+}
+
+/* Empties the magazines of all CPUs, or of this one; a line in use is tried again @tries times. */
+static void drain_cpus(struct blockslab_heap *heap, bool all, int tries)
+{
+	struct drain drain = { .heap = heap, .magazines = LLIST_HEAD_INIT(drain.magazines) };
+	unsigned long irq;
+
+	do {
+		atomic_set(&drain.missed, 0);
+		if (all) {
+			on_each_cpu(drain_this_cpu, &drain, 1);
+		} else {
+			local_irq_save(irq);
+			drain_this_cpu(&drain);
+			local_irq_restore(irq);
+		}
+		drain_finish(&drain);
+	} while (atomic_read(&drain.missed) && --tries > 0);
+}
+
+/* The magazines of a CPU that is gone. */
+static int drain_dead_cpu(unsigned int cpu)
+{
+	struct blockslab_class *class;
+	struct blockslab_heap *heap;
+	int nid;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		struct drain drain = {
+			.heap = heap,
+			.magazines = LLIST_HEAD_INIT(drain.magazines),
+		};
+
+		atomic_long_inc(&heap->moving);
+		rcu_read_lock();
+		list_for_each_entry_rcu(class, &heap->classes, list)
+			for (nid = 0; nid < nr_node_ids; nid++)
+				drain_line(&drain, node_line(&class->nodes[nid], cpu));
+		rcu_read_unlock();
+		drain_finish(&drain);
+		atomic_long_dec(&heap->moving);
+	}
+	return 0;
+}
+
+static int home_this_cpu(unsigned int cpu)
+{
+	unsigned long *home = per_cpu_ptr(&blockslab_home, cpu);
+	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
+
+	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
+	return 0;
+}
+
+static void node_trim(struct blockslab_node *node)
+{
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	depot_drain(node);
+	spin_lock_irqsave(&node->lock, irq);
+	node->keep = 0;
+	node->given_back = 0;
+	while (node->nr[BLOCK_RETAINED])
+		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
+					      struct blockslab_block, list), &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+/* Gives back cached slots and retained blocks. @wait: other CPUs may be asked, and waited for. */
+static size_t heap_trim(struct blockslab_heap *heap, bool wait)
+{
+	size_t held = held_bytes(heap), left;
+	struct blockslab_class *class;
+	int nid;
+
+	atomic_long_inc(&heap->moving);
+	drain_cpus(heap, wait, wait ? 10 : 1);
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		for (nid = 0; class->size && nid < nr_node_ids; nid++)
+			node_trim(&class->nodes[nid]);
+	rcu_read_unlock();
+	atomic_long_dec(&heap->moving);
+	left = held_bytes(heap);
+	return held > left ? held - left : 0;
+}
+
+/* Allocations and frees of a heap so far, in any order: it stands still while the heap is idle. */
+static unsigned long heap_activity(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	unsigned long sum = 0;
+	int nid, cpu;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		for (nid = 0; nid < nr_node_ids; nid++) {
+			struct blockslab_node *node = &class->nodes[nid];
+
+			sum += READ_ONCE(node->allocs) + READ_ONCE(node->frees);
+			for_each_possible_cpu(cpu)
+				sum += READ_ONCE(node_line(node, cpu)->tally) +
+				       READ_ONCE(node_line(node, cpu)->moved);
+		}
+	}
+	rcu_read_unlock();
+	return sum;
+}
+
+#define TRIM_PERIOD	(HZ / 2)
+#define TRIM_QUIET	4	/* periods without activity before a trim */
+
+static void heap_trim_work(struct work_struct *work)
+{
+	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
+	unsigned long activity = heap_activity(heap);
+
+	if (activity != heap->activity)
+		heap->quiet = 0;
+	else
+		heap->quiet++;
+	heap->activity = activity;
+	if (heap->quiet < TRIM_QUIET) {
+		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+		return;
+	}
+	heap->quiet = 0;
+	WRITE_ONCE(heap->armed, false);
+	smp_mb();	/* who brings memory in from now on arms it again */
+	heap_trim(heap, true);
+}
+
+/* Memory has been brought in: have it taken back when the heap falls idle. */
+static void heap_arm(struct blockslab_heap *heap)
+{
+	if (likely(READ_ONCE(heap->armed)) || READ_ONCE(heap->dying))
+		return;
+	WRITE_ONCE(heap->armed, true);
+	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What POISON, RED_ZONE and TRACK do to a slot, and what hangs on every alloc and free
+ */
+
+static depot_stack_handle_t stack_now(gfp_t gfp)
+{
+#if defined(CONFIG_STACKDEPOT) && defined(CONFIG_STACKTRACE)
+	unsigned long entries[16];
+	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 2);
+
+	return stack_depot_save(entries, nr, (gfp & GFP_META) | __GFP_NOWARN);
+#else
+	return 0;
+#endif
+}
+
+static struct blockslab_note *note_of(struct blockslab_block *block, unsigned int number)
+{
+	return number < block->nr_notes ? &block->notes[number] : NULL;
+}
+
+/* Bytes of a slot that its owner may use. */
+static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_note *note = note_of(block, number);
+
+	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE)
+		return note->asked;
+	if (!class->size)
+		return block->nr_pages * PAGE_SIZE;
+	return class->canary ?: class->size;
+}
+
+static size_t slot_bytes(struct blockslab_block *block)
+{
+	return block->node->class->size ?: block->nr_pages * PAGE_SIZE;
+}
+
+/* Free slots of such a heap are filled with POISON_FREE. */
+static bool poisoned(const struct blockslab_heap *heap)
+{
+	return heap->flags & BLOCKSLAB_POISON;
+}
+
+static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number = class->size ? slot_number(block, slot) : 0;
+	struct blockslab_note *note = note_of(block, number);
+	size_t bytes = slot_bytes(block);
+
+	if (poisoned(class->heap) && class->size) {
+		if (memchr_inv(slot, POISON_FREE, bytes))
+			report(AFTER_FREE, slot, block, _RET_IP_);
+		memset(slot, POISON_INUSE, bytes);
+	}
+	if (!note)
+		return;
+	note->asked = size;
+	note->cpu = raw_smp_processor_id();
+	note->when = local_clock();
+	if (class->heap->flags & BLOCKSLAB_TRACK)
+		note->got = stack_now(gfp);
+	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
+		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
+}
+
+/* False, and the slot stays with its owner, where it was written past its end. */
+static bool exact_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number = class->size ? slot_number(block, slot) : 0;
+	struct blockslab_note *note = note_of(block, number);
+	size_t bytes = slot_bytes(block);
+
+	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
+	    memchr_inv(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked)) {
+		report(PAST_SLOT, slot, block, caller);
+		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
+		return false;
+	}
+	if (note && class->heap->flags & BLOCKSLAB_TRACK)
+		note->gone = stack_now(GFP_NOWAIT);
+	if (poisoned(class->heap))
+		memset(slot, POISON_FREE, bytes);
+	return true;
+}
+
+/* Slots keep their content while they are free: nobody may write to them. */
+static bool keeps_content(const struct blockslab_heap *heap)
+{
+	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
+}
+
+static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
+			unsigned long caller)
+{
+	struct blockslab_block *block = page_block(page_of(slot));
+	struct blockslab_class *class = block->node->class;
+
+	if (heap->flags & EXACT_FLAGS)
+		exact_alloc(block, slot, size, gfp);
+	if (class->size && !keeps_content(heap) && want_init_on_alloc(gfp))
+		memset(slot, 0, heap->zone ? size : class->size);
+	kmemleak_alloc(slot, size, 1, gfp);
+	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
+}
+
+static bool before_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+
+	if (heap->flags & EXACT_FLAGS && !exact_free(block, slot, caller))
+		return false;
+	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
+	kmemleak_free(slot);
+	if (!keeps_content(heap) && !poisoned(heap) && block->node->class->size &&
+	    want_init_on_free())
+		memset(slot, 0, block->node->class->size);
+	return true;
+}
+
+int blockslab_trace_on(void)
+{
+	static_branch_inc(&blockslab_rare);
+	static_branch_inc(&rare_free);
+	return 0;
+}
+
+void blockslab_trace_off(void)
+{
+	static_branch_dec(&blockslab_rare);
+	static_branch_dec(&rare_free);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Classes
+ */
+
+static unsigned int heap_index(const struct blockslab_heap *heap, size_t size)
+{
+	unsigned int index = size_index[(size + heap->zone + 7) / 8], align = 1;
+
+	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
+		align = cache_line_size();
+	/* A red zone shall not cost a power of two its alignment. */
+	if (heap->zone && is_power_of_2(size))
+		align = max_t(unsigned int, align, min_t(size_t, size, PAGE_SIZE));
+	while (index_size[index] % align)
+		index++;
+	return index;
+}
+
+static void node_init(struct blockslab_node *node, struct blockslab_class *class)
+{
+	unsigned int i;
+
+	node->class = class;
+	spin_lock_init(&node->lock);
+	spin_lock_init(&node->depot_lock);
+	for (i = 0; i < NR_BLOCK_STATES; i++)
+		INIT_LIST_HEAD(&node->blocks[i]);
+	INIT_LIST_HEAD(&node->all);
+	INIT_LIST_HEAD(&node->full);
+	INIT_LIST_HEAD(&node->empty);
+	node->capacity = capacity_least(class->size);
+}
+
+static size_t class_bytes(void)
+{
+	return struct_size((struct blockslab_class *)NULL, nodes, nr_node_ids);
+}
+
+static size_t class_fixed_bytes(void)
+{
+	return kmalloc_size_roundup(class_bytes()) +
+	       num_possible_cpus() * nr_node_ids * sizeof(struct blockslab_cpu);
+}
+
+static void class_free(struct blockslab_class *class)
+{
+	free_percpu(class->cpu);
+	kfree(class);
+}
+
+static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
+					   gfp_t gfp)
+{
+	struct blockslab_class *class;
+	int nid, cpu;
+
+	class = meta_alloc(BLOCKSLAB_FAIL_CLASS, class_bytes(), gfp, NUMA_NO_NODE);
+	if (!class)
+		return NULL;
+	class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
+					SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
+	if (!class->cpu) {
+		kfree(class);
+		return NULL;
+	}
+	class->heap = heap;
+	class->size = size;
+	class->key = heap->flags & EXACT_FLAGS || !size ? KEY_SLOW : KEY_FAST;
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		node_init(&class->nodes[nid], class);
+		for_each_possible_cpu(cpu)
+			node_line(&class->nodes[nid], cpu)->node = &class->nodes[nid];
+	}
+	return class;
+}
+
+/* The fast path finds a class here, where nothing is to be done at every alloc. */
+static void class_publish(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	unsigned int i;
+
+	if (heap->exact || !class->size || heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+		return;
+	for (i = 0; i < NR_SIZES; i++)
+		if (heap_index(heap, index_size[i] - heap->zone) == class->index)
+			smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
+}
+
+static unsigned long rare_index(gfp_t kind, unsigned int index)
+{
+	return (__force unsigned long)kind * NR_INDEXES + index;
+}
+
+static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kind,
+					  unsigned int index)
+{
+	if (likely(!kind))
+		return smp_load_acquire(&heap->class[index]);	/* class_add() */
+	return xa_load(&heap->rare, rare_index(kind, index));
+}
+
+/* Callers may have interrupts off, so this does not use xa_insert_irq(), which turns them on. */
+static bool rare_add(struct blockslab_class *class)
+{
+	struct xarray *rare = &class->heap->rare;
+	unsigned long irq;
+	int error;
+
+	xa_lock_irqsave(rare, irq);
+	error = __xa_insert(rare, rare_index(class->kind, class->index), class,
+			    GFP_NOWAIT | __GFP_NOWARN);
+	xa_unlock_irqrestore(rare, irq);
+	return !error;
+}
+
+/* Adds a class to its heap; false where somebody else was quicker, or there is no memory. */
+static bool class_add(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	unsigned long irq;
+	bool added;
+
+	if (class->kind && !rare_add(class))
+		return false;
+	spin_lock_irqsave(&heap->lock, irq);
+	added = class->kind || !heap->class[class->index];
+	if (added) {
+		if (!class->kind)
+			smp_store_release(&heap->class[class->index], class);	/* initialized */
+		list_add_tail_rcu(&class->list, &heap->classes);
+		heap->fixed += class_fixed_bytes();
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (added && !class->kind)
+		class_publish(class);
+	return added;
+}
+
+static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
+					 unsigned int index, gfp_t gfp)
+{
+	struct blockslab_class *class = class_find(heap, kind, index);
+
+	if (likely(class))
+		return class;
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], gfp);
+	if (class) {
+		class->index = index;
+		class->kind = kind;
+		if (class_add(class))
+			return class;
+		class_free(class);
+	}
+	return class_find(heap, kind, index);
+}
+
+/* The class for a size, or a larger one where there is no memory for a new class. */
+static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT);
+	unsigned int index = heap_index(heap, size);
+	struct blockslab_class *class = class_get(heap, kind, index, gfp);
+
+	while (!class && ++index < NR_SIZES) {
+		class = class_find(heap, kind, index);
+		if (class)
+			WRITE_ONCE(heap->substituted, true);
+	}
+	return class;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Allocation
+ */
+
+#define CREDIT	(LONG_MAX / 4)
+
+/* Counts bytes asked for on a claimed line. */
+static void spend(struct blockslab_cpu *line, size_t bytes)
+{
+	line->credit -= bytes;
+	if (unlikely(line->credit < 0)) {
+		line->granted += CREDIT;
+		line->credit += CREDIT;
+	}
+}
+
+/* A slot of this CPU's loaded or spare magazine, or NULL. Takes no lock. */
+static void *take_cached(struct blockslab_node *node, size_t size)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	void *slot = NULL;
+
+	if (!line)
+		return NULL;
+	if (!blockslab_count(line) && line->spare && line->spare->count)
+		swap_spare(line);
+	if (blockslab_count(line)) {
+		slot = line->loaded[blockslab_count(line) - 1];
+		line->tally += BLOCKSLAB_ALLOC - 1;
+		spend(line, size);
+		*blockslab_word(slot, node->class->canary) = 0;
+	}
+	unclaim_line(line);
+	return slot;
+}
+
+/* A slot out of the blocks, past the magazines. */
+static void *take_direct(struct blockslab_node *node, size_t size, gfp_t gfp)
+{
+	struct blockslab_node *wanted = node;
+	unsigned long irq;
+	void *slot = NULL;
+
+	do {
+		spin_lock_irqsave(&node->lock, irq);
+		if (take_from_blocks(node, &slot, 1)) {
+			node->allocs++;
+			node->requested += size;
+		}
+		spin_unlock_irqrestore(&node->lock, irq);
+		if (!slot)
+			node = more_slots(node, gfp);
+	} while (!slot && node);
+	if (!slot) {
+		spin_lock_irqsave(&wanted->lock, irq);
+		wanted->fails++;
+		spin_unlock_irqrestore(&wanted->lock, irq);
+	} else if (!poisoned(node->class->heap)) {
+		*blockslab_word(slot, node->class->canary) = 0;
+	}
+	return slot;
+}
+
+static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp)
+{
+	struct blockslab_node *next;
+	int tries;
+	void *slot;
+
+	for (tries = 0; tries < 3; tries++) {
+		slot = take_cached(node, size);
+		if (slot)
+			return slot;
+		next = bring_slots(node, gfp | __GFP_NOWARN);
+		if (!next)
+			break;
+		node = next;
+	}
+	return take_direct(node, size, gfp);
+}
+
+/* Whole pages, cut to the number needed. */
+static struct page *large_pages(size_t size, gfp_t gfp, int nid)
+{
+	unsigned int order = get_order(size), i;
+	struct page *page = pages_get(gfp & ~(__GFP_COMP | __GFP_NOFAIL), nid, order);
+
+	if (!page)
+		return NULL;
+	split_page(page, order);
+	for (i = PFN_UP(size); i < 1U << order; i++)
+		__free_page(page + i);
+	return page;
+}
+
+static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
+					   int nid)
+{
+	struct blockslab_block *block = descriptor_get(1, gfp, NUMA_NO_NODE);
+	struct page *page;
+
+	if (!block)
+		return NULL;
+	page = large_pages(size + class->heap->zone, gfp, nid);
+	if (!page)
+		goto no_pages;
+	block->base = page_address(page);
+	block->nr_pages = PFN_UP(size + class->heap->zone);
+	block->node = &class->nodes[page_to_nid(page)];
+	block->index = INDEX_LARGE;
+	block->nr_slots = 1;
+	if (class->heap->flags & EXACT_FLAGS && !notes_get(block, gfp))
+		goto no_notes;
+	block->bytes += block->nr_pages * PAGE_SIZE;
+	atomic_long_inc(&class->heap->moving);
+	if (heap_charge(block->node, block->bytes))
+		return block;
+	atomic_long_dec(&class->heap->moving);
+no_notes:
+	kfree(block->notes);
+	block_free_pages(block);
+no_pages:
+	kfree(block);
+	return NULL;
+}
+
+static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid)
+{
+	struct blockslab_class *class = class_get(heap, 0, INDEX_LARGE, gfp);
+	struct blockslab_block *block;
+	struct blockslab_node *node;
+	unsigned long irq;
+
+	if (!class)
+		return NULL;
+	block = large_block(class, size, gfp, nid);
+	if (!block && gfpflags_allow_blocking(gfp) && heap_trim(heap, true))
+		block = large_block(class, size, gfp, nid);
+	node = block ? block->node : &class->nodes[numa_mem_id()];
+	if (block) {
+		count_pages(block, 1);
+		page_words_set(block, class->key);
+		heap_count_block(heap, 1);
+	}
+	spin_lock_irqsave(&node->lock, irq);
+	if (block) {
+		block_link(block);
+		node->allocs++;
+		node->requested += size;
+	} else {
+		node->fails++;
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block ? block->base : NULL;
+}
+
+static void large_put(struct blockslab_block *block, unsigned long caller)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	if (__test_and_set_bit(0, block->map)) {
+		report(DOUBLE_FREE, block->base, block, caller);
+	} else {
+		node->frees++;
+		block_unlink(block, &gone);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+static void *alloc_once(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid)
+{
+	struct blockslab_class *class;
+
+	if (size > BLOCKSLAB_SLOT_MAX - heap->zone)
+		return large_get(heap, size, gfp, nid);
+	class = class_for(heap, size, gfp);
+	if (!class)
+		return NULL;
+	return alloc_from(&class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid], size, gfp);
+}
+
+static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)
+{
+	if (size <= (PAGE_SIZE << MAX_PAGE_ORDER) - heap->zone)
+		return true;
+	if (!(gfp & __GFP_NOWARN))
+		pr_warn_ratelimited("heap %s: %pS asked for %zu bytes, more than the page allocator gives\n",
+				    heap->name, (void *)caller, size);
+	return false;
+}
+
+/* Everything that the fast path does not do, and that more_alloc() below does not do either. */
+static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				 unsigned long caller)
+{
+	void *slot;
+
+	might_alloc(gfp);
+	if (!size)
+		return ZERO_SIZE_PTR;
+	if (!size_possible(heap, size, gfp, caller))
+		return NULL;
+	if (nid != NUMA_NO_NODE && (nid < 0 || nid >= nr_node_ids || !node_online(nid)))
+		nid = NUMA_NO_NODE;
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	if (heap->flags & BLOCKSLAB_ACCOUNT)
+		gfp |= __GFP_ACCOUNT;
+	slot = alloc_once(heap, size, gfp, nid);
+	while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp)) {
+		schedule_timeout_uninterruptible(1);
+		slot = alloc_once(heap, size, gfp, nid);
+	}
+	if (slot)
+		after_alloc(heap, slot, size, gfp, caller);
+	return slot;
+}
+
+/* This CPU's loaded magazine is empty, and perhaps no more than that is out of the ordinary. */
+static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	unsigned int index = size_index[(size + 7) / 8];
+	struct blockslab_class *class;
+	void *slot;
+
+	might_alloc(gfp);
+	if (READ_ONCE(heap->cpu[index]) != &no_class) {
+		class = class_find(heap, 0, heap_index(heap, size));
+		slot = alloc_from(&class->nodes[numa_mem_id()], size, gfp);
+		if (slot || !(gfp & __GFP_NOFAIL))
+			return slot;
+	}
+	return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+}
+
+/* Whether a request is for the fast path, but for zeroing. */
+static bool request_plain(size_t size, gfp_t gfp)
+{
+	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
+}
+
+/* The fast path with what is rare, and with zeroing. */
+static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	unsigned int bytes;
+	void *slot;
+
+	if (unlikely(!request_plain(size, gfp)) ||
+	    !blockslab_alloc_fast(heap->cpu[size_index[(size + 7) / 8]], size, 0, &slot))
+		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+	bytes = index_size[heap_index(heap, size)];
+	if (want_init_on_alloc(gfp))
+		memset(slot, 0, bytes);
+	kmemleak_alloc(slot, size, 1, gfp);
+	trace_blockslab_alloc(caller, heap->name, slot, size, bytes, gfp);
+	return slot;
+}
+
+/**
+ * blockslab_alloc() - allocate a slot
+ * @heap: to take it from; NULL for the shared heap
+ * @size: bytes wanted; 0 gives ZERO_SIZE_PTR
+ * @gfp: as for kmalloc()
+ *
+ * Sizes over BLOCKSLAB_SLOT_MAX get whole pages. A slot is aligned to the largest power of two
+ * that divides its class's size, at most to a page; so a size that is a power of two is naturally
+ * aligned.
+ *
+ * Context: as @gfp says: any but NMI; on PREEMPT_RT not with interrupts off.
+ * Return: the slot, the caller's until it is freed; or NULL.
+ */
+void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	struct blockslab_cpu __percpu *cpu;
+	void *slot;
+
+	heap = heap_or_shared(heap);
+	if (unlikely(size > BLOCKSLAB_SLOT_MAX || gfp & BLOCKSLAB_GFP_SLOW) ||
+	    static_branch_unlikely(&blockslab_rare))
+		return alloc_rare(heap, size, gfp, _RET_IP_);
+	cpu = heap->cpu[size_index[(size + 7) / 8]];
+	if (likely(blockslab_alloc_fast(cpu, size, 0, &slot)))
+		return slot;
+	return alloc_more(heap, size, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc);
+
+/**
+ * blockslab_zalloc() - allocate a slot filled with zeroes
+ * @heap: to take it from; NULL for the shared heap
+ * @size: bytes wanted
+ * @gfp: as for kmalloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: the slot, all of whose usable size is zero; or NULL.
+ */
+void *blockslab_zalloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	return alloc_rare(heap_or_shared(heap), size, gfp | __GFP_ZERO, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_zalloc);
+
+/**
+ * blockslab_alloc_node() - allocate a slot on a NUMA node
+ * @heap: to take it from; NULL for the shared heap
+ * @size: bytes wanted
+ * @gfp: as for kmalloc_node(); with __GFP_THISNODE no other node will do
+ * @node: wanted, or NUMA_NO_NODE
+ *
+ * Context: as blockslab_alloc().
+ * Return: the slot, from another node where that one has no memory; or NULL.
+ */
+void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int node)
+{
+	return alloc_slow(heap_or_shared(heap), size, gfp, node, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc_node);
+
+/**
+ * blockslab_alloc_nolock() - allocate a slot in any context
+ * @heap: to take it from; NULL for the shared heap
+ * @size: bytes wanted, up to BLOCKSLAB_SLOT_MAX
+ *
+ * Serves from this CPU's magazines only: no lock is taken and no page asked for. Allocating that
+ * size in another context before fills them.
+ *
+ * Context: any, NMI too.
+ * Return: the slot, not zeroed; or NULL, which callers must expect.
+ */
+void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
+{
+	struct blockslab_class *class;
+	void *slot;
+
+	heap = heap_or_shared(heap);
+	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || heap->exact)
+		return NULL;
+	class = class_find(heap, heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0,
+			   heap_index(heap, size));
+	if (!class)
+		return NULL;
+	slot = take_cached(&class->nodes[numa_mem_id()], size);
+	if (slot && heap->flags & BLOCKSLAB_ZERO)
+		memset(slot, 0, class->size);
+	return slot;
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);
+
+/* As many slots as this CPU's loaded magazine has, up to @nr. */
+static size_t pop_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
+{
+	unsigned int canary = node->class->canary;
+	struct blockslab_cpu *line = claim_line(node);
+	size_t i, got;
+	void **from;
+
+	if (!line)
+		return 0;
+	if (!blockslab_count(line) && line->spare)
+		swap_spare(line);
+	got = min_t(size_t, nr, blockslab_count(line));
+	from = line->loaded + blockslab_count(line) - got;
+	for (i = 0; i < got; i++) {
+		slots[i] = from[i];
+		*blockslab_word(from[i], canary) = 0;
+	}
+	line->tally += got * (BLOCKSLAB_ALLOC - 1);
+	spend(line, got * size);
+	unclaim_line(line);
+	return got;
+}
+
+/* Up to @nr slots; fewer only where there are no more. Each turn gets one at least, or is the last. */
+static size_t alloc_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t nr,
+			 void **slots)
+{
+	size_t got = 0;
+
+	while (got < nr) {
+		got += pop_many(node, size, nr - got, slots + got);
+		if (got == nr)
+			break;
+		/* Brings a magazine, too, if this CPU's line can be claimed. */
+		slots[got] = alloc_from(node, size, gfp);
+		if (!slots[got])
+			break;
+		got++;
+	}
+	return got;
+}
+
+/* Hooks for slots of one bulk allocation, where there is anything to do. */
+static void bulk_hooks(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr, void **slots,
+		       unsigned long caller)
+{
+	size_t i;
+
+	if (!static_branch_unlikely(&blockslab_rare) && !heap->exact && !(gfp & __GFP_ZERO))
+		return;
+	for (i = 0; i < nr; i++)
+		after_alloc(heap, slots[i], size, gfp, caller);
+}
+
+/**
+ * blockslab_alloc_bulk() - allocate many slots of one size
+ * @heap: to take them from; NULL for the shared heap
+ * @size: bytes wanted of each
+ * @gfp: as for kmalloc()
+ * @nr: how many
+ * @slots: where their addresses are put
+ *
+ * Context: as blockslab_alloc().
+ * Return: @nr, or 0 and nothing is allocated.
+ */
+size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr,
+			    void **slots)
+{
+	struct blockslab_class *class;
+	size_t got;
+
+	heap = heap_or_shared(heap);
+	might_alloc(gfp);
+	if (size && size <= BLOCKSLAB_SLOT_MAX - heap->zone) {
+		gfp |= heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
+		gfp |= heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
+		class = class_for(heap, size, gfp);
+		if (!class)
+			return 0;
+		got = alloc_many(&class->nodes[numa_mem_id()], size, gfp, nr, slots);
+		bulk_hooks(heap, size, gfp, got, slots, _RET_IP_);
+	} else {
+		for (got = 0; got < nr; got++) {
+			slots[got] = alloc_slow(heap, size, gfp, NUMA_NO_NODE, _RET_IP_);
+			if (!slots[got])
+				break;
+		}
+	}
+	if (got == nr)
+		return nr;
+	blockslab_free_bulk(got, slots);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc_bulk);
+
+/* ------------------------------------------------------------------------------------------------
+ * Free
+ */
+
+static bool slots_hold(void **slots, unsigned int count, const void *slot)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (READ_ONCE(slots[i]) == slot)
+			return true;
+	return false;
+}
+
+static bool line_holds(struct blockslab_cpu *line, const void *slot)
+{
+	struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
+	void **loaded = smp_load_acquire(&line->loaded);			/* load() */
+	unsigned int count = READ_ONCE(line->tally) & BLOCKSLAB_COUNT;
+
+	if (loaded && slots_hold(loaded, min_t(u16, count, READ_ONCE(line->capacity)), slot))
+		return true;
+	return spare && slots_hold(spare->slots, READ_ONCE(spare->count), slot);
+}
+
+/* Whether a slot lies in a magazine of some CPU. Magazines live on for a grace period: no lock. */
+static bool cpus_hold(struct blockslab_node *node, const void *slot)
+{
+	bool held = false;
+	int cpu;
+
+	rcu_read_lock();
+	for_each_possible_cpu(cpu) {
+		held = line_holds(node_line(node, cpu), slot);
+		if (held)
+			break;
+	}
+	rcu_read_unlock();
+	return held;
+}
+
+static bool depot_holds(struct blockslab_node *node, const void *slot)
+{
+	struct blockslab_magazine *magazine;
+	unsigned long irq;
+	bool held = false;
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_for_each_entry(magazine, &node->full, list) {
+		held = slots_hold(magazine->slots, magazine->count, slot);
+		if (held)
+			break;
+	}
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	return held;
+}
+
+static bool size_wrong(struct blockslab_block *block, unsigned int number, size_t size)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_note *note = note_of(block, number);
+
+	if (note)
+		return size != note->asked;
+	if (!class->size)
+		return PFN_UP(size) != block->nr_pages;
+	if (size > (class->canary ?: class->size))
+		return true;
+	return class->index < NR_SIZES && !READ_ONCE(class->heap->substituted) &&
+	       (!size || heap_index(class->heap, size) != class->index);
+}
+
+#define ANY_SIZE	SIZE_MAX
+#define ANY_INDEX	UINT_MAX
+#define NO_LOCK		true
+#define MAY_LOCK	false
+
+/* What is wrong with freeing a pointer, or NULL if nothing is. @cache may be NULL for any. */
+static const char *find_fault(struct blockslab_block *block, const void *slot, size_t size,
+			      const struct blockslab_heap *cache, bool no_lock)
+{
+	struct blockslab_node *node;
+	long number;
+
+	if (!block)
+		return FOREIGN;
+	node = block->node;
+	number = node->class->size ? slot_number(block, slot) : slot == block->base ? 0 : -1;
+	if (number < 0 || number >= block->nr_slots)
+		return INSIDE;
+	if (cache && node->class->heap != cache)
+		return WRONG_CACHE;
+	if (test_bit(number, block->map) || test_bit(number, deferred_map(block)))
+		return DOUBLE_FREE;
+	if (node->class->size &&
+	    *blockslab_word(slot, node->class->canary) == canary_of(slot) &&
+	    (cpus_hold(node, slot) || (!no_lock && depot_holds(node, slot))))
+		return DOUBLE_FREE;
+	if (size != ANY_SIZE && size_wrong(block, number, size))
+		return WRONG_SIZE;
+	return NULL;
+}
+
+/* Puts a slot into a claimed line's loaded magazine, if that has room. */
+static bool push(struct blockslab_cpu *line, const void *slot, unsigned long canary)
+{
+	unsigned long count = blockslab_count(line);
+
+	if (count >= line->capacity)
+		return false;
+	line->loaded[count] = (void *)slot;
+	line->tally++;
+	*blockslab_word(slot, canary) = canary_of(slot);
+	return true;
+}
+
+/* Into this CPU's loaded or spare magazine; false if there is no room. Takes no lock. */
+static bool put_cached(struct blockslab_node *node, const void *slot)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	bool put;
+
+	if (!line)
+		return false;
+	if (blockslab_count(line) >= line->capacity && line->spare &&
+	    line->spare->count < line->spare->capacity)
+		swap_spare(line);
+	put = push(line, slot, node->class->canary);
+	unclaim_line(line);
+	return put;
+}
+
+/* Straight into its block. */
+static void free_direct(struct blockslab_node *node, const void *slot)
+{
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	node->frees++;
+	return_slots(node, (void **)&slot, 1, &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+/* A checked slot goes where there is room. */
+static noinline void free_to(struct blockslab_node *node, const void *slot)
+{
+	int tries;
+
+	for (tries = 0; tries < 3; tries++) {
+		if (put_cached(node, slot))
+			return;
+		if (!bring_room(node))
+			break;
+	}
+	heap_arm(node->class->heap);
+	free_direct(node, slot);
+}
+
+/* Everything that the fast path does not do. */
+static noinline void free_slow(const void *slot, size_t size, const struct blockslab_heap *cache,
+			       unsigned long caller)
+{
+	struct blockslab_block *block;
+	const char *fault;
+
+	if (ZERO_OR_NULL_PTR(slot))
+		return;
+	block = block_of(slot);
+	fault = find_fault(block, slot, size, cache, MAY_LOCK);
+	if (unlikely(fault)) {
+		report(fault, slot, block, caller);
+		return;
+	}
+	if (!before_free(block, (void *)slot, caller))
+		return;
+	if (block->node->class->size)
+		free_to(block->node, slot);
+	else
+		large_put(block, caller);
+}
+
+/* What became of a free on the fast path. */
+enum freed {
+	FREED,
+	NO_ROOM,	/* checked, but this CPU's loaded magazine cannot take it */
+	DOUBTFUL,	/* for the slow path to check */
+};
+
+/*
+ * The fast path for a page whose key is right: if that matters, of the right size index, the
+ * start of a slot, not free in its block, and no canary; then into this CPU's loaded magazine.
+ */
+static __always_inline enum freed free_fast(const struct page *page, const void *slot,
+					    struct blockslab_cpu __percpu *cpu, unsigned int index,
+					    unsigned long canary)
+{
+	struct blockslab_block *block = page_block(page);
+	unsigned long mark, count;
+	struct blockslab_cpu *line;
+	long number;
+
+	if (!(__builtin_constant_p(index) && index == ANY_INDEX) &&
+	    unlikely(block->index != (u8)index))
+		return DOUBTFUL;
+	number = slot_number(block, slot);
+	if (unlikely(number < 0 || test_bit(number, block->map)))
+		return DOUBTFUL;
+	mark = canary_of(slot);
+	if (unlikely(*blockslab_word(slot, canary) == mark))
+		return DOUBTFUL;
+
+	preempt_disable();
+	line = this_cpu_ptr(cpu);
+	if (unlikely(!blockslab_claim(line)))
+		goto busy;
+	count = blockslab_count(line);
+	if (unlikely(count >= line->capacity))
+		goto full;
+	line->loaded[count] = (void *)slot;
+	line->tally++;
+	*blockslab_word(slot, canary) = mark;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return FREED;
+
+full:
+	blockslab_unclaim(line);
+busy:
+	preempt_enable();
+	return NO_ROOM;
+}
+
+/* The same for any heap's slot. */
+static __always_inline enum freed free_any(const struct page *page, const void *slot,
+					   unsigned int index)
+{
+	if (unlikely(!page_has_key(page, KEY_FAST)))
+		return DOUBTFUL;
+	return free_fast(page, slot, page_cpu(page), index, 0);
+}
+
+/* A slot beyond the span, or none at all. */
+static noinline void free_beyond(const void *slot, size_t size, unsigned long caller)
+{
+	struct page *page = page_of(slot);
+
+	if (!page || size != ANY_SIZE || static_branch_unlikely(&rare_free) ||
+	    free_any(page, slot, ANY_INDEX) != FREED)
+		free_slow(slot, size, NULL, caller);
+}
+
+/**
+ * blockslab_free() - free a slot
+ * @slot: from any allocating call, of any heap; NULL and ZERO_SIZE_PTR are fine
+ *
+ * A pointer that is no allocated slot is reported, and nothing else happens.
+ *
+ * Context: any but NMI; on PREEMPT_RT not with interrupts off.
+ */
+void blockslab_free(const void *slot)
+{
+	unsigned long offset = span_offset(slot);
+	struct page *page;
+	enum freed freed;
+
+	if (unlikely(offset >= span.size))
+		return free_beyond(slot, ANY_SIZE, _RET_IP_);
+	if (static_branch_unlikely(&rare_free))
+		return free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+	page = span_page(offset);
+	freed = free_any(page, slot, ANY_INDEX);
+	if (unlikely(freed == NO_ROOM))
+		return free_to(page_block(page)->node, slot);
+	if (unlikely(freed == DOUBTFUL))
+		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_free);
+
+static __always_inline void free_sized(const void *slot, size_t size, unsigned int index)
+{
+	unsigned long offset = span_offset(slot);
+	struct page *page;
+	enum freed freed;
+
+	if (unlikely(offset >= span.size))
+		return free_beyond(slot, size, _RET_IP_);
+	if (static_branch_unlikely(&rare_free))
+		return free_slow(slot, size, NULL, _RET_IP_);
+	page = span_page(offset);
+	freed = free_any(page, slot, index);
+	if (unlikely(freed == NO_ROOM))
+		return free_to(page_block(page)->node, slot);
+	if (unlikely(freed == DOUBTFUL))
+		free_slow(slot, size, NULL, _RET_IP_);
+}
+
+/**
+ * blockslab_free_sized() - free a slot whose size is known
+ * @slot: as for blockslab_free()
+ * @size: as it was asked for
+ *
+ * A size that the slot cannot have been allocated with is reported, and the slot is not freed.
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_free_sized(const void *slot, size_t size)
+{
+	if (unlikely(size > BLOCKSLAB_SLOT_MAX))
+		return free_slow(slot, min(size, ANY_SIZE - 1), NULL, _RET_IP_);
+	free_sized(slot, size, size_index[(size + 7) / 8]);
+}
+EXPORT_SYMBOL_GPL(blockslab_free_sized);
+
+/**
+ * blockslab_free_index() - what blockslab_free_sized() is for a constant size
+ * @slot: as for blockslab_free()
+ * @size: as it was asked for
+ * @index: blockslab_index() of the size
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_free_index(const void *slot, size_t size, unsigned int index)
+{
+	free_sized(slot, size, index);
+}
+EXPORT_SYMBOL_GPL(blockslab_free_index);
+
+/*
+ * Frees slots as free_fast() does, from the first on, as long as they are of one class and node
+ * and this CPU's loaded magazine has room: one claim for all of them. Returns how many.
+ */
+static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_t nr, void **slots,
+				       unsigned long key, unsigned long canary)
+{
+	struct blockslab_block *block = NULL;
+	unsigned long count, room, mark, last = 0;
+	struct blockslab_cpu *line;
+	const struct page *page;
+	long number;
+	size_t i;
+
+	preempt_disable();
+	line = this_cpu_ptr(cpu);
+	if (unlikely(!blockslab_claim(line))) {
+		preempt_enable();
+		return 0;
+	}
+	count = blockslab_count(line);
+	room = min_t(size_t, nr, line->capacity - count);
+	for (i = 0; i < room; i++) {
+		const void *slot = slots[i];
+
+		if (((unsigned long)slot ^ last) >> PAGE_SHIFT) {
+			last = span_offset(slot);
+			if (unlikely(last >= span.size))
+				break;
+			page = span_page(last);
+			if (page_cpu(page) != cpu || !page_has_key(page, key))
+				break;
+			block = page_block(page);
+			last = (unsigned long)slot;
+		}
+		number = slot_number(block, slot);
+		if (unlikely(number < 0 || test_bit(number, block->map)))
+			break;
+		mark = canary_of(slot);
+		if (unlikely(*blockslab_word(slot, canary) == mark))
+			break;
+		line->loaded[count + i] = (void *)slot;
+		*blockslab_word(slot, canary) = mark;
+	}
+	line->tally += i;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return i;
+}
+
+/* The per-CPU state that a slot says it belongs to, or NULL where the slow path is due. */
+static struct blockslab_cpu __percpu *slot_cpu(const void *slot, unsigned long key)
+{
+	unsigned long offset = span_offset(slot);
+
+	if (static_branch_unlikely(&rare_free) || offset >= span.size ||
+	    !page_has_key(span_page(offset), key))
+		return NULL;
+	return page_cpu(span_page(offset));
+}
+
+/**
+ * blockslab_free_bulk() - free many slots
+ * @nr: how many
+ * @slots: of any heaps and sizes; NULLs among them are fine
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_free_bulk(size_t nr, void **slots)
+{
+	struct blockslab_cpu __percpu *cpu;
+	size_t done = 0;
+
+	while (done < nr) {
+		cpu = slot_cpu(slots[done], KEY_FAST);
+		if (cpu)
+			done += free_run(cpu, nr - done, slots + done, KEY_FAST, 0);
+		/* What ended the run, be it the lack of room. */
+		if (done < nr)
+			blockslab_free(slots[done++]);
+	}
+}
+EXPORT_SYMBOL_GPL(blockslab_free_bulk);
+
+/**
+ * blockslab_usable_size() - bytes that may be used of a slot
+ * @slot: an allocated slot; NULL and ZERO_SIZE_PTR have 0 bytes
+ *
+ * Context: any.
+ * Return: the slot's size, at least what was asked for; in heaps with BLOCKSLAB_RED_ZONE just
+ * that. 0, and a report, for a pointer that is no slot.
+ */
+size_t blockslab_usable_size(const void *slot)
+{
+	struct blockslab_block *block;
+	const char *fault;
+
+	if (ZERO_OR_NULL_PTR(slot))
+		return 0;
+	block = block_of(slot);
+	fault = find_fault(block, slot, ANY_SIZE, NULL, NO_LOCK);
+	if (fault) {
+		report(fault, slot, block, _RET_IP_);
+		return 0;
+	}
+	return usable_bytes(block, block->node->class->size ? slot_number(block, slot) : 0);
+}
+EXPORT_SYMBOL_GPL(blockslab_usable_size);
+
+/**
+ * blockslab_size_roundup() - bytes that an allocation of a size would give
+ * @size: in bytes
+ *
+ * Context: any.
+ * Return: the slot size of the class that serves it, or whole pages; what the shared heap gives.
+ */
+size_t blockslab_size_roundup(size_t size)
+{
+	if (!size)
+		return 0;
+	if (size <= BLOCKSLAB_SLOT_MAX)
+		return index_size[size_index[(size + 7) / 8]];
+	return size > SIZE_MAX - PAGE_SIZE ? size : PAGE_ALIGN(size);
+}
+EXPORT_SYMBOL_GPL(blockslab_size_roundup);
+
+/**
+ * blockslab_realloc() - change the size of a slot
+ * @heap: for a slot that has to move; NULL for the shared heap
+ * @slot: to change; NULL allocates
+ * @size: new size in bytes; 0 frees
+ * @gfp: as for blockslab_alloc()
+ *
+ * A slot whose class serves the new size stays where it is. One that moves keeps its content up
+ * to the smaller of both sizes; with __GFP_ZERO what is new is zero.
+ *
+ * Context: as blockslab_alloc().
+ * Return: the slot, ZERO_SIZE_PTR for size 0; or NULL, and @slot is as it was.
+ */
+void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t size, gfp_t gfp)
+{
+	struct blockslab_block *block;
+	size_t usable;
+	void *moved;
+
+	if (ZERO_OR_NULL_PTR(slot))
+		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
+	if (!size) {
+		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+		return ZERO_SIZE_PTR;
+	}
+	usable = blockslab_usable_size(slot);
+	if (!usable)
+		return NULL;
+	block = block_of(slot);
+	if (!note_of(block, 0) && !size_wrong(block, 0, size))
+		return (void *)slot;
+	moved = alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
+	if (!moved)
+		return NULL;
+	memcpy(moved, slot, min(usable, size));
+	free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+	return moved;
+}
+EXPORT_SYMBOL_GPL(blockslab_realloc);
+
+/* ------------------------------------------------------------------------------------------------
+ * Deferred frees: from NMI, and after a grace period
+ */
+
+/* Blocks that have slots marked in their deferred bitmap. */
+static LLIST_HEAD(deferred_blocks);
+/* Slots that are to be freed later: marked in their block, or in a batch. */
+static atomic_long_t nr_deferred;
+
+/* Takes the marks off a block and frees those slots. */
+static void free_deferred(struct blockslab_block *block)
+{
+	static unsigned long marks[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* one worker */
+	struct blockslab_class *class = block->node->class;
+	unsigned int number, word, bits = block->nr_slots;
+	void *base = block->base;
+
+	clear_bit(BLOCK_QUEUED, &block->flags);
+	smp_mb__after_atomic();		/* marks set from now on queue the block again */
+	for (word = 0; word < BITS_TO_LONGS(bits); word++)
+		marks[word] = xchg(&deferred_map(block)[word], 0);
+	if (test_and_clear_bit(BLOCK_WANTS_GRACE, &block->flags))
+		synchronize_rcu();
+	/* The block may be gone with the last of them. */
+	for_each_set_bit(number, marks, bits)
+		free_slow(class->size ? base + (size_t)number * class->size : base, ANY_SIZE, NULL,
+			  _RET_IP_);
+	atomic_long_sub(bitmap_weight(marks, bits), &nr_deferred);
+}
+
+static void free_deferred_work(struct work_struct *work)
+{
+	struct blockslab_block *block, *next;
+
+	/* A block with marks has slots out, so it stays until they are freed here. */
+	llist_for_each_entry_safe(block, next, llist_del_all(&deferred_blocks), deferred)
+		free_deferred(block);
+}
+
+static DECLARE_WORK(deferred_work, free_deferred_work);
+
+static void deferred_irq_work(struct irq_work *work)
+{
+	queue_work(workqueue, &deferred_work);
+}
+
+static DEFINE_IRQ_WORK(deferred_irq, deferred_irq_work);
+
+/* Marks a checked slot to be freed by the worker. Needs no memory and no lock; any context. */
+static void defer_free(struct blockslab_block *block, const void *slot, bool grace,
+		       unsigned long caller)
+{
+	unsigned int number = block->node->class->size ? slot_number(block, slot) : 0;
+
+	if (grace)
+		set_bit(BLOCK_WANTS_GRACE, &block->flags);
+	if (test_and_set_bit(number, deferred_map(block))) {
+		report(DOUBLE_FREE, slot, block, caller);
+		return;
+	}
+	atomic_long_inc(&nr_deferred);
+	if (!test_and_set_bit(BLOCK_QUEUED, &block->flags)) {
+		llist_add(&block->deferred, &deferred_blocks);
+		irq_work_queue(&deferred_irq);
+	}
+}
+
+/**
+ * blockslab_free_nolock() - free a slot in any context
+ * @slot: as for blockslab_free()
+ *
+ * Goes into this CPU's magazine, or is left to a worker where that has no room.
+ *
+ * Context: any, NMI too.
+ */
+void blockslab_free_nolock(const void *slot)
+{
+	struct blockslab_block *block;
+	const char *fault;
+
+	if (ZERO_OR_NULL_PTR(slot))
+		return;
+	block = block_of(slot);
+	fault = find_fault(block, slot, ANY_SIZE, NULL, NO_LOCK);
+	if (fault) {
+		report(fault, slot, block, _RET_IP_);
+		return;
+	}
+	if (static_branch_unlikely(&rare_free) || block->node->class->key != KEY_FAST ||
+	    !put_cached(block->node, slot))
+		defer_free(block, slot, false, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_free_nolock);
+
+/*
+ * Slots that wait for a grace period are gathered in batches, per CPU. Where there is no memory
+ * for a batch, the slot is marked in its block instead, which needs none.
+ */
+struct rcu_batch {
+	struct rcu_work work;
+	unsigned int nr;
+	void *slots[];
+};
+
+#define RCU_BATCH_BYTES	512
+#define RCU_BATCH_SLOTS	((RCU_BATCH_BYTES - sizeof(struct rcu_batch)) / sizeof(void *))
+#define RCU_DELAY	(HZ / 50 + 1)
+
+struct rcu_cpu {
+	spinlock_t lock;		/* batch */
+	struct rcu_batch *batch;	/* being filled, or NULL (lock) */
+};
+
+static DEFINE_PER_CPU(struct rcu_cpu, rcu_cpus);
+
+static void rcu_batch_free(struct work_struct *work)
+{
+	struct rcu_batch *batch = container_of(to_rcu_work(work), struct rcu_batch, work);
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		free_slow(batch->slots[i], ANY_SIZE, NULL, _RET_IP_);
+	atomic_long_sub(batch->nr, &nr_deferred);
+	kfree(batch);
+}
+
+static void rcu_batch_send(struct rcu_cpu *rcu)
+{
+	lockdep_assert_held(&rcu->lock);
+	if (rcu->batch)
+		queue_rcu_work(workqueue, &rcu->batch->work);
+	rcu->batch = NULL;
+}
+
+static void rcu_send_all(struct work_struct *work)
+{
+	unsigned long irq;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct rcu_cpu *rcu = per_cpu_ptr(&rcu_cpus, cpu);
+
+		spin_lock_irqsave(&rcu->lock, irq);
+		rcu_batch_send(rcu);
+		spin_unlock_irqrestore(&rcu->lock, irq);
+	}
+}
+
+static DECLARE_DELAYED_WORK(rcu_send_work, rcu_send_all);
+
+/* False where there is no memory for a batch. */
+static bool rcu_batch_add(struct rcu_cpu *rcu, void *slot)
+{
+	lockdep_assert_held(&rcu->lock);
+	if (!rcu->batch) {
+		rcu->batch = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, RCU_BATCH_BYTES, GFP_NOWAIT,
+					NUMA_NO_NODE);
+		if (!rcu->batch)
+			return false;
+		INIT_RCU_WORK(&rcu->batch->work, rcu_batch_free);
+		queue_delayed_work(workqueue, &rcu_send_work, RCU_DELAY);
+	}
+	atomic_long_inc(&nr_deferred);
+	rcu->batch->slots[rcu->batch->nr++] = slot;
+	if (rcu->batch->nr == RCU_BATCH_SLOTS)
+		rcu_batch_send(rcu);
+	return true;
+}
+
+/**
+ * blockslab_free_rcu() - free a slot after a grace period
+ * @slot: as for blockslab_free(); needs no room in it, and RCU readers may go on reading it
+ *
+ * Context: as blockslab_free(). Does not sleep, and cannot fail for want of memory.
+ */
+void blockslab_free_rcu(const void *slot)
+{
+	struct blockslab_block *block;
+	struct rcu_cpu *rcu;
+	const char *fault;
+	unsigned long irq;
+	bool added;
+
+	if (ZERO_OR_NULL_PTR(slot))
+		return;
+	block = block_of(slot);
+	fault = find_fault(block, slot, ANY_SIZE, NULL, MAY_LOCK);
+	if (fault) {
+		report(fault, slot, block, _RET_IP_);
+		return;
+	}
+	rcu = raw_cpu_ptr(&rcu_cpus);
+	spin_lock_irqsave(&rcu->lock, irq);
+	added = rcu_batch_add(rcu, (void *)slot);
+	spin_unlock_irqrestore(&rcu->lock, irq);
+	if (!added)
+		defer_free(block, slot, true, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_free_rcu);
+
+/* Waits until all that was deferred so far is freed. */
+static void deferred_finish(void)
+{
+	if (!atomic_long_read(&nr_deferred))
+		return;
+	rcu_send_all(NULL);
+	rcu_barrier();
+	irq_work_sync(&deferred_irq);
+	flush_workqueue(workqueue);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Counting: sums over nodes and CPUs
+ */
+
+struct sums {
+	unsigned long full, partial, retained;
+	unsigned long slots, cached, free;
+	unsigned long allocs, frees, fails, requested;
+	unsigned long held;
+	unsigned long pages;		/* bytes of pages of all blocks */
+	unsigned long retained_bytes;
+	unsigned long given;		/* bytes of all slots given out so far */
+};
+
+static unsigned long sums_allocated(const struct sums *sums)
+{
+	return sums->slots - sums->cached - sums->free;
+}
+
+/* Exact while the CPU is at rest, near enough while it is not. */
+static void add_line(struct sums *sums, struct blockslab_cpu *line)
+{
+	u64 tally = READ_ONCE(line->tally);
+	unsigned long cached = tally & BLOCKSLAB_COUNT, allocs = tally >> 16;
+	struct blockslab_magazine *spare;
+
+	rcu_read_lock();
+	spare = smp_load_acquire(&line->spare);	/* take_in() */
+	if (spare)
+		cached += READ_ONCE(spare->count);
+	rcu_read_unlock();
+	sums->cached += cached;
+	sums->allocs += allocs;
+	sums->frees += cached + allocs - READ_ONCE(line->moved);
+	sums->requested += READ_ONCE(line->granted) - READ_ONCE(line->credit);
+}
+
+static void add_depot(struct sums *sums, struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_for_each_entry(magazine, &node->full, list)
+		sums->cached += magazine->count;
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+}
+
+static void add_blocks(struct sums *sums, struct blockslab_node *node)
+{
+	struct blockslab_block *block;
+	unsigned long irq;
+	unsigned int i;
+
+	spin_lock_irqsave(&node->lock, irq);
+	sums->full += node->nr[BLOCK_FULL];
+	for (i = 0; i < NR_PARTIAL; i++)
+		sums->partial += node->nr[BLOCK_PARTIAL + i];
+	sums->retained += node->nr[BLOCK_RETAINED];
+	list_for_each_entry(block, &node->blocks[BLOCK_RETAINED], list)
+		sums->retained_bytes += block->nr_pages * PAGE_SIZE;
+	sums->pages += node->pages;
+	sums->slots += node->nr_slots;
+	sums->free += node->nr_free;
+	sums->allocs += node->allocs;
+	sums->frees += node->frees;
+	sums->fails += node->fails;
+	sums->requested += node->requested;
+	spin_unlock_irqrestore(&node->lock, irq);
+	sums->held += atomic_long_read(&node->held);
+}
+
+static void add_node(struct sums *sums, struct blockslab_node *node)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		add_line(sums, node_line(node, cpu));
+	add_depot(sums, node);
+	add_blocks(sums, node);
+}
+
+static void class_sums(struct sums *sums, struct blockslab_class *class)
+{
+	int nid;
+
+	memset(sums, 0, sizeof(*sums));
+	for (nid = 0; nid < nr_node_ids; nid++)
+		add_node(sums, &class->nodes[nid]);
+	/* Of whole pages what was given is what was asked for, page by page; near enough. */
+	sums->given = class->size ? sums->allocs * class->size : sums->requested;
+	if (class->asked)
+		sums->requested = sums->allocs * class->asked;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Validation: the equations at the top of this file
+ */
+
+/* A place in a node's list of blocks that survives letting go of the lock. */
+struct cursor {
+	struct blockslab_node *node;
+	struct blockslab_block place;
+};
+
+static void cursor_start(struct cursor *cursor, struct blockslab_node *node)
+{
+	unsigned long irq;
+
+	cursor->node = node;
+	cursor->place.nr_slots = 0;
+	spin_lock_irqsave(&node->lock, irq);
+	list_add(&cursor->place.all, &node->all);
+	spin_unlock_irqrestore(&node->lock, irq);
+}
+
+/* Moves on to the next block, which stays valid while the lock is held; NULL at the end. */
+static struct blockslab_block *cursor_next(struct cursor *cursor)
+{
+	struct blockslab_block *block = &cursor->place;
+
+	lockdep_assert_held(&cursor->node->lock);
+	list_for_each_entry_continue(block, &cursor->node->all, all) {
+		if (!block->nr_slots)
+			continue;
+		list_move(&cursor->place.all, &block->all);
+		return block;
+	}
+	return NULL;
+}
+
+static void cursor_end(struct cursor *cursor)
+{
+	unsigned long irq;
+
+	if (!cursor->node)
+		return;
+	spin_lock_irqsave(&cursor->node->lock, irq);
+	list_del(&cursor->place.all);
+	spin_unlock_irqrestore(&cursor->node->lock, irq);
+	cursor->node = NULL;
+}
+
+static bool invalid(struct blockslab_class *class, const char *what, const void *where,
+		    unsigned long is, unsigned long should)
+{
+	pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
+	       class->heap->name, class->size, what, where, is, should);
+	return true;
+}
+
+static int validate_pages(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	struct blockslab_cpu __percpu *cpu = node->class->cpu + (node - node->class->nodes);
+	struct page *page = virt_to_page(block->base);
+	unsigned int i;
+	int faults = 0;
+
+	for (i = 0; i < block->nr_pages; i++, page++)
+		if (page_block(page) != block || page_cpu(page) != cpu ||
+		    (page_key(page) != node->class->key && page_key(page) != KEY_SLOW))
+			faults += invalid(node->class, "words of page", page, i, i);
+	return faults;
+}
+
+static int validate_poison(struct blockslab_block *block)
+{
+	unsigned int number, size = block->node->class->size;
+	int faults = 0;
+
+	if (!poisoned(block->node->class->heap) || !size)
+		return 0;
+	for_each_set_bit(number, block->map, block->nr_slots) {
+		void *slot = slot_address(block, size, number);
+
+		if (memchr_inv(slot, POISON_FREE, size))
+			faults += invalid(block->node->class, "free slot written to", slot, 0, 0);
+	}
+	return faults;
+}
+
+static int validate_block(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
+	int faults = validate_pages(block) + validate_poison(block);
+
+	if (bits != block->nr_free)
+		faults += invalid(class, "free slots of block", block->base, bits, block->nr_free);
+	if (block->state != block_state(block))
+		faults += invalid(class, "list of block", block->base, block->state,
+				  block_state(block));
+	if (class->size && (block->index != class->index ||
+			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
+			    block->nr_slots > block->nr_pages * PAGE_SIZE / class->size))
+		faults += invalid(class, "class of block", block->base, block->index,
+				  class->index);
+	return faults;
+}
+
+/* Checks the node's blocks one by one, and adds up what they hold. */
+static int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
+{
+	struct blockslab_block *block;
+	struct cursor cursor;
+	unsigned long irq;
+	int faults = 0;
+
+	cursor_start(&cursor, node);
+	do {
+		spin_lock_irqsave(&node->lock, irq);
+		block = cursor_next(&cursor);
+		if (block) {
+			faults += validate_block(block);
+			*held += block->bytes;
+			sums->slots += block->nr_slots;
+			sums->free += block->nr_free;
+		}
+		spin_unlock_irqrestore(&node->lock, irq);
+	} while (block);
+	cursor_end(&cursor);
+	return faults;
+}
+
+static size_t magazines_held(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+	unsigned long irq;
+	size_t held = 0;
+	int cpu;
+
+	rcu_read_lock();
+	for_each_possible_cpu(cpu) {
+		struct blockslab_cpu *line = node_line(node, cpu);
+
+		magazine = loaded_magazine(line);
+		held += magazine ? magazine_bytes(magazine->capacity) : 0;
+		magazine = READ_ONCE(line->spare);
+		held += magazine ? magazine_bytes(magazine->capacity) : 0;
+	}
+	rcu_read_unlock();
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_for_each_entry(magazine, &node->full, list)
+		held += magazine_bytes(magazine->capacity);
+	list_for_each_entry(magazine, &node->empty, list)
+		held += magazine_bytes(magazine->capacity);
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	return held;
+}
+
+static int validate_sums(struct blockslab_node *node, const struct sums *sums,
+			 const struct sums *counted, size_t held)
+{
+	struct blockslab_class *class = node->class;
+	int faults = 0;
+
+	if (sums->slots != counted->slots)
+		faults += invalid(class, "slots", node, sums->slots, counted->slots);
+	if (sums->free != counted->free)
+		faults += invalid(class, "free slots", node, sums->free, counted->free);
+	if (sums->allocs - sums->frees != sums_allocated(sums))
+		faults += invalid(class, "allocs - frees", node, sums->allocs - sums->frees,
+				  sums_allocated(sums));
+	if (sums->held != held)
+		faults += invalid(class, "held bytes", node, sums->held, held);
+	return faults;
+}
+
+static bool heap_busy(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	bool busy = false;
+	int nid, cpu;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			for_each_possible_cpu(cpu)
+				busy |= READ_ONCE(node_line(&class->nodes[nid], cpu)->busy);
+	rcu_read_unlock();
+	return busy || atomic_long_read(&heap->moving);
+}
+
+/* Sums can only be told while nothing moves: what differs then is a fault. */
+static int validate_node(struct blockslab_node *node)
+{
+	struct blockslab_heap *heap = node->class->heap;
+	unsigned long activity = heap_activity(heap);
+	bool busy = heap_busy(heap);
+	size_t held = magazines_held(node), heap_held = held_bytes(heap);
+	struct sums counted = {}, sums = {};
+	int faults = validate_blocks(node, &held, &counted);
+
+	add_node(&sums, node);
+	if (busy || heap_busy(heap) || activity != heap_activity(heap) ||
+	    heap_held != held_bytes(heap))
+		return faults;
+	return faults + validate_sums(node, &sums, &counted, held);
+}
+
+/**
+ * blockslab_validate() - check a heap's invariants
+ * @heap: to check; NULL for the shared heap
+ *
+ * Blocks are checked one at a time, under their lock. Sums are checked if nothing was allocated
+ * or freed meanwhile. Each fault is printed.
+ *
+ * Context: process or softirq; not for use in a hot path.
+ * Return: the number of faults found.
+ */
+int blockslab_validate(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	int nid, faults = 0;
+
+	heap = heap_or_shared(heap);
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			faults += validate_node(&class->nodes[nid]);
+	rcu_read_unlock();
+	if (heap->limit && held_bytes(heap) > heap->limit) {
+		pr_err("validate: heap %s holds %zu bytes, over its limit of %zu\n", heap->name,
+		       held_bytes(heap), heap->limit);
+		faults++;
+	}
+	return faults;
+}
+EXPORT_SYMBOL_GPL(blockslab_validate);
+
+/**
+ * blockslab_heap_stats() - what a heap holds
+ * @heap: NULL for the shared heap
+ * @stats: filled in; exact while the heap is at rest
+ *
+ * Context: any but NMI.
+ */
+void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_stats *stats)
+{
+	struct blockslab_class *class;
+	struct sums sums;
+
+	heap = heap_or_shared(heap);
+	memset(stats, 0, sizeof(*stats));
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		class_sums(&sums, class);
+		stats->cached += sums.cached * class->size;
+		stats->retained += sums.retained_bytes;
+		stats->allocated += class->size ? sums_allocated(&sums) * class->size : sums.pages;
+	}
+	rcu_read_unlock();
+	stats->held = held_bytes(heap);
+	stats->fixed = READ_ONCE(heap->fixed);
+}
+EXPORT_SYMBOL_GPL(blockslab_heap_stats);
+
+/* ------------------------------------------------------------------------------------------------
+ * Heaps
+ */
+
+static void heap_free(struct work_struct *work)
+{
+	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, free_work);
+	struct blockslab_class *class, *next;
+
+	cancel_delayed_work_sync(&heap->trim);
+	synchronize_rcu_expedited();
+	list_for_each_entry_safe(class, next, &heap->classes, list)
+		class_free(class);
+	xa_destroy(&heap->rare);
+	if (heap == &blockslab_shared)
+		return;
+	kfree(heap);
+	module_put(THIS_MODULE);
+}
+
+static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
+		      size_t limit)
+{
+	unsigned int i;
+
+	strscpy(heap->name, name, sizeof(heap->name));
+	for (i = 0; i < NR_INDEXES; i++)
+		heap->cpu[i] = &no_class;
+	xa_init_flags(&heap->rare, XA_FLAGS_LOCK_IRQ);
+	INIT_LIST_HEAD(&heap->classes);
+	INIT_LIST_HEAD(&heap->reserve);
+	spin_lock_init(&heap->lock);
+	heap->flags = flags;
+	heap->exact = flags & EXACT_FLAGS;
+	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
+	heap->limit = limit;
+	heap->fixed = sizeof(*heap);
+	refcount_set(&heap->refs, 1);
+	INIT_DEFERRABLE_WORK(&heap->trim, heap_trim_work);
+	INIT_WORK(&heap->free_work, heap_free);
+}
+
+static bool name_possible(const char *name)
+{
+	size_t i, length = name ? strnlen(name, BLOCKSLAB_NAME_MAX + 1) : 0;
+
+	if (!length || length > BLOCKSLAB_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
+		return false;
+	for (i = 0; i < length; i++)
+		if (name[i] == '/' || !isascii(name[i]) || !isgraph(name[i]))
+			return false;
+	return true;
+}
+
+/* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
+static int heap_enter(struct blockslab_heap *heap)
+{
+	struct blockslab_heap *pos;
+	unsigned long irq;
+	int error = 0;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_for_each_entry(pos, &heaps, list)
+		if (!strcmp(pos->name, heap->name))
+			error = -EEXIST;
+	if (!error) {
+		heap->id = ++last_id;
+		list_add_tail(&heap->list, &heaps);
+	}
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	return error;
+}
+
+static void heap_leave(struct blockslab_heap *heap)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_del(&heap->list);
+	spin_unlock_irqrestore(&heaps_lock, irq);
+}
+
+static struct blockslab_block *reserve_block(void)
+{
+	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
+	struct blockslab_block *block = descriptor_get(bytes / 8 + 1, GFP_KERNEL, NUMA_NO_NODE);
+	struct page *page;
+
+	if (!block)
+		return NULL;
+	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
+	if (!page) {
+		kfree(block);
+		return NULL;
+	}
+	block->base = page_address(page);
+	block->order = RESERVE_ORDER;
+	block->nr_pages = 1U << RESERVE_ORDER;
+	block->bytes += bytes;
+	block->reserved = true;
+	count_pages(block, 1);
+	return block;
+}
+
+static void reserve_drop(struct blockslab_heap *heap)
+{
+	struct blockslab_block *block, *next;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&heap->lock, irq);
+	list_splice_init(&heap->reserve, &gone);
+	list_for_each_entry(block, &gone, list)
+		atomic_long_sub(block->bytes, &heap->held);
+	spin_unlock_irqrestore(&heap->lock, irq);
+	list_for_each_entry_safe(block, next, &gone, list) {
+		count_pages(block, -1);
+		__free_pages(virt_to_page(block->base), block->order);
+		kfree(block);
+	}
+}
+
+/* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
+static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
+{
+	struct blockslab_block *block;
+	size_t bytes;
+
+	if (PFN_UP(reserve) > totalram_pages() / 2)
+		return -ENOMEM;
+	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
+		return -ENOMEM;
+	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
+		block = reserve_block();
+		if (!block)
+			return -ENOMEM;
+		list_add(&block->list, &heap->reserve);
+		atomic_long_add(block->bytes, &heap->held);
+		if (heap->limit && held_bytes(heap) > heap->limit)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static void heap_debugfs(struct blockslab_heap *heap);
+
+static int heap_start(struct blockslab_heap *heap, size_t reserve)
+{
+	int error = reserve_fill(heap, reserve);
+
+	if (!error)
+		error = heap_enter(heap);
+	if (!error)
+		heap_debugfs(heap);
+	return error;
+}
+
+static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
+				       size_t reserve, void (*ctor)(void *object))
+{
+	struct blockslab_heap *heap;
+	int error;
+
+	if (!name_possible(name) || (limit && limit < PAGE_SIZE) || (limit && reserve > limit))
+		return ERR_PTR(-EINVAL);
+	if (!try_module_get(THIS_MODULE))
+		return ERR_PTR(-ENODEV);
+	heap = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*heap), GFP_KERNEL, NUMA_NO_NODE);
+	if (!heap) {
+		module_put(THIS_MODULE);
+		return ERR_PTR(-ENOMEM);
+	}
+	heap_init(heap, name, flags, limit);
+	heap->ctor = ctor;
+	error = heap_start(heap, reserve);
+	if (!error)
+		return heap;
+	reserve_drop(heap);
+	heap_put(heap);
+	return ERR_PTR(error);
+}
+
+static void panic_if_asked(unsigned long flags, const char *name, const void *result)
+{
+	if (IS_ERR(result) && flags & BLOCKSLAB_PANIC)
+		panic("blockslab: %s could not be created: error %ld\n", name, PTR_ERR(result));
+}
+
+/**
+ * blockslab_heap_create() - create a heap
+ * @name: of 1 to BLOCKSLAB_NAME_MAX printable characters, no slash or space; copied
+ * @attrs: flags, limit and reserve; NULL for none of them
+ *
+ * The heap holds a reference on this module until it is destroyed and its last slot is freed.
+ *
+ * Context: process; may sleep.
+ * Return: the heap, which the caller owns until blockslab_heap_destroy(); or an ERR_PTR: -EINVAL
+ * for a name, flag, limit (less than a page) or reserve (over the limit) that cannot be, -EEXIST
+ * for a name in use, -ENOMEM.
+ */
+struct blockslab_heap *blockslab_heap_create(const char *name,
+					     const struct blockslab_heap_attrs *attrs)
+{
+	static const struct blockslab_heap_attrs none;
+	struct blockslab_heap *heap;
+
+	attrs = attrs ?: &none;
+	if (attrs->flags & ~HEAP_FLAGS)
+		heap = ERR_PTR(-EINVAL);
+	else
+		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL);
+	panic_if_asked(attrs->flags, name, heap);
+	return heap;
+}
+EXPORT_SYMBOL_GPL(blockslab_heap_create);
+
+#define LEAKS_SHOWN	8
+
+static void report_leaked_slots(struct blockslab_node *node, int *left)
+{
+	struct blockslab_class *class = node->class;
+	struct blockslab_block *block;
+	struct cursor cursor;
+	unsigned int number;
+	unsigned long irq;
+
+	cursor_start(&cursor, node);
+	spin_lock_irqsave(&node->lock, irq);
+	while (*left > 0 && (block = cursor_next(&cursor))) {
+		for_each_clear_bit(number, block->map, block->nr_slots) {
+			struct blockslab_note *note = note_of(block, number);
+
+			if ((*left)-- <= 0)
+				break;
+			pr_warn("  slot %p of %zu bytes\n",
+				slot_address(block, class->size, number), slot_bytes(block));
+			if (note)
+				print_stack("  allocated by:", note->got);
+		}
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	cursor_end(&cursor);
+}
+
+/* Says which slots of a heap that is being destroyed are still live; a few of each class. */
+static void report_leaks(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	struct sums sums;
+	int nid, left;
+
+	pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
+		heap->name);
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		class_sums(&sums, class);
+		if (!sums_allocated(&sums))
+			continue;
+		if (class->size)
+			pr_warn("%lu slots of %u bytes:\n", sums_allocated(&sums), class->size);
+		else
+			pr_warn("%lu allocations of whole pages:\n", sums_allocated(&sums));
+		left = LEAKS_SHOWN;
+		for (nid = 0; nid < nr_node_ids; nid++)
+			report_leaked_slots(&class->nodes[nid], &left);
+	}
+	rcu_read_unlock();
+}
+
+/* From now on nothing is cached, and a block goes back when its last slot does. */
+static void heap_retire(struct blockslab_heap *heap)
+{
+	unsigned int i;
+
+	debugfs_remove_recursive(heap->dir);
+	deferred_finish();
+	heap_leave(heap);
+	WRITE_ONCE(heap->dying, true);
+	WRITE_ONCE(heap->exact, true);
+	for (i = 0; i < NR_INDEXES; i++)
+		WRITE_ONCE(heap->cpu[i], &no_class);
+	cancel_delayed_work_sync(&heap->trim);
+	drain_cpus(heap, true, INT_MAX);
+	heap_trim(heap, true);
+	reserve_drop(heap);
+	if (heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		rcu_barrier();
+	if (atomic_long_read(&heap->nr_blocks))
+		report_leaks(heap);
+}
+
+/**
+ * blockslab_heap_destroy() - destroy a heap
+ * @heap: to destroy; not used any more after that. NULL and error pointers are ignored
+ *
+ * Slots that are still allocated are reported and stay valid; they can be freed as before, and
+ * their blocks go back as they drain. Slots given to blockslab_free_rcu() before are waited for.
+ *
+ * Context: process; may sleep.
+ */
+void blockslab_heap_destroy(struct blockslab_heap *heap)
+{
+	if (IS_ERR_OR_NULL(heap))
+		return;
+	heap_retire(heap);
+	heap_put(heap);
+	/* A heap without live slots is gone on return, and with it its hold on this module. */
+	flush_workqueue(workqueue);
+}
+EXPORT_SYMBOL_GPL(blockslab_heap_destroy);
+
+static void forget_slots(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number;
+
+	if (!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
+		return;
+	for_each_clear_bit(number, block->map, block->nr_slots)
+		kmemleak_free(slot_address(block, class->size, number));
+}
+
+/* Every slot of a node is free from now on, and every block goes back. How many were allocated. */
+static size_t release_node(struct blockslab_node *node)
+{
+	struct blockslab_block *block, *next;
+	size_t released = 0;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	list_for_each_entry_safe(block, next, &node->all, all) {
+		if (!block->nr_slots)
+			continue;
+		forget_slots(block);
+		released += block->nr_slots - block->nr_free;
+		block_unlink(block, &gone);
+	}
+	node->frees += released;
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+	return released;
+}
+
+/**
+ * blockslab_heap_release() - free every slot of a heap at once
+ * @heap: to release; nobody else may use it meanwhile. The shared heap (NULL) cannot be released
+ *
+ * The heap goes on, empty, with its reserve.
+ *
+ * Context: process; may sleep.
+ * Return: the number of slots released.
+ */
+size_t blockslab_heap_release(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	size_t released = 0;
+	int nid;
+
+	if (IS_ERR_OR_NULL(heap))
+		return 0;
+	deferred_finish();
+	heap_trim(heap, true);
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			released += release_node(&class->nodes[nid]);
+	rcu_read_unlock();
+	return released;
+}
+EXPORT_SYMBOL_GPL(blockslab_heap_release);
+
+/**
+ * blockslab_shrink() - give back what a heap caches and retains
+ * @heap: to shrink; NULL for the shared heap
+ *
+ * Context: process, interrupts on; waits for other CPUs.
+ * Return: bytes given back.
+ */
+size_t blockslab_shrink(struct blockslab_heap *heap)
+{
+	return heap_trim(heap_or_shared(heap), true);
+}
+EXPORT_SYMBOL_GPL(blockslab_shrink);
+
+/* ------------------------------------------------------------------------------------------------
+ * Caches: heaps of one class
+ */
+
+/**
+ * struct blockslab_cache - a heap of one class
+ * @cpu: of its class; the empty one where the slow path is due
+ * @key: of its pages
+ * @magic: sum of @key and @first
+ * @first: offset of its per-CPU state
+ * @lines: and the length of that, in bytes
+ * @canary: offset of the word that tells a cached slot
+ * @size: of its objects, as asked for
+ * @class: its only one
+ * @heap: it is
+ */
+struct blockslab_cache {
+	struct blockslab_cpu __percpu *cpu;
+	unsigned long key;
+	unsigned long magic;
+	unsigned long first;
+	unsigned long lines;
+	unsigned long canary;
+	unsigned int size;
+	struct blockslab_class *class;
+	struct blockslab_heap *heap;
+};
+
+/* Every slot of a block is aligned if the slot size is a multiple of the alignment. */
+static int cache_layout(struct blockslab_class *class, size_t size, size_t align,
+			const struct blockslab_heap *heap)
+{
+	size_t room = size + heap->zone;
+
+	align = max_t(size_t, align, ARCH_KMALLOC_MINALIGN);
+	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
+		align = max_t(size_t, align, cache_line_size());
+	if (keeps_content(heap)) {
+		room = ALIGN(room, sizeof(long));
+		class->canary = room;
+		room += sizeof(long);
+		class->key = class->key == KEY_FAST ? KEY_CACHE : class->key;
+	}
+	room = ALIGN(max_t(size_t, room, 8), align);
+	if (room > BLOCKSLAB_SLOT_MAX)
+		return -EINVAL;
+	class->size = room;
+	class->align = align;
+	return 0;
+}
+
+static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
+{
+	struct blockslab_heap *heap = cache->heap;
+	struct blockslab_class *class = class_alloc(heap, size, GFP_KERNEL);
+	int error, nid;
+
+	if (!class)
+		return -ENOMEM;
+	error = cache_layout(class, size, align, heap);
+	if (error) {
+		class_free(class);
+		return error;
+	}
+	class->index = INDEX_CACHE;
+	class->asked = size;
+	for (nid = 0; nid < nr_node_ids; nid++)
+		class->nodes[nid].capacity = capacity_least(class->size);
+	list_add_tail_rcu(&class->list, &heap->classes);
+	heap->fixed += class_fixed_bytes() + sizeof(*cache);
+	cache->class = class;
+	cache->canary = class->canary;
+	cache->size = size;
+	cache->key = class->key;
+	cache->first = (__force unsigned long)class->cpu;
+	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
+	cache->magic = cache->key + cache->first;
+	cache->cpu = heap->exact || heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT) ?
+		     &no_class : class->cpu;
+	return 0;
+}
+
+static struct blockslab_cache *cache_new(const char *name, size_t size, size_t align,
+					 unsigned long flags, void (*ctor)(void *object))
+{
+	struct blockslab_cache *cache;
+	int error = -ENOMEM;
+
+	if (flags & ~CACHE_FLAGS || !size || size > BLOCKSLAB_SLOT_MAX ||
+	    (align && !is_power_of_2(align)) || align > PAGE_SIZE ||
+	    ((ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU) && flags & BLOCKSLAB_ZERO))
+		return ERR_PTR(-EINVAL);
+	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
+	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		flags &= ~BLOCKSLAB_POISON;
+	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
+	if (!cache)
+		return ERR_PTR(-ENOMEM);
+	cache->heap = heap_new(name, flags, 0, 0, ctor);
+	if (IS_ERR(cache->heap))
+		error = PTR_ERR(cache->heap);
+	else
+		error = cache_class(cache, size, align);
+	if (!error)
+		return cache;
+	if (!IS_ERR(cache->heap))
+		blockslab_heap_destroy(cache->heap);
+	kfree(cache);
+	return ERR_PTR(error);
+}
+
+/**
+ * blockslab_cache_create() - create a cache: slots for objects of one kind
+ * @name: as for blockslab_heap_create(), with which caches share their names
+ * @size: of an object, 1 to BLOCKSLAB_SLOT_MAX bytes
+ * @align: of an object: a power of two up to a page, or 0 for the natural alignment of 8
+ * @flags: BLOCKSLAB_*
+ * @ctor: called for every slot once, when its block is made; or NULL. It must not sleep
+ *
+ * With @ctor or BLOCKSLAB_TYPESAFE_BY_RCU a free slot keeps its content. With the latter the
+ * memory stays an object of this cache for as long as an RCU reader may look at it.
+ *
+ * Context: process; may sleep.
+ * Return: the cache, the caller's until blockslab_cache_destroy(); or an ERR_PTR: -EINVAL for a
+ * name, size, alignment or flags that cannot be, -EEXIST for a name in use, -ENOMEM.
+ */
+struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
+					       unsigned long flags, void (*ctor)(void *object))
+{
+	struct blockslab_cache *cache = cache_new(name, size, align, flags, ctor);
+
+	panic_if_asked(flags, name, cache);
+	return cache;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_create);
+
+/**
+ * blockslab_cache_destroy() - destroy a cache
+ * @cache: to destroy; NULL and error pointers are ignored
+ *
+ * Live objects are reported, as by blockslab_heap_destroy(), and can still be freed, by
+ * blockslab_free().
+ *
+ * Context: process; may sleep.
+ */
+void blockslab_cache_destroy(struct blockslab_cache *cache)
+{
+	if (IS_ERR_OR_NULL(cache))
+		return;
+	blockslab_heap_destroy(cache->heap);
+	kfree(cache);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
+
+static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
+				       unsigned long caller)
+{
+	struct blockslab_heap *heap = cache->heap;
+	void *slot;
+
+	if (request_plain(cache->size, gfp) &&
+	    blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)) {
+		after_alloc(heap, slot, cache->size, gfp, caller);
+		return slot;
+	}
+	might_alloc(gfp);
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	if (heap->flags & BLOCKSLAB_ACCOUNT)
+		gfp |= __GFP_ACCOUNT;
+	do {
+		slot = alloc_from(&cache->class->nodes[numa_mem_id()], cache->size, gfp);
+	} while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp) &&
+		 (schedule_timeout_uninterruptible(1), true));
+	if (slot)
+		after_alloc(heap, slot, cache->size, gfp, caller);
+	return slot;
+}
+
+/**
+ * blockslab_cache_alloc() - allocate an object
+ * @cache: to take it from
+ * @gfp: as for kmem_cache_alloc(); __GFP_ZERO has no effect on objects with a constructor
+ *
+ * Context: as blockslab_alloc().
+ * Return: the object, or NULL.
+ */
+void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
+{
+	void *slot;
+
+	if (likely(!(gfp & BLOCKSLAB_GFP_SLOW)) && !static_branch_unlikely(&blockslab_rare)) {
+		if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+			return slot;
+	}
+	return cache_alloc_slow(cache, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
+
+/* Whether per-CPU state, of whatever node, is the cache's. */
+static bool in_cache(const struct blockslab_cache *cache, struct blockslab_cpu __percpu *cpu)
+{
+	return (__force unsigned long)cpu - cache->first < cache->lines;
+}
+
+static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
+				     unsigned long caller)
+{
+	free_slow(slot, ANY_SIZE, cache->heap, caller);
+}
+
+/**
+ * blockslab_cache_free() - free an object
+ * @cache: it was allocated from; if it was not, that is reported, and the object is not freed
+ * @slot: the object, or NULL
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
+{
+	unsigned long line, offset = span_offset(slot);
+	struct blockslab_cpu __percpu *cpu;
+	struct page *page;
+	enum freed freed;
+
+	if (static_branch_unlikely(&rare_free) || unlikely(offset >= span.size))
+		return cache_free_slow(cache, slot, _RET_IP_);
+	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
+	page = span_page(offset);
+	line = (unsigned long)page->lru.prev - (unsigned long)page - cache->magic;
+	if (unlikely(line >= cache->lines))
+		return cache_free_slow(cache, slot, _RET_IP_);
+	cpu = (__force struct blockslab_cpu __percpu *)(cache->first + line);
+	freed = free_fast(page, slot, cpu, ANY_INDEX, cache->canary);
+	if (unlikely(freed == NO_ROOM))
+		return free_to(page_block(page)->node, slot);
+	if (unlikely(freed == DOUBTFUL))
+		cache_free_slow(cache, slot, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_free);
+
+/**
+ * blockslab_cache_alloc_bulk() - allocate many objects
+ * @cache: to take them from
+ * @gfp: as for blockslab_cache_alloc()
+ * @nr: how many
+ * @slots: where their addresses are put
+ *
+ * Context: as blockslab_alloc().
+ * Return: @nr, or 0 and nothing is allocated.
+ */
+size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots)
+{
+	size_t got;
+
+	might_alloc(gfp);
+	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
+	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
+	got = alloc_many(&cache->class->nodes[numa_mem_id()], cache->size, gfp, nr, slots);
+	bulk_hooks(cache->heap, cache->size, gfp, got, slots, _RET_IP_);
+	if (got == nr)
+		return nr;
+	blockslab_cache_free_bulk(cache, got, slots);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
+
+/**
+ * blockslab_cache_free_bulk() - free many objects
+ * @cache: they were allocated from
+ * @nr: how many
+ * @slots: the objects
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
+{
+	struct blockslab_cpu __percpu *cpu;
+	size_t done = 0;
+
+	while (done < nr) {
+		cpu = slot_cpu(slots[done], cache->key);
+		if (cpu && in_cache(cache, cpu))
+			done += free_run(cpu, nr - done, slots + done, cache->key, cache->canary);
+		if (done < nr)
+			blockslab_cache_free(cache, slots[done++]);
+	}
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);
+
+/* ------------------------------------------------------------------------------------------------
+ * Shrinker: under memory pressure the largest hoarders give first
+ */
+
+static unsigned long shrink_count(struct shrinker *self, struct shrink_control *control)
+{
+	struct blockslab_heap *heap;
+	long bytes = 0;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+		bytes += max(atomic_long_read(&heap->hoard), 0L);
+	return bytes / PAGE_SIZE ?: SHRINK_EMPTY;
+}
+
+static struct blockslab_heap *largest_hoarder(void)
+{
+	struct blockslab_heap *heap, *largest = NULL;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		if (largest && atomic_long_read(&heap->hoard) <= atomic_long_read(&largest->hoard))
+			continue;
+		if (largest)
+			heap_put(largest);
+		refcount_inc(&heap->refs);
+		largest = heap;
+	}
+	return largest;
+}
+
+static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
+{
+	unsigned long pages = 0, got;
+	struct blockslab_heap *heap;
+
+	while (pages < control->nr_to_scan) {
+		heap = largest_hoarder();
+		if (!heap)
+			break;
+		got = heap_trim(heap, gfpflags_allow_blocking(control->gfp_mask)) / PAGE_SIZE;
+		heap_put(heap);
+		if (!got)
+			break;
+		pages += got;
+	}
+	return pages ?: SHRINK_STOP;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * debugfs: /sys/kernel/debug/blockslab
+ */
+
+static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
+{
+	unsigned long slots = 0, blocks = 0, requested = 0, given = 0, waste = 0, reserve = 0;
+	struct blockslab_block *block;
+	struct blockslab_class *class;
+	struct sums sums;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		class_sums(&sums, class);
+		slots += sums_allocated(&sums);
+		blocks += sums.full + sums.partial + sums.retained;
+		requested += sums.requested;
+		given += sums.given;
+	}
+	rcu_read_unlock();
+	spin_lock_irq(&heap->lock);
+	list_for_each_entry(block, &heap->reserve, list)
+		reserve += block->nr_pages * PAGE_SIZE;
+	spin_unlock_irq(&heap->lock);
+	if (given > requested)
+		waste = div64_u64((u64)(given - requested) * 1000, given);
+	seq_printf(m, "%s %zu %lu %zu %lu %lu %lu %lu.%lu\n", heap->name,
+		   READ_ONCE(heap->limit), reserve, held_bytes(heap), requested, slots,
+		   blocks, waste / 10, waste % 10);
+}
+
+static int heaps_show(struct seq_file *m, void *unused)
+{
+	struct blockslab_heap *heap;
+
+	seq_puts(m, "# blockslab version 1\n");
+	seq_puts(m, "# name limit reserve held requested slots blocks waste\n");
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+		heap_line(m, heap);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(heaps);
+
+static void class_line(struct seq_file *m, struct blockslab_class *class)
+{
+	unsigned int order = class->size ? block_order(&class->nodes[numa_mem_id()]) : 0;
+	struct sums sums;
+
+	class_sums(&sums, class);
+	seq_printf(m, "%u %lu %u %lu %lu %lu %lu %lu %lu %lu %lu %lu %lu %lu\n", class->size,
+		   class->size ? (PAGE_SIZE << order) / class->size : 1UL, order,
+		   sums.full, sums.partial, sums.retained,
+		   sums_allocated(&sums), sums.cached, sums.free,
+		   sums.allocs, sums.frees, sums.fails, sums.requested, sums.held);
+}
+
+static int classes_show(struct seq_file *m, void *unused)
+{
+	struct blockslab_heap *heap = m->private;
+	struct blockslab_class *class;
+
+	seq_puts(m, "# blockslab version 1\n");
+	seq_puts(m, "# size slots_per_block order full partial retained allocated cached free allocs frees fails requested held\n");
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		class_line(m, class);
+	rcu_read_unlock();
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(classes);
+
+/*
+ * The file blocks is read a block at a time: the lock is held for the copy of one descriptor's
+ * bitmap. A block that is there throughout is shown once; one that comes or goes meanwhile may be
+ * missed.
+ */
+struct blocks_reader {
+	struct blockslab_heap *heap;
+	struct cursor cursor;
+	loff_t at;			/* of the block shown, 0 for the head line */
+	unsigned long *cached;		/* sorted addresses of the node's cached slots */
+	unsigned int nr_cached;
+	unsigned int nr_slots, order;
+	bool done;
+	void *base;
+	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
+};
+
+static int compare_addresses(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void note_cached(struct blocks_reader *reader, unsigned int room, void **slots,
+			unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr && reader->nr_cached < room; i++)
+		reader->cached[reader->nr_cached++] = (unsigned long)READ_ONCE(slots[i]);
+}
+
+/* Which slots of a node are in magazines, for the slot maps. */
+static void find_cached(struct blocks_reader *reader, struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+	struct sums sums = {};
+	unsigned int room;
+	unsigned long irq;
+	int cpu;
+
+	add_node(&sums, node);
+	kvfree(reader->cached);
+	room = sums.cached + 64;
+	reader->nr_cached = 0;
+	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
+	if (!reader->cached)
+		return;
+	rcu_read_lock();
+	for_each_possible_cpu(cpu) {
+		struct blockslab_cpu *line = node_line(node, cpu);
+
+		magazine = loaded_magazine(line);
+		if (magazine)
+			note_cached(reader, room, magazine->slots,
+				    min_t(unsigned int, blockslab_count(line), magazine->capacity));
+		magazine = smp_load_acquire(&line->spare);	/* take_in() */
+		if (magazine)
+			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
+	}
+	rcu_read_unlock();
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_for_each_entry(magazine, &node->full, list)
+		note_cached(reader, room, magazine->slots, magazine->count);
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	sort(reader->cached, reader->nr_cached, sizeof(*reader->cached), compare_addresses, NULL);
+}
+
+static bool reader_is_cached(struct blocks_reader *reader, unsigned long address)
+{
+	unsigned int low = 0, high = reader->nr_cached;
+
+	while (low < high) {
+		unsigned int middle = (low + high) / 2;
+
+		if (reader->cached[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < reader->nr_cached && reader->cached[low] == address;
+}
+
+/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
+static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
+{
+	struct blockslab_class *class;
+	struct list_head *next;
+
+	if (node && node - node->class->nodes + 1 < nr_node_ids)
+		return node + 1;
+	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
+	if (next == &heap->classes)
+		return NULL;
+	class = list_entry(next, struct blockslab_class, list);
+	return &class->nodes[0];
+}
+
+/* Copies the next block into the reader; false at the end of its node. */
+static bool read_block(struct blocks_reader *reader)
+{
+	struct blockslab_node *node = reader->cursor.node;
+	struct blockslab_block *block;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	block = cursor_next(&reader->cursor);
+	if (block) {
+		reader->base = block->base;
+		reader->nr_slots = block->nr_slots;
+		reader->order = block->order;
+		bitmap_copy(reader->map, block->map, block->nr_slots);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block;
+}
+
+static bool read_next_block(struct blocks_reader *reader)
+{
+	struct blockslab_node *node = reader->cursor.node;
+
+	if (reader->done)
+		return false;
+	while (!node || !read_block(reader)) {
+		cursor_end(&reader->cursor);
+		node = node_after(reader->heap, node);
+		if (!node) {
+			reader->done = true;
+			return false;
+		}
+		find_cached(reader, node);
+		cursor_start(&reader->cursor, node);
+	}
+	reader->at++;
+	return true;
+}
+
+static void *blocks_start(struct seq_file *m, loff_t *pos)
+{
+	struct blocks_reader *reader = m->private;
+
+	if (*pos < reader->at || !*pos) {
+		cursor_end(&reader->cursor);
+		reader->at = 0;
+		reader->done = false;
+	}
+	if (!*pos)
+		return SEQ_START_TOKEN;
+	while (reader->at < *pos)
+		if (!read_next_block(reader))
+			return NULL;
+	return reader->done ? NULL : reader;
+}
+
+static void *blocks_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct blocks_reader *reader = m->private;
+
+	++*pos;
+	return read_next_block(reader) ? reader : NULL;
+}
+
+static void blocks_stop(struct seq_file *m, void *v)
+{
+}
+
+static int blocks_show(struct seq_file *m, void *v)
+{
+	struct blocks_reader *reader = v;
+	unsigned int number, used = 0, size;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "# blockslab version 1\n# class node order used/slots map\n");
+		return 0;
+	}
+	size = reader->cursor.node->class->size;
+	for (number = 0; number < reader->nr_slots; number++)
+		used += !test_bit(number, reader->map) &&
+			!reader_is_cached(reader, (unsigned long)reader->base + number * size);
+	seq_printf(m, "%u %d %u %u/%u ", size, page_to_nid(virt_to_page(reader->base)),
+		   reader->order, used, reader->nr_slots);
+	for (number = 0; number < reader->nr_slots; number++) {
+		unsigned long address = (unsigned long)reader->base + number * size;
+
+		seq_putc(m, test_bit(number, reader->map) ? '.' :
+			    reader_is_cached(reader, address) ? 'c' : '#');
+	}
+	seq_putc(m, '\n');
+	return 0;
+}
+
+static const struct seq_operations blocks_sops = {
+	.start = blocks_start,
+	.next = blocks_next,
+	.stop = blocks_stop,
+	.show = blocks_show,
+};
+
+static int blocks_open(struct inode *inode, struct file *file)
+{
+	struct blocks_reader *reader = kvzalloc(sizeof(*reader), GFP_KERNEL);
+	int error;
+
+	if (!reader)
+		return -ENOMEM;
+	reader->heap = inode->i_private;
+	error = seq_open(file, &blocks_sops);
+	if (error) {
+		kvfree(reader);
+		return error;
+	}
+	refcount_inc(&reader->heap->refs);
+	((struct seq_file *)file->private_data)->private = reader;
+	return 0;
+}
+
+static int blocks_release(struct inode *inode, struct file *file)
+{
+	struct blocks_reader *reader = ((struct seq_file *)file->private_data)->private;
+
+	cursor_end(&reader->cursor);
+	heap_put(reader->heap);
+	kvfree(reader->cached);
+	kvfree(reader);
+	return seq_release(inode, file);
+}
+
+static const struct file_operations blocks_fops = {
+	.owner = THIS_MODULE,
+	.open = blocks_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = blocks_release,
+};
+
+static int limit_get(void *data, u64 *value)
+{
+	struct blockslab_heap *heap = data;
+
+	*value = READ_ONCE(heap->limit);
+	return 0;
+}
+
+/* A limit below what is held even after a trim is refused: the limit is never passed. */
+static int limit_set(void *data, u64 value)
+{
+	struct blockslab_heap *heap = data;
+	size_t limit = READ_ONCE(heap->limit);
+
+	if ((value && value < PAGE_SIZE) || value > LONG_MAX)
+		return -EINVAL;
+	if (value && value < held_bytes(heap))
+		heap_trim(heap, true);
+	WRITE_ONCE(heap->limit, value);
+	smp_mb();	/* heap_charge_bytes() adds, and then looks at the limit */
+	if (!value || held_bytes(heap) <= value)
+		return 0;
+	WRITE_ONCE(heap->limit, limit);
+	return -EBUSY;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(limit_fops, limit_get, limit_set, "%llu\n");
+
+static int shrink_get(void *data, u64 *value)
+{
+	*value = ((struct blockslab_heap *)data)->shrunk;
+	return 0;
+}
+
+static int shrink_set(void *data, u64 value)
+{
+	struct blockslab_heap *heap = data;
+
+	if (value != 1)
+		return -EINVAL;
+	heap->shrunk = heap_trim(heap, true);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(shrink_fops, shrink_get, shrink_set, "%llu\n");
+
+static int validate_get(void *data, u64 *value)
+{
+	*value = ((struct blockslab_heap *)data)->validated;
+	return 0;
+}
+
+static int validate_set(void *data, u64 value)
+{
+	struct blockslab_heap *heap = data;
+
+	if (value != 1)
+		return -EINVAL;
+	heap->validated = blockslab_validate(heap);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(validate_fops, validate_get, validate_set, "%llu\n");
+
+/* Without debugfs the heap works, unseen. */
+static void heap_debugfs(struct blockslab_heap *heap)
+{
+	heap->dir = debugfs_create_dir(heap->name, debugfs_heaps);
+	debugfs_create_file("classes", 0400, heap->dir, heap, &classes_fops);
+	debugfs_create_file("blocks", 0400, heap->dir, heap, &blocks_fops);
+	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
+	debugfs_create_file_unsafe("shrink", 0600, heap->dir, heap, &shrink_fops);
+	debugfs_create_file_unsafe("validate", 0600, heap->dir, heap, &validate_fops);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Module
+ */
+
+/* Finds the longest row of struct pages that stand for lowmem without a hole. */
+static void __init span_find(void)
+{
+	unsigned long pfn, step = IS_ENABLED(CONFIG_SPARSEMEM) ? 512 : 1, size = 0;
+	struct page *first = NULL;
+	int nid;
+
+	for_each_online_node(nid) {
+		/* Struct pages come 512 at least at a time, also for a memory's odd end. */
+		for (pfn = ALIGN_DOWN(node_start_pfn(nid), step); pfn < node_end_pfn(nid);
+		     pfn += step) {
+			if (!pfn_valid(pfn) || !virt_addr_valid(__va(PFN_PHYS(pfn))))
+				continue;
+			if (!first || pfn_to_page(pfn) != first + (size >> PAGE_SHIFT) ||
+			    __va(PFN_PHYS(pfn)) != page_address(first) + size) {
+				first = pfn_to_page(pfn);
+				size = 0;
+			}
+			size += step << PAGE_SHIFT;
+			if (size <= span.size)
+				continue;
+			span.base = (unsigned long)page_address(first);
+			span.size = size;
+			span.page = first;
+		}
+	}
+}
+
+/* Struct pages may go with their memory: from then on every address is looked at the slow way. */
+static int memory_going(struct notifier_block *self, unsigned long action, void *data)
+{
+	if (action == MEM_GOING_OFFLINE)
+		WRITE_ONCE(span.size, 0);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block memory_notifier = { .notifier_call = memory_going };
+
+#ifdef CONFIG_MODULES
+/* What the shared heap only cached for a module that is gone shall not keep this one loaded. */
+static int module_going(struct notifier_block *self, unsigned long action, void *data)
+{
+	if (action == MODULE_STATE_GOING && atomic_long_read(&blockslab_shared.nr_blocks))
+		heap_trim(&blockslab_shared, true);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block module_notifier = { .notifier_call = module_going };
+
+static void module_watch(bool on)
+{
+	if (on)
+		register_module_notifier(&module_notifier);
+	else
+		unregister_module_notifier(&module_notifier);
+}
+#else
+static void module_watch(bool on)
+{
+}
+#endif
+
+static void __init sizes_init(void)
+{
+	unsigned int i, step, index = 0, size = 0;
+
+	for (i = 0; i < NR_SIZES; i++) {
+		step = i < BLOCKSLAB_NR_STEPS ? 8 :
+		       32 << (i - BLOCKSLAB_NR_STEPS) / BLOCKSLAB_STEPS_PER_DOUBLING;
+		size += step;
+		index_size[i] = size;
+	}
+	size_index[0] = INDEX_SLOW;
+	for (i = 1; i < ARRAY_SIZE(size_index); i++) {
+		while (index_size[index] < i * 8 || index_size[index] % ARCH_KMALLOC_MINALIGN)
+			index++;
+		size_index[i] = index;
+	}
+	static_assert(NR_SIZES < INDEX_CACHE);
+	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
+}
+
+static void __init cpus_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		home_this_cpu(cpu);
+		spin_lock_init(&per_cpu_ptr(&rcu_cpus, cpu)->lock);
+	}
+}
+
+static int __init shrinker_init(void)
+{
+	shrinker = shrinker_alloc(0, "blockslab");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker->seeks = DEFAULT_SEEKS;
+	shrinker_register(shrinker);
+	return 0;
+}
+
+static int cpu_states[2];
+
+/* A CPU that is gone leaves its magazines; one that comes may have another node. */
+static int __init hotplug_init(void)
+{
+	cpu_states[0] = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "blockslab:dead", NULL,
+						  drain_dead_cpu);
+	if (cpu_states[0] < 0)
+		return cpu_states[0];
+	cpu_states[1] = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "blockslab:online",
+						  home_this_cpu, NULL);
+	if (cpu_states[1] < 0)
+		cpuhp_remove_state_nocalls(cpu_states[0]);
+	return min(cpu_states[1], 0);
+}
+
+static void debugfs_init(void)
+{
+	debugfs_dir = debugfs_create_dir("blockslab", NULL);
+	debugfs_create_file("heaps", 0400, debugfs_dir, NULL, &heaps_fops);
+	debugfs_heaps = debugfs_create_dir("heap", debugfs_dir);
+}
+
+static int __init blockslab_init(void)
+{
+	int error = -ENOMEM;
+
+	secret = get_random_long();
+	span_find();
+	sizes_init();
+	cpus_init();
+	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!workqueue)
+		return -ENOMEM;
+	if (shrinker_init())
+		goto no_shrinker;
+	error = hotplug_init();
+	if (error)
+		goto no_hotplug;
+	debugfs_init();
+	heap_init(&blockslab_shared, "shared", 0, 0);
+	heap_enter(&blockslab_shared);
+	heap_debugfs(&blockslab_shared);
+	module_watch(true);
+	register_memory_notifier(&memory_notifier);
+	if (RARE_ALWAYS || want_init_on_alloc(0))
+		static_branch_inc(&blockslab_rare);
+	if (RARE_ALWAYS || want_init_on_free())
+		static_branch_inc(&rare_free);
+	pr_info("version %s: %u size classes to %u bytes, %lu MiB of memory in reach of the fast path\n",
+		BLOCKSLAB_VERSION, NR_SIZES, BLOCKSLAB_SLOT_MAX, span.size >> 20);
+	return 0;
+
+no_hotplug:
+	shrinker_free(shrinker);
+no_shrinker:
+	destroy_workqueue(workqueue);
+	return error;
+}
+
+/* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
+static void __exit blockslab_exit(void)
+{
+	unregister_memory_notifier(&memory_notifier);
+	module_watch(false);
+	heap_retire(&blockslab_shared);
+	heap_put(&blockslab_shared);
+	debugfs_remove_recursive(debugfs_dir);
+	cpuhp_remove_state_nocalls(cpu_states[1]);
+	cpuhp_remove_state_nocalls(cpu_states[0]);
+	shrinker_free(shrinker);
+	cancel_delayed_work_sync(&rcu_send_work);
+	rcu_barrier();
+	destroy_workqueue(workqueue);
+	rcu_barrier();
+}
+
+module_init(blockslab_init);
+module_exit(blockslab_exit);
+MODULE_DESCRIPTION("Small memory from page-backed blocks, each dedicated to one size class");
+MODULE_VERSION(BLOCKSLAB_VERSION);
+MODULE_LICENSE("GPL");

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * blockslab: small memory from page-backed blocks, each dedicated to one size class.
+ *
+ * Every call that takes a heap takes NULL for the module's shared heap. A slot is what an
+ * allocation returns; it belongs to the caller until it is freed. Sizes are in bytes.
+ *
+ * Contexts: allocation and free work in process, softirq and hardirq context, as kmalloc() and
+ * kfree() do (on PREEMPT_RT not in hardirq context, again as with kmalloc()); what sleeps is said
+ * at each function. In NMI context only the _nolock calls may be used.
+ *
+ * The full description of each function stands at its definition in blockslab.c.
+ */
+#ifndef _LINUX_BLOCKSLAB_H
+#define _LINUX_BLOCKSLAB_H
+
+#include <linux/bitops.h>
+#include <linux/bits.h>
+#include <linux/cache.h>
+#include <linux/compiler.h>
+#include <linux/err.h>
+#include <linux/gfp.h>
+#include <linux/jump_label.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/slab.h>
+#include <linux/types.h>
+
+#define BLOCKSLAB_VERSION	"1.0"
+
+/* The longest heap or cache name, without its terminating zero. */
+#define BLOCKSLAB_NAME_MAX	31
+/* The largest size served from slots; larger sizes get whole pages through the same calls. */
+#define BLOCKSLAB_SLOT_MAX	8192
+
+/* Flags of heaps and caches. */
+#define BLOCKSLAB_TYPESAFE_BY_RCU	BIT(0)	/* caches: blocks go back after a grace period */
+#define BLOCKSLAB_HWCACHE_ALIGN		BIT(1)	/* slots start at cache lines */
+#define BLOCKSLAB_ZERO			BIT(2)	/* every allocation is zeroed */
+#define BLOCKSLAB_POISON		BIT(3)	/* free slots are filled, and checked at reuse */
+#define BLOCKSLAB_RED_ZONE		BIT(4)	/* bytes behind what was asked for are checked */
+#define BLOCKSLAB_TRACK			BIT(5)	/* callers of allocation and last free are kept */
+#define BLOCKSLAB_ACCOUNT		BIT(6)	/* charged to the task's memory cgroup */
+#define BLOCKSLAB_PANIC			BIT(7)	/* creation panics when it fails */
+
+struct blockslab_heap;
+struct blockslab_cache;
+
+/**
+ * struct blockslab_heap_attrs - what a new heap is to be
+ * @flags: BLOCKSLAB_ZERO, _POISON, _RED_ZONE, _TRACK, _ACCOUNT, _HWCACHE_ALIGN, _PANIC
+ * @limit: most bytes the heap may hold, 0 for no limit
+ * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none
+ */
+struct blockslab_heap_attrs {
+	unsigned long flags;
+	size_t limit;
+	size_t reserve;
+};
+
+/**
+ * struct blockslab_heap_stats - what a heap holds, in bytes
+ * @held: blocks, their descriptors and magazines; what counts against the limit
+ * @fixed: the heap's own structures: itself, its classes and their per-CPU state
+ * @allocated: bytes of slots now allocated
+ * @cached: bytes of slots free in magazines
+ * @retained: bytes of empty blocks kept for reuse
+ */
+struct blockslab_heap_stats {
+	size_t held;
+	size_t fixed;
+	size_t allocated;
+	size_t cached;
+	size_t retained;
+};
+
+struct blockslab_heap *__must_check
+blockslab_heap_create(const char *name, const struct blockslab_heap_attrs *attrs);
+void blockslab_heap_destroy(struct blockslab_heap *heap);
+size_t blockslab_heap_release(struct blockslab_heap *heap);
+void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_stats *stats);
+
+void blockslab_free(const void *slot);
+void blockslab_free_sized(const void *slot, size_t size);
+void blockslab_free_rcu(const void *slot);
+void blockslab_free_bulk(size_t nr, void **slots);
+void blockslab_free_nolock(const void *slot);
+
+void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+	__alloc_size(2) __malloc;
+void *blockslab_zalloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+	__alloc_size(2) __malloc;
+void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int node)
+	__alloc_size(2) __malloc;
+void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
+	__alloc_size(2) __malloc;
+void *__must_check
+blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t size, gfp_t gfp)
+	__alloc_size(3);
+size_t __must_check
+blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr, void **slots);
+
+size_t blockslab_usable_size(const void *slot);
+size_t blockslab_size_roundup(size_t size);
+size_t blockslab_shrink(struct blockslab_heap *heap);
+int blockslab_validate(struct blockslab_heap *heap);
+
+struct blockslab_cache *__must_check
+blockslab_cache_create(const char *name, size_t size, size_t align, unsigned long flags,
+		       void (*ctor)(void *object));
+void blockslab_cache_destroy(struct blockslab_cache *cache);
+void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp) __malloc;
+void blockslab_cache_free(struct blockslab_cache *cache, void *slot);
+size_t __must_check
+blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots);
+void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots);
+
+/*
+ * For tests: from now on, the requests named in @what fail: the one after @after others, and of
+ * all the rest @percent in 100. blockslab_fail(0, 0, 0) ends it. Returns how many such requests
+ * there were since the last call. Where the kernel has CONFIG_FAULT_INJECTION_DEBUG_FS,
+ * debugfs/blockslab/fail does the same with the kernel's own fault attributes.
+ */
+#define BLOCKSLAB_FAIL_PAGES		BIT(0)	/* pages of blocks and of large allocations */
+#define BLOCKSLAB_FAIL_DESCRIPTOR	BIT(1)	/* descriptors of blocks */
+#define BLOCKSLAB_FAIL_MAGAZINE		BIT(2)	/* magazines, and batches of blockslab_free_rcu() */
+#define BLOCKSLAB_FAIL_CLASS		BIT(3)	/* heaps, classes and their per-CPU state */
+#define BLOCKSLAB_FAIL_TRACK		BIT(4)	/* what TRACK and RED_ZONE keep beside a block */
+#define BLOCKSLAB_FAIL_ONCE_NEVER	ULONG_MAX	/* as @after: only @percent counts */
+
+unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned int percent);
+
+/* ------------------------------------------------------------------------------------------------
+ * Internals, here only so that the fast path of a constant size is inline
+ */
+
+#define BLOCKSLAB_NR_STEPS		64	/* classes of 8-byte steps, to 512 */
+#define BLOCKSLAB_STEPS_PER_DOUBLING	16	/* above them: no step over 6.25 % */
+#define BLOCKSLAB_NR_SIZES		(BLOCKSLAB_NR_STEPS + 4 * BLOCKSLAB_STEPS_PER_DOUBLING)
+
+/* GFP bits that lead out of the fast path. */
+#define BLOCKSLAB_GFP_SLOW	(__GFP_ZERO | __GFP_ACCOUNT | __GFP_DMA | __GFP_DMA32 | \
+				 __GFP_THISNODE)
+
+struct blockslab_magazine;
+struct blockslab_node;
+
+/**
+ * struct blockslab_cpu - a CPU's part of a class on a node; one cache line
+ * @tally: slots in the loaded magazine (low 16 bits) and allocations so far (above), changed by
+ *	one add
+ * @parts: of @tally; parts[BLOCKSLAB_COUNT_PART] is the number of slots
+ * @loaded: slots of the loaded magazine, NULL for none
+ * @credit: bytes that may still be asked for before the slow path looks in; granted - credit is
+ *	what was asked for
+ * @capacity: room in the loaded magazine
+ * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
+ * @node: what this is a part of
+ * @spare: the second magazine, full or empty or anything between
+ * @granted: credit given so far
+ * @moved: slots that came into this CPU's magazines by trades, less those that left by them
+ *
+ * Changed only by its own CPU with preemption off and @busy set, or after that CPU died. cached
+ * == moved + frees - allocs; that is how frees are counted.
+ */
+struct blockslab_cpu {
+	union {
+		u64 tally;
+		u16 parts[4];
+	};
+	void **loaded;
+	long credit;
+	u16 capacity;
+	u8 busy;
+	struct blockslab_node *node;
+	struct blockslab_magazine *spare;
+	unsigned long granted;
+	long moved;
+} ____cacheline_aligned;
+
+#ifdef __LITTLE_ENDIAN
+#define BLOCKSLAB_COUNT_PART	0
+#else
+#define BLOCKSLAB_COUNT_PART	3
+#endif
+#define BLOCKSLAB_COUNT	0xffffULL
+#define BLOCKSLAB_ALLOC	0x10000ULL
+
+DECLARE_PER_CPU(unsigned long, blockslab_home);
+DECLARE_STATIC_KEY_FALSE(blockslab_rare);
+
+/* Of this CPU, for the node it belongs to. Preemption is off. */
+static __always_inline struct blockslab_cpu *blockslab_home_line(struct blockslab_cpu __percpu *cpu)
+{
+	return (struct blockslab_cpu *)((__force unsigned long)cpu +
+					__this_cpu_read(blockslab_home));
+}
+
+static __always_inline unsigned long blockslab_count(const struct blockslab_cpu *line)
+{
+	return line->parts[BLOCKSLAB_COUNT_PART];
+}
+
+/* Plain stores will do: only this CPU's interrupts come between, and leave it as it was. */
+static __always_inline bool blockslab_claim(struct blockslab_cpu *line)
+{
+	if (unlikely(line->busy))
+		return false;
+	WRITE_ONCE(line->busy, 1);
+	barrier();
+	return true;
+}
+
+static __always_inline void blockslab_unclaim(struct blockslab_cpu *line)
+{
+	barrier();
+	WRITE_ONCE(line->busy, 0);
+}
+
+/* The word that tells a cached slot. */
+static __always_inline unsigned long *blockslab_word(const void *slot, unsigned long offset)
+{
+	return (unsigned long *)(slot + offset);
+}
+
+/*
+ * The fast path: a slot of this CPU's loaded magazine; false where that cannot be. Whatever is
+ * called from here would cost every caller the saving of registers, so nothing is. Size 0 is a
+ * cache's: its bytes are counted by its slots.
+ */
+static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *cpu, size_t size,
+						 unsigned long canary, void **slot)
+{
+	struct blockslab_cpu *line;
+	unsigned long count;
+
+	preempt_disable();
+	line = blockslab_home_line(cpu);
+	if (unlikely(!blockslab_claim(line)))
+		goto busy;
+	count = blockslab_count(line);
+	if (unlikely(!count))
+		goto empty;
+	if (!__builtin_constant_p(size) || size) {
+		line->credit -= size;
+		if (unlikely(line->credit < 0))
+			goto no_credit;
+	}
+	*slot = line->loaded[count - 1];
+	line->tally += BLOCKSLAB_ALLOC - 1;
+	*blockslab_word(*slot, canary) = 0;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return true;
+
+no_credit:
+	barrier();	/* else the old value is kept in a register all along */
+	line->credit += size;
+empty:
+	blockslab_unclaim(line);
+busy:
+	preempt_enable();
+	return false;
+}
+
+/* What the fast path sees of a heap: its first member. */
+struct blockslab_heap_cpus {
+	struct blockslab_cpu __percpu *cpu[BLOCKSLAB_NR_SIZES + 1];
+};
+
+/* What NULL stands for. */
+extern struct blockslab_heap blockslab_shared;
+
+/* The index of the class that serves a size of 1 to BLOCKSLAB_SLOT_MAX; for constants. */
+static __always_inline unsigned int blockslab_index(size_t size)
+{
+	unsigned int bits = fls_long(size - 1);
+
+	if (size <= 8 * BLOCKSLAB_NR_STEPS)
+		return (size - 1) / 8;
+	return BLOCKSLAB_NR_STEPS + BLOCKSLAB_STEPS_PER_DOUBLING * (bits - 11) +
+	       ((size - 1) >> (bits - 5));
+}
+
+static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
+						    gfp_t gfp)
+{
+	struct blockslab_heap_cpus *cpus;
+	void *slot;
+
+	if (!__builtin_constant_p(size) || !size || size > BLOCKSLAB_SLOT_MAX ||
+	    !__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+		return blockslab_alloc(heap, size, gfp);
+	cpus = (struct blockslab_heap_cpus *)(heap ?: &blockslab_shared);
+	if (!static_branch_unlikely(&blockslab_rare) &&
+	    likely(blockslab_alloc_fast(cpus->cpu[blockslab_index(size)], size, 0, &slot)))
+		return slot;
+	return blockslab_alloc(heap, size, gfp);
+}
+
+void blockslab_free_index(const void *slot, size_t size, unsigned int index);
+
+static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
+{
+	if (__builtin_constant_p(size) && size && size <= BLOCKSLAB_SLOT_MAX)
+		blockslab_free_index(slot, size, blockslab_index(size));
+	else
+		blockslab_free_sized(slot, size);
+}
+
+#ifndef BLOCKSLAB_BUILD
+#define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
+#define blockslab_free_sized(slot, size)	blockslab_free_sized_inline(slot, size)
+#endif
+
+/*
+ * void *p __free(blockslab) = blockslab_alloc(...): freed when p goes out of scope, where the
+ * kernel has cleanup guards (<linux/slab.h> brings them).
+ */
+#ifdef DEFINE_FREE
+DEFINE_FREE(blockslab, void *, if (!IS_ERR_OR_NULL(_T)) blockslab_free(_T))
+#endif
+
+#endif /* _LINUX_BLOCKSLAB_H */
