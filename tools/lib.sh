@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+# What the shell tools share; read with `. "$(dirname "$0")/lib.sh"`.
+# shellcheck shell=sh
+
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/blockslab
+me=$(basename -- "$0")
+
+# What happens, on stderr: stdout belongs to results.
+say()
+{
+	printf '%s: %s\n' "$me" "$*" >&2
+}
+
+die()
+{
+	say "$*"
+	exit 1
+}
+
+# usage FILE: the comment at the top of a tool is its help.
+usage()
+{
+	sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"
+}
+
+as_root()
+{
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo "$@"
+	else
+		die "needs root to run: $*; run as root, or install sudo"
+	fi
+}
+
+# need PACKAGE...: installs the packages that are missing, by name.
+need()
+{
+	missing=
+	for package in "$@"; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+			grep -qx installed || missing="$missing $package"
+	done
+	[ -n "$missing" ] || return 0
+	say "installing with apt:$missing"
+	log=$(mktemp)
+	# shellcheck disable=SC2086
+	if { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+			--no-install-recommends $missing ||
+	     { as_root apt-get update -q &&
+	       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+			--no-install-recommends $missing; }; } >"$log" 2>&1; then
+		rm -f "$log"
+	else
+		tail -n 5 "$log" >&2
+		die "apt could not install:$missing (see $log)"
+	fi
+}
+
+# with_progress WHAT COMMAND...: runs a command whose output goes to a log, with
+# a line every few seconds: how long, and how many lines the log has, or how
+# large the directory $growing is. The log's end is shown if the command fails.
+# The command stays in the foreground, so that Ctrl-C reaches it.
+with_progress()
+{
+	what=$1
+	shift
+	mkdir -p "$cache/log"
+	log=$(mktemp "$cache/log/$me.XXXXXX")
+	start=$(date +%s)
+	say "$what ..."
+	progress_lines &
+	ticker=$!
+	set +e
+	(set -e; "$@") >"$log" 2>&1
+	status=$?
+	set -e
+	kill "$ticker" 2>/dev/null || :
+	wait "$ticker" 2>/dev/null || :
+	growing=
+	if [ "$status" = 0 ]; then
+		say "$what: done in $(($(date +%s) - start)) s"
+		rm -f "$log"
+	else
+		tail -n 25 "$log" >&2
+		say "$what: failed with status $status; the whole log is $log"
+	fi
+	return "$status"
+}
+
+# The sleep outlives its ticker: it must hold no pipe or lock (9) of the caller's.
+progress_lines()
+{
+	while sleep 5 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
+		if [ -n "${growing:-}" ]; then
+			far="$(du -sm "$growing" 2>/dev/null | cut -f1) MB"
+		else
+			far="$(wc -l <"$log") lines"
+		fi
+		say "$what: $(($(date +%s) - start)) s, $far so far"
+	done
+}
