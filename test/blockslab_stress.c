@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * blockslab_stress: the whole API at random, on all CPUs and in their interrupts, for some seconds.
+ *
+ * Every slot is signed by who allocates it and checked by who frees it. Slots change hands through
+ * shared places, by xchg(), so that most are freed on another CPU than they came from. At the end
+ * all must have come back, the invariants must hold, and no fault may have been reported.
+ *
+ * Loading runs it: insmod succeeds if all was well, fails with EIO if not, and the log tells more.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/hash.h>
+#include <linux/hrtimer.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/prandom.h>
+#include <linux/random.h>
+#include <linux/topology.h>
+#include <linux/vmalloc.h>
+
+#include "blockslab.h"
+#include "blockslab_trace.h"
+
+#define NR_PLACES	1024
+#define NR_OBJECTS	256
+#define BULK_MAX	40
+#define OWN_MAX		200
+#define OBJECT_SIZE	88
+#define OBJECT_MAGIC	0x0b1ec7
+
+#ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
+static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
+			  clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+}
+#endif
+
+static unsigned int seconds = 10;
+module_param(seconds, uint, 0444);
+MODULE_PARM_DESC(seconds, "How long (default 10)");
+
+static unsigned int seed;
+module_param(seed, uint, 0444);
+MODULE_PARM_DESC(seed, "Seed of the random sequences (default: 0, a new one)");
+
+/* At the start of every slot; all bytes behind it up to @size are @fill. */
+struct item {
+	u32 size;
+	u8 cpu;
+	u8 fill;
+	u16 sum;
+};
+
+struct object {
+	u32 magic;
+	u32 uses;
+};
+
+enum count {
+	COUNT_ALLOCATED,
+	COUNT_REFUSED,
+	COUNT_FREED,
+	COUNT_REMOTE,
+	NR_COUNTS,
+};
+
+/* One for each CPU: its thread and the timer that interrupts it. */
+struct worker {
+	unsigned int cpu;
+	struct task_struct *thread;
+	struct hrtimer timer;
+	/* what runs in thread and interrupt keeps apart */
+	struct context {
+		struct rnd_state random;
+		bool atomic;
+		unsigned long operations;
+		unsigned long counts[NR_COUNTS];
+	} task, irq;
+	unsigned int heaps_made;
+	void *own[OWN_MAX];
+};
+
+static struct blockslab_heap *heaps[4];		/* the first is the shared one */
+static struct blockslab_cache *cache;
+static void *places[NR_PLACES], *objects[NR_OBJECTS];
+static atomic_t bad;
+
+static void failed(const char *what)
+{
+	atomic_inc(&bad);
+	pr_err("FAILED: %s\n", what);
+}
+
+/* --- what is random --------------------------------------------------------------------------- */
+
+static u32 below(struct context *context, u32 bound)
+{
+	return prandom_u32_state(&context->random) % bound;
+}
+
+/* Small mostly, as most are; whole pages now and then. */
+static size_t some_size(struct context *context)
+{
+	switch (below(context, 16)) {
+	case 0:
+		return sizeof(struct item) + below(context, 30000);
+	case 1:
+	case 2:
+	case 3:
+		return sizeof(struct item) + below(context, 8000);
+	default:
+		return sizeof(struct item) + below(context, 250);
+	}
+}
+
+static struct blockslab_heap *some_heap(struct context *context)
+{
+	return heaps[below(context, ARRAY_SIZE(heaps))];
+}
+
+static gfp_t gfp_of(struct context *context)
+{
+	return (context->atomic ? GFP_ATOMIC : GFP_KERNEL) | __GFP_NOWARN;
+}
+
+/* --- slots, signed and checked ---------------------------------------------------------------- */
+
+static u16 sum_of(const struct item *item)
+{
+	u64 fields = (u64)item->size << 40 | item->cpu << 8 | item->fill;
+
+	return hash_64((unsigned long)item ^ fields, 16);
+}
+
+static void sign(struct context *context, struct item *item, size_t size)
+{
+	OPTIMIZER_HIDE_VAR(item);
+	item->size = size;
+	item->cpu = raw_smp_processor_id();
+	item->fill = prandom_u32_state(&context->random);
+	item->sum = sum_of(item);
+	memset(item + 1, item->fill, size - sizeof(*item));
+	context->counts[COUNT_ALLOCATED]++;
+}
+
+static void check(struct item *item)
+{
+	if (item->sum != sum_of(item))
+		failed("a slot's signature was overwritten");
+	else if (memchr_inv(item + 1, item->fill, item->size - sizeof(*item)))
+		failed("a slot was overwritten");
+	else if (blockslab_usable_size(item) < item->size)
+		failed("a slot is smaller than was asked for");
+}
+
+static void give_back(struct context *context, struct item *item)
+{
+	void *slot = item;
+
+	if (!item)
+		return;
+	check(item);
+	context->counts[COUNT_FREED]++;
+	context->counts[COUNT_REMOTE] += item->cpu != (u8)raw_smp_processor_id();
+	switch (below(context, 8)) {
+	case 0:
+		blockslab_free_sized(item, item->size);
+		break;
+	case 1:
+		blockslab_free_rcu(item);
+		break;
+	case 2:
+		blockslab_free_nolock(item);
+		break;
+	case 3:
+		blockslab_free_bulk(1, &slot);
+		break;
+	default:
+		blockslab_free(item);
+	}
+}
+
+static void leave(struct context *context, struct item *item)
+{
+	give_back(context, xchg(&places[below(context, NR_PLACES)], item));
+}
+
+static void leave_new(struct context *context, void *slot, size_t size)
+{
+	if (!slot) {
+		context->counts[COUNT_REFUSED]++;
+		return;
+	}
+	sign(context, slot, size);
+	leave(context, slot);
+}
+
+/* --- operations: of thread and interrupt ------------------------------------------------------ */
+
+static void op_alloc(struct context *context)
+{
+	size_t size = some_size(context);
+
+	leave_new(context, blockslab_alloc(some_heap(context), size, gfp_of(context)), size);
+}
+
+static void op_zalloc(struct context *context)
+{
+	size_t size = some_size(context);
+	void *slot = blockslab_zalloc(some_heap(context), size, gfp_of(context));
+
+	if (slot && memchr_inv(slot, 0, size))
+		failed("a zeroed slot is not zero");
+	leave_new(context, slot, size);
+}
+
+static void op_node(struct context *context)
+{
+	int node = below(context, 2) ? first_online_node : next_online_node(first_online_node);
+	size_t size = some_size(context);
+
+	if (node >= MAX_NUMNODES)
+		node = NUMA_NO_NODE;
+	leave_new(context, blockslab_alloc_node(some_heap(context), size, gfp_of(context), node),
+		  size);
+}
+
+static void op_nolock(struct context *context)
+{
+	size_t size = some_size(context);
+
+	leave_new(context, blockslab_alloc_nolock(some_heap(context), size), size);
+}
+
+static void op_bulk(struct context *context)
+{
+	size_t size = some_size(context), nr = 1 + below(context, BULK_MAX), i;
+	void *slots[BULK_MAX];
+
+	if (blockslab_alloc_bulk(some_heap(context), size, gfp_of(context), nr, slots) != nr) {
+		context->counts[COUNT_REFUSED] += nr;
+		return;
+	}
+	for (i = 0; i < nr; i++)
+		leave_new(context, slots[i], size);
+}
+
+static void op_bulk_free(struct context *context)
+{
+	size_t nr = 1 + below(context, BULK_MAX), i;
+	void *slots[BULK_MAX];
+
+	for (i = 0; i < nr; i++) {
+		slots[i] = xchg(&places[below(context, NR_PLACES)], NULL);
+		if (!slots[i])
+			continue;
+		check(slots[i]);
+		context->counts[COUNT_FREED]++;
+	}
+	blockslab_free_bulk(nr, slots);
+}
+
+static void op_free(struct context *context)
+{
+	leave(context, NULL);
+}
+
+static void op_realloc(struct context *context)
+{
+	struct item *item = xchg(&places[below(context, NR_PLACES)], NULL), *resized;
+	size_t size = some_size(context), kept;
+	u8 fill;
+
+	if (!item)
+		return;
+	check(item);
+	kept = min_t(size_t, item->size, size) - sizeof(*item);
+	fill = item->fill;
+	resized = blockslab_realloc(some_heap(context), item, size, gfp_of(context));
+	if (!resized) {
+		context->counts[COUNT_REFUSED]++;
+		leave(context, item);
+		return;
+	}
+	if (memchr_inv(resized + 1, fill, kept))
+		failed("contents were lost when a slot was resized");
+	context->counts[COUNT_FREED]++;
+	leave_new(context, resized, size);
+}
+
+static void construct(void *data)
+{
+	struct object *object = data;
+
+	object->magic = OBJECT_MAGIC;
+	object->uses = 0;
+}
+
+static void op_object(struct context *context)
+{
+	struct object *object = blockslab_cache_alloc(cache, gfp_of(context));
+
+	if (!object)
+		context->counts[COUNT_REFUSED]++;
+	else if (object->magic != OBJECT_MAGIC)
+		failed("an object is not as its constructor left it");
+	else
+		object->uses++;
+	object = xchg(&objects[below(context, NR_OBJECTS)], object);
+	if (object)
+		blockslab_cache_free(cache, object);
+}
+
+/* --- operations: of threads only -------------------------------------------------------------- */
+
+static void op_shrink(struct worker *worker)
+{
+	blockslab_shrink(some_heap(&worker->task));
+}
+
+static void op_validate(struct worker *worker)
+{
+	if (blockslab_validate(some_heap(&worker->task)))
+		failed("the invariants of a heap in use do not hold");
+}
+
+static unsigned int fill_own(struct worker *worker, struct blockslab_heap *heap)
+{
+	unsigned int nr = below(&worker->task, OWN_MAX), i, live = 0;
+
+	for (i = 0; i < nr; i++) {
+		size_t size = some_size(&worker->task);
+		void *slot = blockslab_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
+
+		if (!slot)
+			continue;
+		sign(&worker->task, slot, size);
+		worker->own[live++] = slot;
+	}
+	return live;
+}
+
+static void free_own(struct worker *worker, unsigned int from, unsigned int to)
+{
+	while (to > from)
+		give_back(&worker->task, worker->own[--to]);
+}
+
+/* A heap's whole life: used, and then emptied, released or left with a few live slots. */
+static void op_heap(struct worker *worker)
+{
+	static const unsigned long flags[] = {
+		0, BLOCKSLAB_ZERO, BLOCKSLAB_POISON, BLOCKSLAB_RED_ZONE,
+	};
+	struct blockslab_heap_attrs attrs = {
+		.flags = flags[below(&worker->task, ARRAY_SIZE(flags))],
+		.limit = below(&worker->task, 2) ? 0 : SZ_256K,
+	};
+	unsigned int end = below(&worker->task, 3), nr, live;
+	struct blockslab_heap *heap;
+	char name[32];
+
+	snprintf(name, sizeof(name), "stress-%u-%u", worker->cpu, worker->heaps_made++);
+	heap = blockslab_heap_create(name, &attrs);
+	if (IS_ERR(heap)) {
+		failed("a heap could not be made");
+		return;
+	}
+	nr = fill_own(worker, heap);
+	live = end == 0 ? 0 : end == 1 ? nr : min(nr, 3u);
+	free_own(worker, live, nr);
+	if (blockslab_validate(heap))
+		failed("the invariants of a heap do not hold");
+	if (end == 1)
+		blockslab_heap_release(heap);
+	blockslab_heap_destroy(heap);
+	if (end == 2)
+		free_own(worker, 0, live);
+}
+
+/* --- threads and interrupts ------------------------------------------------------------------- */
+
+static void step(struct context *context)
+{
+	static void (* const operations[])(struct context *context) = {
+		op_alloc, op_alloc, op_alloc, op_alloc, op_zalloc, op_node, op_nolock,
+		op_free, op_free, op_free, op_realloc, op_object, op_object, op_bulk, op_bulk_free,
+	};
+
+	operations[below(context, ARRAY_SIZE(operations))](context);
+	context->operations++;
+}
+
+static enum hrtimer_restart interrupt(struct hrtimer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, timer);
+	u64 before = ktime_get_ns();
+
+	step(&worker->irq);
+	/* on a slow machine there shall be time for other things too */
+	hrtimer_forward_now(timer, ns_to_ktime((100 + below(&worker->irq, 900)) * NSEC_PER_USEC +
+					       8 * (ktime_get_ns() - before)));
+	return HRTIMER_RESTART;
+}
+
+static int work(void *data)
+{
+	struct worker *worker = data;
+
+	hrtimer_start(&worker->timer, ns_to_ktime(100 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
+	while (!kthread_should_stop()) {
+		step(&worker->task);
+		if (!below(&worker->task, 2000))
+			op_heap(worker);
+		if (!below(&worker->task, 2000))
+			op_shrink(worker);
+		if (!below(&worker->task, 5000))
+			op_validate(worker);
+		cond_resched();
+	}
+	hrtimer_cancel(&worker->timer);
+	return 0;
+}
+
+/* Kept to its CPU, but not for ever: that may go offline meanwhile. */
+static void start(struct worker *worker, unsigned int cpu)
+{
+	worker->cpu = cpu;
+	worker->irq.atomic = true;
+	prandom_seed_state(&worker->task.random, seed + 2 * cpu);
+	prandom_seed_state(&worker->irq.random, seed + 2 * cpu + 1);
+	hrtimer_setup(&worker->timer, interrupt, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	worker->thread = kthread_create(work, worker, "stress/%u", cpu);
+	if (IS_ERR(worker->thread)) {
+		failed("no thread could be made");
+		return;
+	}
+	set_cpus_allowed_ptr(worker->thread, cpumask_of(cpu));
+	wake_up_process(worker->thread);
+}
+
+static void add_counts(struct context *sum, const struct context *context)
+{
+	int i;
+
+	sum->operations += context->operations;
+	for (i = 0; i < NR_COUNTS; i++)
+		sum->counts[i] += context->counts[i];
+}
+
+static void run(struct worker *workers)
+{
+	struct context task = {}, irq = {};
+	unsigned int cpu;
+
+	for_each_online_cpu(cpu)
+		start(&workers[cpu], cpu);
+	ssleep(seconds);
+	for_each_possible_cpu(cpu) {
+		if (IS_ERR_OR_NULL(workers[cpu].thread))
+			continue;
+		kthread_stop(workers[cpu].thread);
+		add_counts(&task, &workers[cpu].task);
+		add_counts(&irq, &workers[cpu].irq);
+	}
+	pr_info("seed %u: %lu operations, %lu more in interrupts\n", seed, task.operations,
+		irq.operations);
+	add_counts(&task, &irq);
+	pr_info("%lu slots allocated, %lu refused, %lu freed, %lu of them on another CPU\n",
+		task.counts[COUNT_ALLOCATED], task.counts[COUNT_REFUSED], task.counts[COUNT_FREED],
+		task.counts[COUNT_REMOTE]);
+	if (!task.counts[COUNT_ALLOCATED])
+		failed("nothing was allocated");
+}
+
+/* --- before and after ------------------------------------------------------------------------- */
+
+static int make_heaps(void)
+{
+	static const struct blockslab_heap_attrs attrs[] = {
+		{ .reserve = SZ_64K },
+		{ .flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE },
+		{ .limit = SZ_2M },
+	};
+	static const char * const names[] = { "stress-plain", "stress-debug", "stress-limited" };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
+		heaps[i + 1] = blockslab_heap_create(names[i], &attrs[i]);
+		if (IS_ERR(heaps[i + 1]))
+			return PTR_ERR(heaps[i + 1]);
+	}
+	cache = blockslab_cache_create("stress-cache", OBJECT_SIZE, 0, BLOCKSLAB_TYPESAFE_BY_RCU,
+				       construct);
+	return PTR_ERR_OR_ZERO(cache);
+}
+
+static void empty_places(struct context *context)
+{
+	int i;
+
+	for (i = 0; i < NR_PLACES; i++)
+		give_back(context, places[i]);
+	for (i = 0; i < NR_OBJECTS; i++)
+		if (objects[i])
+			blockslab_cache_free(cache, objects[i]);
+}
+
+static size_t allocated(struct blockslab_heap *heap)
+{
+	struct blockslab_heap_stats stats;
+
+	blockslab_heap_stats(heap, &stats);
+	return stats.allocated;
+}
+
+static void end_heap(struct blockslab_heap *heap)
+{
+	int tries;
+
+	/* those freed by RCU take their time */
+	for (tries = 0; tries < 500 && allocated(heap); tries++)
+		msleep(20);
+	if (allocated(heap))
+		failed("slots are still allocated though all were freed");
+	if (blockslab_validate(heap))
+		failed("the invariants do not hold at the end");
+	blockslab_heap_destroy(heap);
+}
+
+static void end_heaps(void)
+{
+	int i;
+
+	if (!IS_ERR_OR_NULL(cache))
+		blockslab_cache_destroy(cache);
+	for (i = 1; i < ARRAY_SIZE(heaps); i++)
+		if (!IS_ERR_OR_NULL(heaps[i]))
+			end_heap(heaps[i]);
+	if (blockslab_validate(NULL))
+		failed("the invariants of the shared heap do not hold at the end");
+}
+
+static void fault_probe(void *data, const char *what, const void *slot, const char *heap,
+			size_t size)
+{
+	failed(what);
+}
+
+static int __init stress_init(void)
+{
+	struct worker *workers = vzalloc(array_size(nr_cpu_ids, sizeof(*workers)));
+	struct context last = {};
+	int error = -ENOMEM;
+
+	if (!workers)
+		return error;
+	seed = seed ?: get_random_u32();
+	prandom_seed_state(&last.random, seed);
+	error = register_trace_blockslab_fault(fault_probe, NULL);
+	if (!error) {
+		error = make_heaps();
+		if (!error)
+			run(workers);
+		empty_places(&last);
+		end_heaps();
+		unregister_trace_blockslab_fault(fault_probe, NULL);
+		tracepoint_synchronize_unregister();
+	}
+	vfree(workers);
+	return error ?: atomic_read(&bad) ? -EIO : 0;
+}
+
+static void __exit stress_exit(void)
+{
+}
+
+module_init(stress_init);
+module_exit(stress_exit);
+MODULE_DESCRIPTION("Stress of blockslab: the whole API at random on all CPUs");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,226 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
+# step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
+#
+#   boot.sh [all | nodebugfs] [SECONDS of each stress]
+mode=${1:-all}
+seconds=${2:-10}
+blockslab=/sys/kernel/debug/blockslab
+failed=0
+
+# step NAME COMMAND...: a step's function runs with set -e, in a shell of its own.
+step()
+{
+	name=$1
+	shift
+	(set -ex; "$@") >/tmp/step 2>&1 && result=ok || result='not ok'
+	[ "$result" = ok ] || {
+		failed=1
+		sed 's/^/  | /' /tmp/step
+	}
+	echo "$result $name"
+}
+
+load()
+{
+	module=$1
+	shift
+	insmod "/modules/$module.ko" "$@"
+}
+
+# cell FILE KEY COLUMN: a number in a table of debugfs; the first column is the key.
+cell()
+{
+	awk -v key="$2" -v column="$3" '
+		NR == 2 { for (i = 2; i <= NF; i++) if ($i == column) at = i - 1 }
+		NR > 2 && $1 == key { print $at }' "$blockslab/$1"
+}
+
+refused()
+{
+	! "$@"
+}
+
+# --- steps ------------------------------------------------------------------
+
+module_loads()
+{
+	load blockslab
+	grep -q '^blockslab ' /proc/modules
+}
+
+debugfs_is_there()
+{
+	[ "$(head -n 1 $blockslab/heaps)" = '# blockslab version 1' ]
+	[ "$(cell heaps shared limit)" = 0 ]
+	[ "$(stat -c %a $blockslab/heaps)" = 400 ]
+}
+
+sample_client_allocates()
+{
+	load blockslab_sample
+	[ "$(cell heaps sample slots)" -gt 0 ]
+	[ "$(cell heaps sample held)" -le "$(cell heaps sample limit)" ]
+}
+
+# every table, of every heap: its version, and sums that agree
+tables_agree()
+{
+	for file in $blockslab/heaps $blockslab/heap/*/classes $blockslab/heap/*/blocks; do
+		[ "$(head -n 1 "$file")" = '# blockslab version 1' ]
+	done
+	for file in $blockslab/heap/*/classes; do
+		awk 'NR == 2 { for (i = 2; i <= NF; i++) at[$i] = i - 1 }
+		     NR > 2 && $at["allocs"] - $at["frees"] != $at["allocated"] {
+			print FILENAME ": " $0; bad = 1
+		     }
+		     END { exit bad }' "$file"
+	done
+	awk 'NR > 2 { split($4, used, "/"); map = $5; all = length(map)
+		      if (gsub("#", "", map) != used[1] || all != used[2]) { print; bad = 1 } }
+	     END { exit bad }' $blockslab/heap/sample/blocks
+}
+
+control_files_act()
+{
+	cd $blockslab/heap/sample
+	echo 2000000 >limit
+	[ "$(cat limit)" = 2000000 ]
+	echo 1 >validate
+	[ "$(cat validate)" = 0 ]
+	echo 1 >shrink
+	[ "$(cat shrink)" -ge 0 ]
+}
+
+rubbish_is_refused()
+{
+	cd $blockslab/heap/sample
+	for file in limit shrink validate; do
+		for text in rubbish -1 '1 2' ''; do
+			refused sh -c "echo '$text' >$file"
+		done
+	done
+	refused sh -c 'echo 1 >limit'
+	[ "$(cat limit)" = 2000000 ]
+}
+
+rmmod_is_refused_to_a_client()
+{
+	refused rmmod blockslab
+	grep -q '^blockslab ' /proc/modules
+	[ "$(cell heaps sample slots)" -gt 0 ]
+}
+
+client_unloads()
+{
+	rmmod blockslab_sample
+	[ ! -e $blockslab/heap/sample ]
+}
+
+replay_is_undamaged()
+{
+	load blockslab_replay
+	cd /sys/kernel/debug/blockslab_replay
+	cat /small.trace >trace
+	echo start k blockslab >control
+	echo run end >control
+	[ "$(cell heaps replay slots)" -gt 0 ]
+	echo free >control
+	[ "$(awk '{ print $NF }' control)" = 0 ]
+	[ "$(cell heaps replay slots)" = 0 ]
+	echo 1 >$blockslab/heap/replay/validate
+	[ "$(cat $blockslab/heap/replay/validate)" = 0 ]
+	echo stop >control
+	cd /
+	rmmod blockslab_replay
+}
+
+suite_passes()
+{
+	insmod "/modules/$1_kunit.ko"
+	cp "/sys/kernel/debug/kunit/blockslab_$1/results" /tmp/results
+	rmmod "$1_kunit"
+	grep 'ok .*blockslab_' /tmp/results
+	refused grep -B 20 'not ok' /tmp/results
+}
+
+stress_finds_nothing()
+{
+	load blockslab_stress seconds="$seconds" seed="${seed:-0}"
+	dmesg | grep blockslab_stress: | tail -n 2 >/tmp/figures
+	rmmod blockslab_stress
+}
+
+cpus()
+{
+	for online in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		echo "$1" >"$online"
+	done
+}
+
+cpus_come_and_go_under_load()
+{
+	load blockslab_stress seconds="$seconds" &
+	stress=$!
+	sleep 1
+	rounds=0
+	while kill -0 $stress 2>/dev/null; do
+		cpus 0
+		sleep 1
+		cpus 1
+		rounds=$((rounds + 1))
+	done
+	wait $stress
+	[ $rounds -gt 0 ]
+	rmmod blockslab_stress
+	[ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ]
+}
+
+memory_is_given_back()
+{
+	echo 3 >/proc/sys/vm/drop_caches
+	echo 1 >$blockslab/heap/shared/shrink
+	[ "$(cell heaps shared blocks)" = 0 ]
+}
+
+rmmod_is_granted()
+{
+	rmmod blockslab
+	[ ! -e $blockslab ]
+}
+
+# --- which ------------------------------------------------------------------
+
+step 'the module loads' module_loads
+case $mode in
+nodebugfs)
+	step 'without debugfs a client allocates' load blockslab_sample
+	step 'without debugfs nothing is listed' refused test -e $blockslab
+	step 'without debugfs rmmod is refused to a client' refused rmmod blockslab
+	step 'without debugfs the client unloads' rmmod blockslab_sample
+	step 'without debugfs the module unloads' rmmod blockslab
+	exit $failed
+	;;
+esac
+step 'debugfs lists the shared heap' debugfs_is_there
+step 'the sample client allocates' sample_client_allocates
+step 'all tables agree with themselves' tables_agree
+step 'files written to act do' control_files_act
+step 'rubbish is refused' rubbish_is_refused
+step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
+step 'the client unloads' client_unloads
+step 'a recorded load is replayed undamaged' replay_is_undamaged
+for suite in /modules/*_kunit.ko; do
+	[ -d /sys/module/kunit ] || break
+	suite=$(basename "$suite" _kunit.ko)
+	step "suite blockslab_$suite" suite_passes "$suite"
+done
+step "$seconds seconds of everything on all CPUs" stress_finds_nothing
+cat /tmp/figures
+step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
+step 'memory is given back' memory_is_given_back
+step 'rmmod is granted when no client is left' rmmod_is_granted
+step 'the module loads again' module_loads
+step 'and unloads again' rmmod blockslab
+exit $failed

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Many slots in one call: all of them or none. */
+#include "blockslab_kunit.h"
+
+struct bulk_case {
+	size_t size, nr;
+};
+
+static const struct bulk_case bulk_table[] = {
+	{ 8, 1 }, { 8, 2 }, { 8, 63 }, { 8, 64 }, { 8, 65 }, { 24, 500 }, { 24, 5000 },
+	{ 512, 1000 }, { 3000, 100 }, { 8192, 50 }, { 8193, 10 }, { 50000, 5 },
+};
+
+static void bulk_case_name(const struct bulk_case *param, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "%zu slots of %zu", param->nr, param->size);
+}
+
+KUNIT_ARRAY_PARAM(bulk, bulk_table, bulk_case_name);
+
+/* Each is filled with what no other has; an overlap would show. */
+static void every_slot_of_a_bulk_is_its_own(struct kunit *test)
+{
+	const struct bulk_case *param = test->param_value;
+	void **slots = slot_array(test, param->nr);
+	size_t i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, param->size, GFP_KERNEL, param->nr,
+						   slots), param->nr);
+	for (i = 0; i < param->nr; i++) {
+		KUNIT_ASSERT_NOT_NULL(test, slots[i]);
+		memset(slots[i], i % 251, blockslab_usable_size(slots[i]));
+	}
+	for (i = 0; i < param->nr; i++)
+		KUNIT_ASSERT_TRUE(test, all_bytes_are(slots[i], i % 251, param->size));
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated,
+			param->nr * blockslab_size_roundup(param->size));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	blockslab_free_bulk(param->nr, slots);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static void bulk_and_single_calls_mix(struct kunit *test)
+{
+	void **slots = slot_array(test, 300);
+	size_t i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 200, slots), 200);
+	alloc_many(test, fixture.heap, 40, slots + 200, 100);
+	for (i = 0; i < 100; i++)
+		blockslab_free(slots[i]);
+	blockslab_free_bulk(200, slots + 100);
+}
+
+static void a_bulk_of_nothing_is_nothing(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 0, NULL), 0);
+	blockslab_free_bulk(0, NULL);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
+static void one_bulk_frees_slots_of_all_kinds(struct kunit *test)
+{
+	struct blockslab_heap *other = make_heap(test, "other", 0, 0, 0);
+	void *slots[90];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i += 3) {
+		slots[i] = must_alloc(test, fixture.heap, 1 + i * 10);
+		slots[i + 1] = must_alloc(test, other, 9000);
+		slots[i + 2] = i % 2 ? NULL : ZERO_SIZE_PTR;
+	}
+	blockslab_free_bulk(ARRAY_SIZE(slots), slots);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(other).allocated, 0);
+	end_heap(test, other);
+}
+
+static void a_bulk_is_zeroed_on_request(struct kunit *test)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_ZERO;
+	void *slots[100];
+	int i, round;
+
+	for (round = 0; round < 2; round++) {
+		KUNIT_ASSERT_EQ(test, ARRAY_SIZE(slots),
+				blockslab_alloc_bulk(fixture.heap, 72, gfp, ARRAY_SIZE(slots),
+						     slots));
+		for (i = 0; i < ARRAY_SIZE(slots); i++) {
+			KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0, 72));
+			memset(slots[i], 0xff, 72);
+		}
+		blockslab_free_bulk(ARRAY_SIZE(slots), slots);
+	}
+}
+
+static void a_bulk_that_fails_midway_leaves_nothing_behind(struct kunit *test)
+{
+	void **slots = slot_array(test, 5000);
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, 10, 100);
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, 200, GFP_TRY, 5000, slots), 0);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static void a_double_free_within_a_bulk_is_told_once(struct kunit *test)
+{
+	void *slots[20];
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 19, slots), 19);
+	slots[19] = slots[7];
+	blockslab_free_bulk(20, slots);
+	expect_fault(test, "double free", slots[7]);
+}
+
+static struct kunit_case bulk_cases[] = {
+	KUNIT_CASE_PARAM(every_slot_of_a_bulk_is_its_own, bulk_gen_params),
+	KUNIT_CASE(bulk_and_single_calls_mix),
+	KUNIT_CASE(a_bulk_of_nothing_is_nothing),
+	KUNIT_CASE(one_bulk_frees_slots_of_all_kinds),
+	KUNIT_CASE(a_bulk_is_zeroed_on_request),
+	KUNIT_CASE(a_bulk_that_fails_midway_leaves_nothing_behind),
+	KUNIT_CASE(a_double_free_within_a_bulk_is_told_once),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(bulk, bulk_cases);

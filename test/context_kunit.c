@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Contexts: interrupts, no preemption, no sleep. */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	200
+
+/* Work on a heap that never sleeps; what fails is counted. */
+struct errand {
+	struct blockslab_heap *heap;
+	void *(*alloc)(struct blockslab_heap *heap, size_t size);
+	void (*free)(const void *slot);
+	int failed;
+	void *slots[NR_SLOTS];
+};
+
+static void *alloc_atomic(struct blockslab_heap *heap, size_t size)
+{
+	return try_alloc(heap, size, GFP_ATOMIC);
+}
+
+static void run_errand(void *data)
+{
+	struct errand *errand = data;
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		size_t size = 1 + i * 20;
+
+		errand->slots[i] = errand->alloc(errand->heap, size);
+		if (errand->slots[i])
+			memset(errand->slots[i], i, size);
+		else
+			errand->failed++;
+	}
+	for (i = 0; i < NR_SLOTS; i++) {
+		if (errand->slots[i] && !all_bytes_are(errand->slots[i], i, 1 + i * 20))
+			errand->failed++;
+		errand->free(errand->slots[i]);
+	}
+}
+
+static struct errand *atomic_errand(struct kunit *test)
+{
+	struct errand *errand = kunit_kzalloc(test, sizeof(*errand), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, errand);
+	errand->heap = fixture.heap;
+	errand->alloc = alloc_atomic;
+	errand->free = blockslab_free;
+	return errand;
+}
+
+/* Not on PREEMPT_RT, where kmalloc() does not serve there either. */
+static void skip_on_rt(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "no allocation in this context on PREEMPT_RT");
+}
+
+static void a_hard_interrupt_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+	int i;
+
+	for (i = 0; i < 10; i++)
+		call_in_hardirq(run_errand, errand);
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+static void a_soft_interrupt_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+	int i;
+
+	for (i = 0; i < 10; i++)
+		call_in_softirq(run_errand, errand);
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+static void code_without_interrupts_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+	unsigned long flags;
+
+	skip_on_rt(test);
+	local_irq_save(flags);
+	run_errand(errand);
+	local_irq_restore(flags);
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+static void code_without_preemption_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+
+	skip_on_rt(test);
+	preempt_disable();
+	run_errand(errand);
+	preempt_enable();
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+static void a_reader_of_rcu_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+
+	rcu_read_lock();
+	run_errand(errand);
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+/* Under the locks that its caller holds, a spinlock too. */
+static void a_holder_of_a_spinlock_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+	DEFINE_SPINLOCK(lock);
+
+	spin_lock(&lock);
+	run_errand(errand);
+	spin_unlock(&lock);
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
+/* They may fail, so that only what they gave is looked at; some of it they must have given. */
+static void the_nolock_calls_work_in_every_context(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+	unsigned long flags;
+
+	run_errand(errand);	/* so that there are cached slots to take */
+	errand->alloc = blockslab_alloc_nolock;
+	errand->free = blockslab_free_nolock;
+	errand->failed = 0;
+	run_errand(errand);
+	KUNIT_EXPECT_LT(test, errand->failed, NR_SLOTS);
+	call_in_softirq(run_errand, errand);
+	call_in_hardirq(run_errand, errand);
+	local_irq_save(flags);
+	run_errand(errand);
+	local_irq_restore(flags);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static void free_slot(void *slot)
+{
+	blockslab_free(slot);
+}
+
+static void free_slot_nolock(void *slot)
+{
+	blockslab_free_nolock(slot);
+}
+
+static void slots_cross_contexts(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		call_in_hardirq(free_slot, must_alloc(test, fixture.heap, 1 + i));
+		call_in_hardirq(free_slot_nolock, must_alloc(test, fixture.heap, 1 + i));
+		call_in_softirq(free_slot, must_alloc(test, fixture.heap, 1 + i));
+		blockslab_free_nolock(must_alloc(test, fixture.heap, 1 + i));
+		blockslab_free(blockslab_alloc_nolock(fixture.heap, 1 + i));
+	}
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+/* Interrupts that allocate while the interrupted does. */
+static struct {
+	struct irq_work work;
+	struct errand *errand;
+	unsigned int runs;
+} meddler;
+
+static void meddle(struct irq_work *work)
+{
+	run_errand(meddler.errand);
+	meddler.runs++;
+}
+
+static void an_interrupt_may_meddle_at_any_time(struct kunit *test)
+{
+	unsigned long end = jiffies + HZ / 2;
+	unsigned int failed = 0, turns = 0;
+
+	meddler.errand = atomic_errand(test);
+	meddler.runs = 0;
+	init_irq_work(&meddler.work, meddle);
+	while (time_before(jiffies, end)) {
+		size_t size = 1 + turns++ * 20 % 4000;
+		void *slot = try_alloc(fixture.heap, size, GFP_KERNEL);
+
+		irq_work_queue(&meddler.work);
+		if (slot)
+			memset(slot, turns & 0xff, size);
+		failed += !slot || !all_bytes_are(slot, turns & 0xff, size);
+		blockslab_free(slot);
+	}
+	irq_work_sync(&meddler.work);
+	KUNIT_EXPECT_EQ(test, failed, 0);
+	KUNIT_EXPECT_EQ(test, meddler.errand->failed, 0);
+	KUNIT_EXPECT_GT(test, meddler.runs, 0);
+}
+
+static void a_fault_in_an_interrupt_is_told(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 100);
+
+	blockslab_free(slot);
+	call_in_hardirq(free_slot, slot);
+	expect_fault(test, "double free", slot);
+}
+
+static struct kunit_case context_cases[] = {
+	KUNIT_CASE(a_hard_interrupt_is_served),
+	KUNIT_CASE(a_soft_interrupt_is_served),
+	KUNIT_CASE(code_without_interrupts_is_served),
+	KUNIT_CASE(code_without_preemption_is_served),
+	KUNIT_CASE(a_reader_of_rcu_is_served),
+	KUNIT_CASE(a_holder_of_a_spinlock_is_served),
+	KUNIT_CASE(the_nolock_calls_work_in_every_context),
+	KUNIT_CASE(slots_cross_contexts),
+	KUNIT_CASE(an_interrupt_may_meddle_at_any_time),
+	KUNIT_CASE(a_fault_in_an_interrupt_is_told),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(context, context_cases);

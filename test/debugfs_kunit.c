@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The text of debugfs: that it says what is, and that its sums agree. */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	2000
+
+/* All kinds of slots, some of them freed again. */
+static void **use_the_heap(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t i;
+
+	for (i = 0; i < NR_SLOTS; i++)
+		slots[i] = must_alloc(test, fixture.heap, 1 + i % 1000 * 11);
+	for (i = 0; i < NR_SLOTS; i += 3) {
+		blockslab_free(slots[i]);
+		slots[i] = NULL;
+	}
+	return slots;
+}
+
+static void heaps_lists_every_heap_once(struct kunit *test)
+{
+	static const char * const names[] = { "one", "two", "three" };
+	struct blockslab_heap *heaps[ARRAY_SIZE(names)];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		heaps[i] = make_heap(test, names[i], 0, SZ_1M * (i + 1), 0);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		struct table table = table_open(test, "heaps");
+		int seen = 0;
+
+		while (table_next(test, &table))
+			seen += !strcmp(table_text(test, &table, "name"), names[i]);
+		KUNIT_EXPECT_EQ(test, seen, 1);
+		KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", names[i], "limit"),
+				SZ_1M * (i + 1));
+	}
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		end_heap(test, heaps[i]);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "shared", "limit"), 0);
+}
+
+static void a_destroyed_heap_is_listed_no_more(struct kunit *test)
+{
+	struct table table;
+
+	end_heap(test, make_heap(test, "gone", 0, 0, 0));
+	table = table_open(test, "heaps");
+	while (table_next(test, &table))
+		KUNIT_EXPECT_STRNEQ(test, table_text(test, &table, "name"), "gone");
+	KUNIT_EXPECT_TRUE(test, IS_ERR(debugfs_open("heap/gone/classes", O_RDONLY)));
+}
+
+static void heaps_tells_what_the_heap_holds(struct kunit *test)
+{
+	void **slots = use_the_heap(test);
+	struct blockslab_heap_stats stats = stats_of(fixture.heap);
+
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "held"), stats.held);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "slots"),
+			NR_SLOTS - (NR_SLOTS + 2) / 3);
+	free_many(slots, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "slots"), 0);
+}
+
+/* The invariants of a class, as its line has them. */
+static void expect_class_adds_up(struct kunit *test, struct table *table)
+{
+	u64 size = table_number(test, table, "size");
+	u64 slots = table_number(test, table, "allocated") + table_number(test, table, "cached") +
+		    table_number(test, table, "free");
+
+	KUNIT_EXPECT_EQ(test, table_number(test, table, "allocated"),
+			table_number(test, table, "allocs") - table_number(test, table, "frees"));
+	KUNIT_EXPECT_GE(test, table_number(test, table, "held"), slots * size);
+	KUNIT_EXPECT_LE(test, table_number(test, table, "requested"),
+			size ? table_number(test, table, "allocs") * size : U64_MAX);
+}
+
+static void the_sums_of_every_class_agree(struct kunit *test)
+{
+	void **slots = use_the_heap(test);
+	struct table table = table_open(test, "heap/kunit/classes");
+	u64 before = 0, nr = 0;
+	bool large = false;
+
+	while (table_next(test, &table)) {
+		u64 size = table_number(test, &table, "size");
+
+		expect_class_adds_up(test, &table);
+		KUNIT_EXPECT_TRUE(test, !size || size > before);
+		before = size;
+		large |= !size;
+		nr++;
+	}
+	KUNIT_EXPECT_GT(test, nr, 64);
+	KUNIT_EXPECT_TRUE(test, large);
+	free_many(slots, NR_SLOTS);
+}
+
+static void classes_add_up_to_the_heap(struct kunit *test)
+{
+	void **slots = use_the_heap(test);
+	struct table table = table_open(test, "heap/kunit/classes");
+	u64 held = 0, allocated = 0, requested = 0, blocks = 0;
+
+	while (table_next(test, &table)) {
+		held += table_number(test, &table, "held");
+		allocated += table_number(test, &table, "allocated");
+		requested += table_number(test, &table, "requested");
+		blocks += table_number(test, &table, "full") +
+			  table_number(test, &table, "partial") +
+			  table_number(test, &table, "retained");
+	}
+	KUNIT_EXPECT_EQ(test, held, stats_of(fixture.heap).held);
+	KUNIT_EXPECT_EQ(test, allocated, table_cell(test, "heaps", "name", "kunit", "slots"));
+	KUNIT_EXPECT_EQ(test, requested, table_cell(test, "heaps", "name", "kunit", "requested"));
+	KUNIT_EXPECT_EQ(test, blocks, blocks_of(test, "kunit"));
+	free_many(slots, NR_SLOTS);
+}
+
+static u64 count_of(const char *map, char what)
+{
+	u64 nr = 0;
+
+	for (; *map; map++)
+		nr += *map == what;
+	return nr;
+}
+
+/* used/slots, and a map that says the same slot by slot. */
+static void expect_map_agrees(struct kunit *test, struct table *table, u64 *allocated)
+{
+	const char *map = table_text(test, table, "map");
+	u64 used = 0, slots = 0;
+	int found;
+
+	found = sscanf(table_text(test, table, "used/slots"), "%llu/%llu", &used, &slots);
+	KUNIT_EXPECT_EQ(test, found, 2);
+	KUNIT_EXPECT_EQ(test, strlen(map), slots);
+	KUNIT_EXPECT_EQ(test, count_of(map, '#') + count_of(map, 'c') + count_of(map, '.'), slots);
+	KUNIT_EXPECT_EQ(test, count_of(map, '#'), used);
+	KUNIT_EXPECT_LE(test, slots * table_number(test, table, "class"),
+			PAGE_SIZE << table_number(test, table, "order"));
+	*allocated += used;
+}
+
+static void slot_maps_show_every_slot(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	struct table table;
+	u64 allocated = 0, lines = 0;
+	size_t i;
+
+	for (i = 0; i < NR_SLOTS; i++)
+		slots[i] = must_alloc(test, fixture.heap, 1 + i * 4);
+	table = table_open(test, "heap/kunit/blocks");
+	while (table_next(test, &table)) {
+		expect_map_agrees(test, &table, &allocated);
+		lines++;
+	}
+	KUNIT_EXPECT_EQ(test, allocated, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, lines, blocks_of(test, "kunit"));
+	free_many(slots, NR_SLOTS);
+}
+
+static u64 cell_of_64(struct kunit *test, const char *column)
+{
+	return table_cell(test, "heap/kunit/classes", "size", "64", column);
+}
+
+static void a_slot_map_tells_cached_from_allocated(struct kunit *test)
+{
+	void *live = must_alloc(test, fixture.heap, 64);
+	void *freed = must_alloc(test, fixture.heap, 64);
+	u64 allocated = 0, cached = 0;
+	struct table table;
+
+	blockslab_free(freed);
+	table = table_open(test, "heap/kunit/blocks");
+	while (table_next(test, &table)) {
+		expect_map_agrees(test, &table, &allocated);
+		cached += count_of(table_text(test, &table, "map"), 'c');
+	}
+	KUNIT_EXPECT_EQ(test, allocated, 1);
+	KUNIT_EXPECT_EQ(test, cached, cell_of_64(test, "cached"));
+	KUNIT_EXPECT_GE(test, cached, 1);
+	blockslab_free(live);
+}
+
+static void counters_count_every_call(struct kunit *test)
+{
+	void *slots[100];
+
+	alloc_many(test, fixture.heap, 60, slots, ARRAY_SIZE(slots));
+	free_many(slots, 40);
+	KUNIT_EXPECT_EQ(test, cell_of_64(test, "allocs"), 100);
+	KUNIT_EXPECT_EQ(test, cell_of_64(test, "frees"), 40);
+	KUNIT_EXPECT_EQ(test, cell_of_64(test, "requested"), 6000);
+	KUNIT_EXPECT_EQ(test, cell_of_64(test, "allocated"), 60);
+	free_many(slots + 40, 60);
+}
+
+static void expect_waste(struct kunit *test, const char *waste)
+{
+	struct table table = table_open(test, "heaps");
+
+	while (table_next(test, &table))
+		if (!strcmp(table_text(test, &table, "name"), "kunit"))
+			KUNIT_EXPECT_STREQ(test, table_text(test, &table, "waste"), waste);
+}
+
+static void waste_is_what_nobody_asked_for(struct kunit *test)
+{
+	void *slots[100];
+
+	alloc_many(test, fixture.heap, 48, slots, ARRAY_SIZE(slots));
+	expect_waste(test, "0.0");
+	free_many(slots, ARRAY_SIZE(slots));
+	/* 7 bytes of 24, a hundred times: 700 of the 7200 given out so far */
+	alloc_many(test, fixture.heap, 17, slots, ARRAY_SIZE(slots));
+	expect_waste(test, "9.7");
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
+/*
+ * The files that are written to act: calls with user memory, which KUnit has on 6.12 and later, as
+ * a flag of that release tells. On all kernels, test/boot.sh reads and writes them.
+ */
+#ifdef FOP_UNSIGNED_OFFSET
+#include <linux/mman.h>
+#include <linux/uaccess.h>
+
+static void __user *user_memory(struct kunit *test)
+{
+	unsigned long address = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+					      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(address));
+	return (void __user *)address;
+}
+
+static ssize_t debugfs_write(struct kunit *test, const char *path, const char *text)
+{
+	char __user *user = user_memory(test);
+	struct file *file = debugfs_open(path, O_WRONLY);
+	loff_t position = 0;
+	ssize_t result;
+
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(file), "cannot open %s", path);
+	KUNIT_ASSERT_EQ(test, copy_to_user(user, text, strlen(text)), 0);
+	result = file->f_op->write(file, user, strlen(text), &position);
+	filp_close(file, NULL);
+	return result;
+}
+
+static u64 debugfs_value(struct kunit *test, const char *path)
+{
+	char __user *user = user_memory(test);
+	struct file *file = debugfs_open(path, O_RDONLY);
+	loff_t position = 0;
+	char text[32] = "";
+	ssize_t length;
+	u64 value = 0;
+
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(file), "cannot open %s", path);
+	length = file->f_op->read(file, user, sizeof(text) - 1, &position);
+	filp_close(file, NULL);
+	KUNIT_ASSERT_GT(test, length, 0);
+	KUNIT_ASSERT_EQ(test, copy_from_user(text, user, length), 0);
+	KUNIT_EXPECT_EQ_MSG(test, kstrtou64(text, 10, &value), 0, "%s is %s", path, text);
+	return value;
+}
+
+static void control_files_tell_their_value(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "control", 0, SZ_1M, 0);
+
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/control/limit"), SZ_1M);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/control/shrink"), 0);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/control/validate"), 0);
+	end_heap(test, heap);
+}
+
+static void a_limit_written_is_obeyed(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	int nr = 0;
+
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "100000\n"), 7);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "limit"), 100000);
+	do {
+		slots[nr] = try_alloc(fixture.heap, 500, GFP_KERNEL | __GFP_NOWARN);
+	} while (slots[nr] && ++nr < NR_SLOTS);
+	KUNIT_EXPECT_LT(test, nr, 200);
+	KUNIT_EXPECT_LE(test, stats_of(fixture.heap).held, 100000);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0"), 1);
+	slots[nr++] = must_alloc(test, fixture.heap, 500);
+	free_many(slots, nr);
+}
+
+static void a_shrink_written_is_done(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t held;
+
+	alloc_many(test, fixture.heap, 100, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	held = stats_of(fixture.heap).held;
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/shrink", "1"), 1);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "kunit"), 0);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/shrink"),
+			held - stats_of(fixture.heap).held);
+}
+
+static void a_validation_written_is_done(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/validate", "1\n"), 2);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/validate"), 0);
+}
+
+static void rubbish_written_is_einval(struct kunit *test)
+{
+	static const char * const files[] = { "limit", "shrink", "validate" };
+	static const char * const rubbish[] = { "rubbish", "-1", "1 2", "0x" };
+	char path[40];
+	int i, j;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		scnprintf(path, sizeof(path), "heap/kunit/%s", files[i]);
+		for (j = 0; j < ARRAY_SIZE(rubbish); j++)
+			KUNIT_EXPECT_EQ_MSG(test, debugfs_write(test, path, rubbish[j]), -EINVAL,
+					    "\"%s\" to %s", rubbish[j], files[i]);
+	}
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1"), -EINVAL);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/shrink", "2"), -EINVAL);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "limit"), 0);
+}
+#endif
+
+static struct kunit_case debugfs_cases[] = {
+	KUNIT_CASE(heaps_lists_every_heap_once),
+	KUNIT_CASE(a_destroyed_heap_is_listed_no_more),
+	KUNIT_CASE(heaps_tells_what_the_heap_holds),
+	KUNIT_CASE(the_sums_of_every_class_agree),
+	KUNIT_CASE(classes_add_up_to_the_heap),
+	KUNIT_CASE(slot_maps_show_every_slot),
+	KUNIT_CASE(a_slot_map_tells_cached_from_allocated),
+	KUNIT_CASE(counters_count_every_call),
+	KUNIT_CASE(waste_is_what_nobody_asked_for),
+#ifdef FOP_UNSIGNED_OFFSET
+	KUNIT_CASE(control_files_tell_their_value),
+	KUNIT_CASE(a_limit_written_is_obeyed),
+	KUNIT_CASE(a_shrink_written_is_done),
+	KUNIT_CASE(a_validation_written_is_done),
+	KUNIT_CASE(rubbish_written_is_einval),
+#endif
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(debugfs, debugfs_cases);

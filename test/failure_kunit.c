@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Allocation failure on every path: what blockslab itself asks for is made to fail at each request
+ * in turn. Whatever the call then says, it has done all of its work or none.
+ */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	64
+
+struct failure_case {
+	const char *told;
+	unsigned int what;
+	unsigned long flags;
+};
+
+#define ALL_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK)
+#define ALL_KINDS	(BLOCKSLAB_FAIL_PAGES | BLOCKSLAB_FAIL_DESCRIPTOR | \
+			 BLOCKSLAB_FAIL_MAGAZINE | BLOCKSLAB_FAIL_CLASS | BLOCKSLAB_FAIL_TRACK)
+
+static const struct failure_case failure_table[] = {
+	{ "pages", BLOCKSLAB_FAIL_PAGES, 0 },
+	{ "descriptors", BLOCKSLAB_FAIL_DESCRIPTOR, 0 },
+	{ "magazines", BLOCKSLAB_FAIL_MAGAZINE, 0 },
+	{ "heaps and classes", BLOCKSLAB_FAIL_CLASS, 0 },
+	{ "pages of a debug heap", BLOCKSLAB_FAIL_PAGES, ALL_FLAGS },
+	{ "what a debug heap keeps beside its blocks", BLOCKSLAB_FAIL_TRACK, ALL_FLAGS },
+	{ "anything", ALL_KINDS, 0 },
+	{ "anything of a debug heap", ALL_KINDS, ALL_FLAGS },
+};
+
+static void failure_case_name(const struct failure_case *param, char *name)
+{
+	strscpy(name, param->told, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(failure, failure_table, failure_case_name);
+
+/* A little of everything; each slot is filled, so that a slot of two owners shows. */
+static void use_slots(struct kunit *test, struct blockslab_heap *heap)
+{
+	static const size_t sizes[] = { 1, 24, 100, 512, 3000, 8192, 20000 };
+	void *slots[NR_SLOTS], *bulk[NR_SLOTS];
+	size_t i, nr;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		size_t size = sizes[i % ARRAY_SIZE(sizes)];
+
+		slots[i] = try_alloc(heap, size, GFP_TRY);
+		if (slots[i])
+			memset(slots[i], i, size);
+	}
+	nr = blockslab_alloc_bulk(heap, 200, GFP_TRY, NR_SLOTS, bulk);
+	KUNIT_EXPECT_TRUE(test, nr == 0 || nr == NR_SLOTS);
+	blockslab_free_bulk(nr, bulk);
+	for (i = 0; i < NR_SLOTS; i++) {
+		size_t size = sizes[i % ARRAY_SIZE(sizes)];
+		void *resized;
+
+		if (!slots[i])
+			continue;
+		resized = blockslab_realloc(heap, slots[i], size * 2, GFP_TRY);
+		if (resized)
+			slots[i] = resized;
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], i, size));
+		blockslab_free(slots[i]);
+	}
+}
+
+static void use_heap(struct kunit *test, unsigned long flags)
+{
+	struct blockslab_heap_attrs attrs = { .flags = flags, .reserve = SZ_16K };
+	struct blockslab_heap *heap = blockslab_heap_create("failing", &attrs);
+
+	if (IS_ERR(heap)) {
+		KUNIT_EXPECT_EQ(test, PTR_ERR(heap), -ENOMEM);
+		return;
+	}
+	use_slots(test, heap);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).cached, 0);
+	end_heap(test, heap);
+}
+
+static void use_cache(struct kunit *test, unsigned long flags)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("failing", 72, 64, flags, NULL);
+	void *objects[NR_SLOTS], *bulk[NR_SLOTS];
+	size_t i, nr;
+
+	if (IS_ERR(cache)) {
+		KUNIT_EXPECT_EQ(test, PTR_ERR(cache), -ENOMEM);
+		return;
+	}
+	for (i = 0; i < NR_SLOTS; i++)
+		objects[i] = blockslab_cache_alloc(cache, GFP_TRY);
+	nr = blockslab_cache_alloc_bulk(cache, GFP_TRY, NR_SLOTS, bulk);
+	KUNIT_EXPECT_TRUE(test, nr == 0 || nr == NR_SLOTS);
+	blockslab_cache_free_bulk(cache, nr, bulk);
+	for (i = 0; i < NR_SLOTS; i++)
+		blockslab_cache_free(cache, objects[i]);
+	blockslab_cache_destroy(cache);
+}
+
+static void use_everything(struct kunit *test, const struct failure_case *param)
+{
+	use_heap(test, param->flags);
+	use_cache(test, param->flags & ~BLOCKSLAB_TRACK);
+}
+
+static void every_single_failure_is_survived(struct kunit *test)
+{
+	const struct failure_case *param = test->param_value;
+	unsigned long after, requests = 1;
+
+	for (after = 0; after < requests && after < 3000; after++) {
+		blockslab_fail(param->what, after, 0);
+		use_everything(test, param);
+		requests = blockslab_fail(0, 0, 0);
+	}
+	KUNIT_EXPECT_GT_MSG(test, after, 1, "nothing asked for");
+	kunit_info(test, "%lu requests failed, one at a time\n", after);
+}
+
+static void failures_at_random_are_survived(struct kunit *test)
+{
+	const struct failure_case *param = test->param_value;
+	static const unsigned int percents[] = { 3, 30, 70, 100 };
+	int i, round;
+
+	for (i = 0; i < ARRAY_SIZE(percents); i++) {
+		for (round = 0; round < 10; round++) {
+			blockslab_fail(param->what, BLOCKSLAB_FAIL_ONCE_NEVER, percents[i]);
+			use_everything(test, param);
+			blockslab_fail(0, 0, 0);
+		}
+	}
+}
+
+static void frees_by_rcu_survive_failures(struct kunit *test)
+{
+	unsigned long after;
+	int i;
+
+	for (after = 0; after < 10; after++) {
+		void *slots[NR_SLOTS];
+
+		alloc_many(test, fixture.heap, 100, slots, NR_SLOTS);
+		blockslab_fail(ALL_KINDS, after, 20);
+		for (i = 0; i < NR_SLOTS; i++)
+			blockslab_free_rcu(slots[i]);
+		KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+		blockslab_fail(0, 0, 0);
+	}
+}
+
+static void without_failures_all_is_served_again(struct kunit *test)
+{
+	void *slot;
+
+	blockslab_fail(ALL_KINDS, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 100, GFP_TRY));
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 100000, GFP_TRY));
+	KUNIT_EXPECT_EQ(test, PTR_ERR(blockslab_heap_create("failing", NULL)), -ENOMEM);
+	blockslab_fail(0, 0, 0);
+	slot = must_alloc(test, fixture.heap, 100);
+	blockslab_free(slot);
+	slot = must_alloc(test, fixture.heap, 100000);
+	blockslab_free(slot);
+	end_heap(test, make_heap(test, "failing", 0, 0, 0));
+}
+
+static void what_may_not_fail_does_not(struct kunit *test)
+{
+	static const size_t sizes[] = { 8, 100, 8192, 20000 };
+	int i, kind;
+
+	for (kind = 0; kind < 3; kind++) {
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			void *slot;
+
+			blockslab_shrink(fixture.heap);
+			blockslab_fail(BIT(kind), 0, 50);
+			slot = try_alloc(fixture.heap, sizes[i], GFP_KERNEL | __GFP_NOFAIL);
+			blockslab_fail(0, 0, 0);
+			KUNIT_EXPECT_NOT_NULL(test, slot);
+			blockslab_free(slot);
+		}
+	}
+}
+
+/* The slots that are there serve on; only new blocks are not to be had. */
+static void cached_slots_serve_while_pages_fail(struct kunit *test)
+{
+	void *slots[20];
+	int i;
+
+	alloc_many(test, fixture.heap, 100, slots, ARRAY_SIZE(slots));
+	free_many(slots, ARRAY_SIZE(slots));
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		slots[i] = try_alloc(fixture.heap, 100, GFP_TRY);
+		KUNIT_EXPECT_NOT_NULL(test, slots[i]);
+	}
+	blockslab_fail(0, 0, 0);
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
+static void frees_work_without_magazines(struct kunit *test)
+{
+	void **slots = slot_array(test, 2000);
+
+	blockslab_fail(BLOCKSLAB_FAIL_MAGAZINE, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	alloc_many(test, fixture.heap, 100, slots, 2000);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	free_many(slots, 2000);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+	blockslab_free(slots[0]);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), 1);
+}
+
+static struct kunit_case failure_cases[] = {
+	KUNIT_CASE_PARAM(every_single_failure_is_survived, failure_gen_params),
+	KUNIT_CASE_PARAM(failures_at_random_are_survived, failure_gen_params),
+	KUNIT_CASE(frees_by_rcu_survive_failures),
+	KUNIT_CASE(without_failures_all_is_served_again),
+	KUNIT_CASE(what_may_not_fail_does_not),
+	KUNIT_CASE(cached_slots_serve_while_pages_fail),
+	KUNIT_CASE(frees_work_without_magazines),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(failure, failure_cases);

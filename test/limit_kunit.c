@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Limits and reserves: never over the one, something left of the other when there are no pages. */
+#include "blockslab_kunit.h"
+
+#define LIMIT		SZ_256K
+#define RESERVE		SZ_64K
+#define NR_SLOTS	(LIMIT / 8)
+
+struct limit_case {
+	size_t size;
+};
+
+static const struct limit_case limit_table[] = {
+	{ 8 }, { 24 }, { 64 }, { 100 }, { 512 }, { 1000 }, { 4096 }, { 8192 }, { 10000 },
+};
+
+static void limit_case_name(const struct limit_case *param, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", param->size);
+}
+
+KUNIT_ARRAY_PARAM(limit, limit_table, limit_case_name);
+
+/* Allocates until refused; the heap never holds more than its limit on the way. */
+static size_t fill_up(struct kunit *test, struct blockslab_heap *heap, size_t size, void **slots)
+{
+	size_t nr, worst = 0;
+
+	for (nr = 0; nr < NR_SLOTS; nr++) {
+		slots[nr] = try_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
+		if (!slots[nr])
+			break;
+		worst = max(worst, stats_of(heap).held);
+	}
+	KUNIT_EXPECT_LE(test, worst, LIMIT);
+	KUNIT_EXPECT_LT(test, nr, NR_SLOTS);
+	return nr;
+}
+
+static void a_heap_never_holds_more_than_its_limit(struct kunit *test)
+{
+	const struct limit_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, param->size, slots);
+
+	/* and nearly as much as its limit is of use */
+	KUNIT_EXPECT_GE(test, nr * param->size, LIMIT * 6 / 10);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void one_free_makes_room_for_one_more(struct kunit *test)
+{
+	const struct limit_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, param->size, slots);
+	int i;
+
+	KUNIT_ASSERT_GT(test, nr, 10);
+	for (i = 0; i < 10; i++) {
+		blockslab_free(slots[i]);
+		slots[i] = must_alloc(test, heap, param->size);
+	}
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void what_one_class_gave_up_serves_another(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t first = fill_up(test, heap, 64, slots), second;
+
+	free_many(slots, first);
+	second = fill_up(test, heap, 128, slots);
+	KUNIT_EXPECT_GE(test, second * 128, first * 64 / 2);
+	free_many(slots, second);
+	second = fill_up(test, heap, 10000, slots);
+	KUNIT_EXPECT_GE(test, second * 10000, first * 64 / 2);
+	free_many(slots, second);
+	end_heap(test, heap);
+}
+
+static void one_heap_s_limit_is_not_another_s(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, 64, slots);
+
+	blockslab_free(must_alloc(test, fixture.heap, 64));
+	blockslab_free(must_alloc(test, NULL, 64));
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void what_is_larger_than_the_limit_is_refused(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, LIMIT + 1, GFP_KERNEL | __GFP_NOWARN));
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	end_heap(test, heap);
+}
+
+/* Where no block of the usual order fits, a smaller one must. */
+static void a_small_limit_serves_small_slots(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "small", 0, 3 * PAGE_SIZE, 0);
+	void *slot;
+
+	slot = must_alloc(test, heap, 24);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, 3 * PAGE_SIZE);
+	blockslab_free(slot);
+	slot = must_alloc(test, heap, 1000);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, 3 * PAGE_SIZE);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void refusals_are_counted(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, 64, slots);
+
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 64, GFP_TRY));
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heap/limited/classes", "size", "64", "fails"), 2);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heap/limited/classes", "size", "64", "allocs"), nr);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void a_bulk_over_the_limit_gets_nothing(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr;
+
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(heap, 64, GFP_KERNEL | __GFP_NOWARN,
+						   LIMIT / 64 + 1, slots), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).allocated, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	nr = blockslab_alloc_bulk(heap, 64, GFP_KERNEL, LIMIT / 128, slots);
+	KUNIT_EXPECT_EQ(test, nr, LIMIT / 128);
+	blockslab_free_bulk(nr, slots);
+	end_heap(test, heap);
+}
+
+/* Allocates without pages until refused. */
+static size_t live_on_reserve(struct blockslab_heap *heap, size_t size, void **slots)
+{
+	size_t nr = 0;
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	while (nr < NR_SLOTS && (slots[nr] = try_alloc(heap, size, GFP_TRY)))
+		nr++;
+	blockslab_fail(0, 0, 0);
+	return nr;
+}
+
+static void without_pages_and_reserve_nothing_is_given(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+
+	KUNIT_EXPECT_EQ(test, live_on_reserve(fixture.heap, 64, slots), 0);
+}
+
+static void the_reserve_serves_when_there_are_no_pages(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr;
+
+	KUNIT_EXPECT_GE(test, stats_of(heap).held, RESERVE);
+	nr = live_on_reserve(heap, 64, slots);
+	KUNIT_EXPECT_GE(test, nr * 64, RESERVE / 2);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void a_used_reserve_is_made_up_again(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t first, second;
+
+	first = live_on_reserve(heap, 64, slots);
+	free_many(slots, first);
+	blockslab_shrink(heap);
+	second = live_on_reserve(heap, 200, slots);
+	KUNIT_EXPECT_GE(test, second * 200, RESERVE / 2);
+	free_many(slots, second);
+	end_heap(test, heap);
+}
+
+static void shrink_leaves_the_reserve_and_no_more(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+
+	alloc_many(test, heap, 64, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_GE(test, stats_of(heap).held, RESERVE);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, RESERVE + RESERVE / 4);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "reserve", "reserve"), RESERVE);
+	end_heap(test, heap);
+}
+
+static struct kunit_case limit_cases[] = {
+	KUNIT_CASE_PARAM(a_heap_never_holds_more_than_its_limit, limit_gen_params),
+	KUNIT_CASE_PARAM(one_free_makes_room_for_one_more, limit_gen_params),
+	KUNIT_CASE(what_one_class_gave_up_serves_another),
+	KUNIT_CASE(one_heap_s_limit_is_not_another_s),
+	KUNIT_CASE(what_is_larger_than_the_limit_is_refused),
+	KUNIT_CASE(a_small_limit_serves_small_slots),
+	KUNIT_CASE(refusals_are_counted),
+	KUNIT_CASE(a_bulk_over_the_limit_gets_nothing),
+	KUNIT_CASE(without_pages_and_reserve_nothing_is_given),
+	KUNIT_CASE(the_reserve_serves_when_there_are_no_pages),
+	KUNIT_CASE(a_used_reserve_is_made_up_again),
+	KUNIT_CASE(shrink_leaves_the_reserve_and_no_more),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(limit, limit_cases);

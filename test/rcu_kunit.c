@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Frees that wait for the readers. */
+#include <linux/rcupdate.h>
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	5000
+
+static void a_slot_comes_back_after_a_grace_period(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 100);
+
+	blockslab_free_rcu(slot);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static void a_reader_s_slot_is_not_given_to_another(struct kunit *test)
+{
+	void **others = slot_array(test, NR_SLOTS);
+	void *slot = must_alloc(test, fixture.heap, 24);
+	bool given = false, intact;
+	int nr;
+
+	memset(slot, 0x5a, 24);
+	rcu_read_lock();
+	blockslab_free_rcu(slot);
+	for (nr = 0; nr < NR_SLOTS; nr++) {
+		others[nr] = try_alloc(fixture.heap, 24, GFP_TRY);
+		if (!others[nr])
+			break;
+		given |= others[nr] == slot;
+		memset(others[nr], 0xff, 24);
+	}
+	intact = all_bytes_are(slot, 0x5a, 24);
+	rcu_read_unlock();
+	KUNIT_EXPECT_FALSE(test, given);
+	KUNIT_EXPECT_TRUE(test, intact);
+	free_many(others, nr);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static const size_t rcu_sizes[] = { 1, 8, 24, 512, 8192, 8193, 100000 };
+
+static void rcu_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(rcu_size, rcu_sizes, rcu_size_name);
+
+/* No room is needed in the slot: the smallest will do. */
+static void slots_of_every_size_can_wait(struct kunit *test)
+{
+	const size_t *size = test->param_value;
+	int i;
+
+	for (i = 0; i < 20; i++)
+		blockslab_free_rcu(must_alloc(test, fixture.heap, *size));
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static void thousands_can_wait(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i++)
+		blockslab_free_rcu(must_alloc(test, fixture.heap, 1 + i % 200));
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
+static void destroy_loses_none_that_wait(struct kunit *test)
+{
+	int round, i;
+
+	for (round = 0; round < 3; round++) {
+		struct blockslab_heap *heap = make_heap(test, "waiting", 0, 0, 0);
+
+		for (i = 0; i < 100; i++)
+			blockslab_free_rcu(must_alloc(test, heap, 100));
+		blockslab_heap_destroy(heap);
+	}
+}
+
+static void release_takes_those_that_wait(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < 100; i++)
+		blockslab_free_rcu(must_alloc(test, fixture.heap, 100));
+	blockslab_heap_release(fixture.heap);
+	rcu_barrier();
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static void it_works_in_atomic_context(struct kunit *test)
+{
+	void *slots[200];
+	unsigned long flags;
+	int i;
+
+	alloc_many(test, fixture.heap, 48, slots, ARRAY_SIZE(slots));
+	local_irq_save(flags);
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		blockslab_free_rcu(slots[i]);
+	local_irq_restore(flags);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static void it_works_without_memory(struct kunit *test)
+{
+	void *slots[200];
+	int i;
+
+	alloc_many(test, fixture.heap, 48, slots, ARRAY_SIZE(slots));
+	blockslab_fail(BLOCKSLAB_FAIL_MAGAZINE | BLOCKSLAB_FAIL_PAGES,
+		       BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		blockslab_free_rcu(slots[i]);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+	blockslab_fail(0, 0, 0);
+}
+
+static void objects_of_caches_can_wait(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("waiting", 40, 0, 0, NULL);
+	int i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	for (i = 0; i < 100; i++) {
+		void *object = blockslab_cache_alloc(cache, GFP_KERNEL);
+
+		KUNIT_EXPECT_NOT_NULL(test, object);
+		blockslab_free_rcu(object);
+	}
+	blockslab_cache_destroy(cache);
+}
+
+static void a_slot_already_free_is_refused(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 100);
+
+	blockslab_free(slot);
+	blockslab_free_rcu(slot);
+	rcu_barrier();
+	if (!atomic_read(&fixture.faults))
+		msleep(500);
+	expect_fault(test, "double free", slot);
+}
+
+static struct kunit_case rcu_cases[] = {
+	KUNIT_CASE(a_slot_comes_back_after_a_grace_period),
+	KUNIT_CASE(a_reader_s_slot_is_not_given_to_another),
+	KUNIT_CASE_PARAM(slots_of_every_size_can_wait, rcu_size_gen_params),
+	KUNIT_CASE(thousands_can_wait),
+	KUNIT_CASE(destroy_loses_none_that_wait),
+	KUNIT_CASE(release_takes_those_that_wait),
+	KUNIT_CASE(it_works_in_atomic_context),
+	KUNIT_CASE(it_works_without_memory),
+	KUNIT_CASE(objects_of_caches_can_wait),
+	KUNIT_CASE(a_slot_already_free_is_refused),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(rcu, rcu_cases);

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Shrinking: what is free goes back to the page allocator, what is not stays. */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	2000
+
+static const size_t shrink_sizes[] = { 8, 24, 100, 512, 1000, 4096, 8192 };
+
+static void shrink_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(shrink_size, shrink_sizes, shrink_size_name);
+
+static void after_free_and_shrink_no_block_is_held(struct kunit *test)
+{
+	const size_t *size = test->param_value;
+	void **slots = slot_array(test, NR_SLOTS);
+
+	alloc_many(test, fixture.heap, *size, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "kunit"), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).cached, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).retained, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
+static void shrink_tells_what_it_gave_back(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t before, back;
+
+	alloc_many(test, fixture.heap, 200, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	before = stats_of(fixture.heap).held;
+	back = blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_GT(test, back, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, before - back);
+	KUNIT_EXPECT_EQ(test, blockslab_shrink(fixture.heap), 0);
+}
+
+static void shrink_of_nothing_gives_nothing_back(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, blockslab_shrink(fixture.heap), 0);
+}
+
+static void live_slots_stay(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t live = 0, i;
+
+	alloc_many(test, fixture.heap, 64, slots, NR_SLOTS);
+	for (i = 0; i < NR_SLOTS; i++) {
+		if (i % 100 == 0) {
+			memset(slots[i], 0x5a, 64);
+			slots[live++] = slots[i];
+		} else {
+			blockslab_free(slots[i]);
+		}
+	}
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, live * 64);
+	for (i = 0; i < live; i++)
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0x5a, 64));
+	free_many(slots, live);
+}
+
+static void a_shrunk_heap_serves_on(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		void *slot = must_alloc(test, fixture.heap, 100);
+
+		memset(slot, i, 100);
+		blockslab_free(slot);
+		blockslab_shrink(fixture.heap);
+		KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	}
+}
+
+static void the_shared_heap_shrinks_too(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t before;
+
+	blockslab_shrink(NULL);
+	before = stats_of(NULL).held;
+	alloc_many(test, NULL, 100, slots, NR_SLOTS);
+	KUNIT_EXPECT_GT(test, stats_of(NULL).held, before);
+	free_many(slots, NR_SLOTS);
+	KUNIT_EXPECT_GT(test, blockslab_shrink(NULL), 0);
+	KUNIT_EXPECT_LE(test, stats_of(NULL).held, before);
+}
+
+static struct kunit_case shrink_cases[] = {
+	KUNIT_CASE_PARAM(after_free_and_shrink_no_block_is_held, shrink_size_gen_params),
+	KUNIT_CASE(shrink_tells_what_it_gave_back),
+	KUNIT_CASE(shrink_of_nothing_gives_nothing_back),
+	KUNIT_CASE(live_slots_stay),
+	KUNIT_CASE(a_shrunk_heap_serves_on),
+	KUNIT_CASE(the_shared_heap_shrinks_too),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(shrink, shrink_cases);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Sizes and classes: what is given for each size, from 0 to more than there is. */
+#include "blockslab_kunit.h"
+
+static void every_size_gets_a_slot_that_holds_it(struct kunit *test)
+{
+	size_t size;
+
+	for (size = 1; size <= BLOCKSLAB_SLOT_MAX; size++) {
+		void *slot = must_alloc(test, fixture.heap, size);
+		size_t usable = blockslab_usable_size(slot);
+
+		KUNIT_ASSERT_GE(test, usable, size);
+		KUNIT_ASSERT_EQ(test, usable, blockslab_size_roundup(size));
+		memset(slot, 0x5a, usable);
+		blockslab_free(slot);
+	}
+}
+
+static void classes_go_by_eight_bytes_to_512(struct kunit *test)
+{
+	size_t size;
+
+	for (size = 1; size <= 512; size++)
+		KUNIT_ASSERT_EQ(test, blockslab_size_roundup(size), ALIGN(size, 8));
+}
+
+static void no_class_step_is_over_an_eighth(struct kunit *test)
+{
+	size_t size = 512;
+
+	while (size < BLOCKSLAB_SLOT_MAX) {
+		size_t next = blockslab_size_roundup(size + 1);
+
+		KUNIT_ASSERT_GT(test, next, size);
+		KUNIT_EXPECT_LE(test, next - size, size / 8);
+		size = next;
+	}
+	KUNIT_EXPECT_EQ(test, size, BLOCKSLAB_SLOT_MAX);
+}
+
+static void size_of_a_class_rounds_to_itself(struct kunit *test)
+{
+	size_t size, before = 0;
+
+	for (size = 1; size <= 4 * BLOCKSLAB_SLOT_MAX; size++) {
+		size_t rounded = blockslab_size_roundup(size);
+
+		KUNIT_ASSERT_GE(test, rounded, size);
+		KUNIT_ASSERT_GE(test, rounded, before);
+		KUNIT_ASSERT_EQ(test, blockslab_size_roundup(rounded), rounded);
+		before = rounded;
+	}
+}
+
+static void constant_and_run_time_sizes_agree(struct kunit *test)
+{
+	void *constant = blockslab_alloc(fixture.heap, 24, GFP_KERNEL);
+	void *variable = must_alloc(test, fixture.heap, 24);
+
+	KUNIT_ASSERT_NOT_NULL(test, constant);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(constant), 24);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(variable), 24);
+	blockslab_free(constant);
+	blockslab_free(variable);
+}
+
+static void size_zero_gives_the_zero_size_pointer(struct kunit *test)
+{
+	void *slot = try_alloc(fixture.heap, 0, GFP_KERNEL);
+
+	KUNIT_EXPECT_PTR_EQ(test, slot, ZERO_SIZE_PTR);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 0);
+	blockslab_free(slot);
+	blockslab_free_sized(slot, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static void nothing_is_in_null(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(NULL), 0);
+	blockslab_free(NULL);
+	blockslab_free_sized(NULL, 100);
+	blockslab_free_rcu(NULL);
+	blockslab_free_nolock(NULL);
+}
+
+struct size_case {
+	const char *name;
+	size_t size;
+};
+
+static void size_case_name(const struct size_case *param, char *name)
+{
+	strscpy(name, param->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+static const struct size_case large_sizes[] = {
+	{ "one over the largest class", BLOCKSLAB_SLOT_MAX + 1 },
+	{ "three pages", 3 * PAGE_SIZE },
+	{ "four pages", 4 * PAGE_SIZE },
+	{ "four pages and a byte", 4 * PAGE_SIZE + 1 },
+	{ "64 KiB", SZ_64K },
+	{ "1 MiB", SZ_1M },
+};
+
+KUNIT_ARRAY_PARAM(large_size, large_sizes, size_case_name);
+
+static void large_sizes_get_whole_pages(struct kunit *test)
+{
+	const struct size_case *param = test->param_value;
+	char *pages = must_alloc(test, fixture.heap, param->size);
+	size_t usable = blockslab_usable_size(pages);
+
+	KUNIT_EXPECT_TRUE(test, PAGE_ALIGNED(pages));
+	KUNIT_EXPECT_GE(test, usable, param->size);
+	KUNIT_EXPECT_EQ(test, usable, blockslab_size_roundup(param->size));
+	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).held, usable);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, usable);
+	memset(pages, 0x5a, usable);
+	blockslab_free_sized(pages, param->size);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static const struct size_case impossible_sizes[] = {
+	{ "SIZE_MAX", SIZE_MAX },
+	{ "a page under SIZE_MAX", SIZE_MAX - PAGE_SIZE },
+	{ "SSIZE_MAX", SIZE_MAX >> 1 },
+	{ "more than the page allocator gives", (size_t)1 << 30 },
+};
+
+KUNIT_ARRAY_PARAM(impossible_size, impossible_sizes, size_case_name);
+
+static void impossible_sizes_are_refused(struct kunit *test)
+{
+	const struct size_case *param = test->param_value;
+	size_t held = stats_of(fixture.heap).held;
+	size_t size = param->size;
+	void *slots[2];
+
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, size, GFP_KERNEL | __GFP_NOWARN));
+	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(fixture.heap, size));
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, size, GFP_KERNEL | __GFP_NOWARN, 2,
+						   slots), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, held);
+}
+
+/* Blocks of what a little used class gets, too: those are the smallest. */
+static void block_tails_are_under_five_percent_on_average(struct kunit *test)
+{
+	u64 bytes = 0, tails = 0;
+	struct table classes;
+	size_t size;
+
+	for (size = 8; size <= BLOCKSLAB_SLOT_MAX; size = blockslab_size_roundup(size + 1))
+		blockslab_free(must_alloc(test, fixture.heap, size));
+	classes = table_open(test, "heap/kunit/classes");
+	while (table_next(test, &classes)) {
+		u64 slot = table_number(test, &classes, "size");
+		u64 block = PAGE_SIZE << table_number(test, &classes, "order");
+		u64 slots = table_number(test, &classes, "slots_per_block");
+
+		if (!slot)
+			continue;
+		KUNIT_EXPECT_GE(test, block, slots * slot);
+		KUNIT_EXPECT_GE(test, slots, 1);
+		/* as shares, so that every class counts alike */
+		tails += (block - slots * slot) * 100000 / block;
+		bytes += 100000;
+	}
+	KUNIT_ASSERT_GT(test, bytes, 0);
+	KUNIT_EXPECT_LT(test, tails * 100, bytes * 5);
+}
+
+static struct kunit_case sizes_cases[] = {
+	KUNIT_CASE(every_size_gets_a_slot_that_holds_it),
+	KUNIT_CASE(classes_go_by_eight_bytes_to_512),
+	KUNIT_CASE(no_class_step_is_over_an_eighth),
+	KUNIT_CASE(size_of_a_class_rounds_to_itself),
+	KUNIT_CASE(constant_and_run_time_sizes_agree),
+	KUNIT_CASE(size_zero_gives_the_zero_size_pointer),
+	KUNIT_CASE(nothing_is_in_null),
+	KUNIT_CASE_PARAM(large_sizes_get_whole_pages, large_size_gen_params),
+	KUNIT_CASE_PARAM(impossible_sizes_are_refused, impossible_size_gen_params),
+	KUNIT_CASE(block_tails_are_under_five_percent_on_average),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(sizes, sizes_cases);

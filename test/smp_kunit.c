@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/* More than one CPU: slots that wander between them, and calls that meet. Skipped on one CPU. */
+#include <linux/prandom.h>
+#include "blockslab_kunit.h"
+
+#define NR_ROUNDS	3000
+#define NR_PLACES	64
+
+static void skip_on_one_cpu(struct kunit *test)
+{
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "this machine has one CPU");
+}
+
+/* Slots in flight from one CPU to another, and the size of all of them. */
+struct exchange {
+	struct blockslab_heap *heap;
+	size_t size;
+	bool stop;
+	unsigned int producer;
+	atomic_t bad;
+	void *places[NR_PLACES];
+};
+
+static struct exchange *make_exchange(struct kunit *test, struct blockslab_heap *heap, size_t size)
+{
+	struct exchange *exchange = kunit_kzalloc(test, sizeof(*exchange), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, exchange);
+	exchange->heap = heap;
+	exchange->size = size;
+	return exchange;
+}
+
+/* Every slot is filled with a byte, and its owner at the time finds it whole. */
+static void *filled_slot(struct exchange *exchange, u8 fill)
+{
+	u8 *slot = try_alloc(exchange->heap, exchange->size, GFP_KERNEL);
+
+	if (slot)
+		memset(slot, fill, exchange->size);
+	else
+		atomic_inc(&exchange->bad);
+	return slot;
+}
+
+static void free_filled(struct exchange *exchange, u8 *slot)
+{
+	if (slot && !all_bytes_are(slot, slot[0], exchange->size))
+		atomic_inc(&exchange->bad);
+	blockslab_free(slot);
+}
+
+static int produce_or_consume(void *data, unsigned int cpu)
+{
+	struct exchange *exchange = data;
+	u32 i;
+
+	for (i = 0; i < NR_ROUNDS; i++) {
+		void **place = &exchange->places[i % NR_PLACES];
+		void *slot = cpu == exchange->producer ? filled_slot(exchange, i) : NULL;
+
+		free_filled(exchange, xchg(place, slot));
+		cond_resched();
+	}
+	return 0;
+}
+
+static int trade(void *data, unsigned int cpu)
+{
+	struct exchange *exchange = data;
+	struct rnd_state random;
+	u32 i;
+
+	prandom_seed_state(&random, cpu + 1);
+	for (i = 0; i < NR_ROUNDS; i++) {
+		void **place = &exchange->places[prandom_u32_state(&random) % NR_PLACES];
+
+		free_filled(exchange, xchg(place, filled_slot(exchange, i + cpu)));
+		cond_resched();
+	}
+	return 0;
+}
+
+static void end_exchange(struct kunit *test, struct exchange *exchange)
+{
+	int i;
+
+	for (i = 0; i < NR_PLACES; i++)
+		free_filled(exchange, exchange->places[i]);
+	KUNIT_EXPECT_EQ(test, atomic_read(&exchange->bad), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(exchange->heap).allocated, 0);
+}
+
+static const size_t smp_sizes[] = { 8, 24, 200, 1024, 8192, 10000 };
+
+static void smp_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(smp_size, smp_sizes, smp_size_name);
+
+static void one_cpu_allocates_and_another_frees(struct kunit *test)
+{
+	struct exchange *exchange;
+	struct cpumask cpus;
+
+	skip_on_one_cpu(test);
+	exchange = make_exchange(test, fixture.heap, *(const size_t *)test->param_value);
+	exchange->producer = raw_smp_processor_id();
+	cpumask_clear(&cpus);
+	cpumask_set_cpu(exchange->producer, &cpus);
+	cpumask_set_cpu(other_cpu(), &cpus);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, &cpus, produce_or_consume, exchange), 0);
+	end_exchange(test, exchange);
+}
+
+static void all_cpus_share_one_class(struct kunit *test)
+{
+	struct exchange *exchange;
+
+	skip_on_one_cpu(test);
+	exchange = make_exchange(test, fixture.heap, *(const size_t *)test->param_value);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, trade, exchange), 0);
+	end_exchange(test, exchange);
+}
+
+static void all_cpus_share_a_limited_heap(struct kunit *test)
+{
+	struct exchange *exchange;
+	struct blockslab_heap *heap;
+
+	skip_on_one_cpu(test);
+	heap = make_heap(test, "limited", 0, SZ_4M, 0);
+	exchange = make_exchange(test, heap, 100);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, trade, exchange), 0);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, SZ_4M);
+	end_exchange(test, exchange);
+	end_heap(test, heap);
+}
+
+/* This CPU looks and takes away while all others work. */
+static int trade_while_looked_at(void *data, unsigned int cpu)
+{
+	struct exchange *exchange = data;
+
+	if (cpu != exchange->producer) {
+		trade(data, cpu);
+		WRITE_ONCE(exchange->stop, true);
+		return 0;
+	}
+	while (!READ_ONCE(exchange->stop)) {
+		blockslab_shrink(exchange->heap);
+		if (blockslab_validate(exchange->heap))
+			atomic_inc(&exchange->bad);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void shrink_and_validate_meet_users_at_work(struct kunit *test)
+{
+	struct exchange *exchange;
+
+	skip_on_one_cpu(test);
+	exchange = make_exchange(test, fixture.heap, 72);
+	exchange->producer = raw_smp_processor_id();
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, trade_while_looked_at, exchange), 0);
+	end_exchange(test, exchange);
+}
+
+static int fill_and_free(void *data, unsigned int cpu)
+{
+	void *slots[100];
+	int i, failed = 0;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		slots[i] = try_alloc(fixture.heap, 64, GFP_KERNEL);
+		failed += !slots[i];
+	}
+	free_many(slots, ARRAY_SIZE(slots));
+	return failed;
+}
+
+static void shrink_reaches_what_other_cpus_keep(struct kunit *test)
+{
+	skip_on_one_cpu(test);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, fill_and_free, NULL), 0);
+	KUNIT_EXPECT_GT(test, stats_of(fixture.heap).cached, 0);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).cached, 0);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "kunit"), 0);
+}
+
+/* A slot is not this CPU's alone to have: freed here, freed there is one too often. */
+static int free_it(void *data, unsigned int cpu)
+{
+	blockslab_free(data);
+	return 0;
+}
+
+static void a_double_free_on_another_cpu_is_told(struct kunit *test)
+{
+	void *slot;
+
+	skip_on_one_cpu(test);
+	slot = must_alloc(test, fixture.heap, 64);
+	blockslab_free(slot);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpumask_of(other_cpu()), free_it, slot), 0);
+	expect_fault(test, "double free", slot);
+}
+
+static void a_slot_freed_elsewhere_can_be_had_here(struct kunit *test)
+{
+	struct blockslab_heap *heap;
+	void **slots;
+	size_t nr, i;
+
+	skip_on_one_cpu(test);
+	/* all that the limit allows goes to the other CPU; this one must get at it again */
+	heap = make_heap(test, "limited", 0, SZ_64K, 0);
+	slots = slot_array(test, SZ_64K / 512);
+	for (nr = 0; nr < SZ_64K / 512; nr++) {
+		slots[nr] = try_alloc(heap, 512, GFP_KERNEL | __GFP_NOWARN);
+		if (!slots[nr])
+			break;
+	}
+	for (i = 0; i < nr; i++)
+		on_cpus(test, cpumask_of(other_cpu()), free_it, slots[i]);
+	for (i = 0; i < nr; i++)
+		slots[i] = must_alloc(test, heap, 512);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+/* Heaps of one CPU each, made and destroyed at the same time. */
+static int make_and_destroy(void *data, unsigned int cpu)
+{
+	char name[16];
+	int i;
+
+	snprintf(name, sizeof(name), "cpu-%u", cpu);
+	for (i = 0; i < 20; i++) {
+		struct blockslab_heap *heap = blockslab_heap_create(name, NULL);
+
+		if (IS_ERR(heap))
+			return PTR_ERR(heap);
+		blockslab_free(try_alloc(heap, 100, GFP_KERNEL));
+		if (blockslab_validate(heap))
+			return -EIO;
+		blockslab_heap_destroy(heap);
+	}
+	return 0;
+}
+
+static void heaps_come_and_go_on_all_cpus(struct kunit *test)
+{
+	skip_on_one_cpu(test);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, make_and_destroy, NULL), 0);
+}
+
+/* The last slots of a destroyed heap, freed on all CPUs at once. */
+struct orphans {
+	void **slots;
+	size_t nr;
+	atomic_t next;
+};
+
+static int free_orphans(void *data, unsigned int cpu)
+{
+	struct orphans *orphans = data;
+	size_t i;
+
+	while ((i = atomic_inc_return(&orphans->next) - 1) < orphans->nr)
+		blockslab_free(orphans->slots[i]);
+	return 0;
+}
+
+static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
+{
+	struct orphans orphans = { .nr = 3000 };
+	int round;
+
+	skip_on_one_cpu(test);
+	orphans.slots = slot_array(test, orphans.nr);
+	for (round = 0; round < 10; round++) {
+		struct blockslab_heap *heap = make_heap(test, "orphans", 0, 0, 0);
+
+		alloc_many(test, heap, 64, orphans.slots, orphans.nr);
+		blockslab_heap_destroy(heap);
+		atomic_set(&orphans.next, 0);
+		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_orphans, &orphans), 0);
+	}
+}
+
+static struct kunit_case smp_cases[] = {
+	KUNIT_CASE_PARAM(one_cpu_allocates_and_another_frees, smp_size_gen_params),
+	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
+	KUNIT_CASE(all_cpus_share_a_limited_heap),
+	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
+	KUNIT_CASE(shrink_reaches_what_other_cpus_keep),
+	KUNIT_CASE(a_double_free_on_another_cpu_is_told),
+	KUNIT_CASE(a_slot_freed_elsewhere_can_be_had_here),
+	KUNIT_CASE(heaps_come_and_go_on_all_cpus),
+	KUNIT_CASE(a_destroyed_heap_drains_on_all_cpus),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(smp, smp_cases);
