@@ -1,0 +1,930 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * blockslab_bench: what blockslab's operations cost, beside SLUB's; tools/bench runs it.
+ *
+ * Each workload is a file in /sys/kernel/debug/blockslab_bench. Reading it runs the workload, first
+ * with SLUB and then with blockslab, each warmed up, and gives one line:
+ * `slub X blockslab Y faults N`. X and Y are what an operation took, in TSC ticks, or ns on UML.
+ * Under QEMU's -icount shift=0 a tick is an instruction, and the same run gives the same figures.
+ * N is what blockslab_validate() found. The file `workloads` names all that can be run on the CPUs
+ * now online.
+ *
+ * One source makes both sides' loops: a workload is an inline function of the side, which is a
+ * constant. Sizes are loaded each time, so that the compiler cannot know them, except in the _const
+ * workloads. Nothing is subtracted: the loop (some five instructions) and the timer's interrupts
+ * (less than one in 200 under -icount) are in both figures. Slots are not touched by the loops.
+ */
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/jiffies.h>
+#include <linux/kernel_read_file.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/string.h>
+#include <linux/timex.h>
+#include <linux/vmalloc.h>
+
+#include "blockslab.h"
+
+/* Before 6.5, this one's only other effect is on kmemleak; later, it turns SLUB's sheaves off. */
+#ifndef SLAB_NO_MERGE
+#define SLAB_NO_MERGE SLAB_NOLEAKTRACE
+#endif
+
+enum side { SLUB, BLOCKSLAB, NR_SIDES };
+
+static const size_t sizes[] = { 8, 24, 72, 200, 520, 1500, 4096 };
+#define ALL_SIZES	GENMASK(ARRAY_SIZE(sizes) - 1, 0)
+/* Eight times such a size is still no large allocation for either side. */
+#define SMP_SIZES	(BIT(1) | BIT(3))
+
+#define NR_SLOTS	4096	/* the largest batch */
+#define NR_LIVE		1024	/* slots that the random workload keeps */
+#define NR_COLD		32	/* classes that are made to take a first slot of each */
+#define NR_WORKER_SLOTS	64	/* slots that a CPU of the smp workloads takes and gives back */
+#define MAX_WORKERS	4
+#define MAX_SAMPLED	100000UL	/* operations that the worst one is sought among */
+
+static unsigned long iterations = 20000;
+module_param(iterations, ulong, 0600);
+MODULE_PARM_DESC(iterations, "operations of a workload that are measured");
+
+static unsigned int rounds = 1;
+module_param(rounds, uint, 0600);
+MODULE_PARM_DESC(rounds, "times that each side is measured; the smallest figure counts");
+
+static char *trace;
+module_param(trace, charp, 0400);
+MODULE_PARM_DESC(trace, "file with the trace that the replay workload plays");
+
+/* A cache of each side for objects of one size. */
+struct caches {
+	size_t size;
+	struct kmem_cache *slub;
+	struct blockslab_cache *blockslab;
+};
+
+/* A workload with one size: what a file stands for, and its run under way. */
+struct bench {
+	const struct workload *workload;
+	size_t size;
+	struct caches *caches;
+	unsigned long ops;	/* to be done */
+	u64 done;		/* so many of them took .time */
+	u64 time;
+};
+
+struct workload {
+	const char *name;
+	int (*run)(enum side side, struct bench *bench);
+	unsigned long sizes;	/* mask of sizes[]; 0: the size has no meaning */
+	unsigned int nr;	/* slots of a batch, or a rank in 1000 */
+	unsigned int cpus;	/* that it takes */
+	bool variant;		/* what that is, the workload says */
+};
+
+/* Workloads run one at a time; guards all that follows, but for what init makes. */
+static DEFINE_MUTEX(bench_mutex);
+static void *slots[NR_SLOTS];
+static struct caches caches[128];
+static struct dentry *directory;
+
+static inline u64 now(void)
+{
+	return IS_ENABLED(CONFIG_UML) ? ktime_get_ns() : get_cycles();
+}
+
+static inline void count(struct bench *bench, u64 start, u64 ops)
+{
+	bench->time += now() - start;
+	bench->done += ops;
+}
+
+/* Defines the workload NAME from NAME_with(), an inline function of a constant side. */
+#define EITHER_SIDE(name)								\
+static int name(enum side side, struct bench *bench)					\
+{											\
+	return side == SLUB ? name##_with(SLUB, bench) : name##_with(BLOCKSLAB, bench);	\
+}
+
+/* --- one operation of either side ------------------------------------------------------------- */
+
+static __always_inline void *take(const enum side side, size_t size)
+{
+	return side == SLUB ? kmalloc(size, GFP_KERNEL) : blockslab_alloc(NULL, size, GFP_KERNEL);
+}
+
+static __always_inline void give(const enum side side, void *slot)
+{
+	if (side == SLUB)
+		kfree(slot);
+	else
+		blockslab_free(slot);
+}
+
+static __always_inline void give_sized(const enum side side, void *slot, size_t size)
+{
+	if (side == SLUB)
+		kfree(slot);
+	else
+		blockslab_free_sized(slot, size);
+}
+
+static __always_inline void *take_object(const enum side side, const struct caches *from)
+{
+	return side == SLUB ? kmem_cache_alloc(READ_ONCE(from->slub), GFP_KERNEL) :
+			      blockslab_cache_alloc(READ_ONCE(from->blockslab), GFP_KERNEL);
+}
+
+static __always_inline void give_object(const enum side side, const struct caches *from, void *slot)
+{
+	if (side == SLUB)
+		kmem_cache_free(READ_ONCE(from->slub), slot);
+	else
+		blockslab_cache_free(READ_ONCE(from->blockslab), slot);
+}
+
+/* --- caches ----------------------------------------------------------------------------------- */
+
+static void destroy_caches(void)
+{
+	struct caches *entry;
+
+	for (entry = caches; entry < caches + ARRAY_SIZE(caches) && entry->size; entry++) {
+		kmem_cache_destroy(entry->slub);
+		blockslab_cache_destroy(entry->blockslab);
+		entry->size = 0;
+	}
+}
+
+/* Not merged with another cache, whose slabs are there already. */
+static struct kmem_cache *create_slub_cache(const char *name, size_t size)
+{
+	return kmem_cache_create(name, size, 0, SLAB_NO_MERGE, NULL);
+}
+
+static int create_caches(struct caches *entry, size_t size)
+{
+	char name[BLOCKSLAB_NAME_MAX + 1];
+
+	snprintf(name, sizeof(name), "bench-%zu", size);
+	entry->slub = create_slub_cache(name, size);
+	if (!entry->slub)
+		return -ENOMEM;
+	entry->blockslab = blockslab_cache_create(name, size, 0, 0, NULL);
+	if (IS_ERR(entry->blockslab)) {
+		kmem_cache_destroy(entry->slub);
+		return PTR_ERR(entry->blockslab);
+	}
+	entry->size = size;
+	return 0;
+}
+
+/* The caches for @size, made when first asked for. */
+static struct caches *caches_of(size_t size)
+{
+	struct caches *entry;
+	int err;
+
+	for (entry = caches; entry < caches + ARRAY_SIZE(caches); entry++) {
+		if (entry->size == size)
+			return entry;
+		if (!entry->size) {
+			err = create_caches(entry, size);
+			return err ? ERR_PTR(err) : entry;
+		}
+	}
+	return ERR_PTR(-E2BIG);
+}
+
+/* --- pair, pair_const, sized, sized_const, cache: one slot is taken and given back ------------ */
+
+/* @constant: the size; or 0, then it is one that the compiler does not know. */
+static __always_inline int pairs(const enum side side, const size_t constant, const bool sized,
+				 struct bench *bench)
+{
+	u64 start = now();
+	unsigned long i, ops = bench->ops;
+
+	for (i = 0; i < ops; i++) {
+		size_t size = constant ?: READ_ONCE(bench->size);
+		void *slot = take(side, size);
+
+		if (!slot)
+			return -ENOMEM;
+		if (sized)
+			give_sized(side, slot, size);
+		else
+			give(side, slot);
+	}
+	count(bench, start, ops);
+	return 0;
+}
+
+static __always_inline int constant_pairs(const enum side side, const bool sized,
+					  struct bench *bench)
+{
+	switch (bench->size) {
+	case 8:
+		return pairs(side, 8, sized, bench);
+	case 24:
+		return pairs(side, 24, sized, bench);
+	case 72:
+		return pairs(side, 72, sized, bench);
+	case 200:
+		return pairs(side, 200, sized, bench);
+	case 520:
+		return pairs(side, 520, sized, bench);
+	case 1500:
+		return pairs(side, 1500, sized, bench);
+	case 4096:
+		return pairs(side, 4096, sized, bench);
+	}
+	return -EINVAL;
+}
+
+static __always_inline int pair_with(const enum side side, struct bench *bench)
+{
+	return bench->workload->variant ? pairs(side, 0, true, bench) :
+					  pairs(side, 0, false, bench);
+}
+
+EITHER_SIDE(pair)
+
+static __always_inline int pair_const_with(const enum side side, struct bench *bench)
+{
+	return bench->workload->variant ? constant_pairs(side, true, bench) :
+					  constant_pairs(side, false, bench);
+}
+
+EITHER_SIDE(pair_const)
+
+static __always_inline int cache_with(const enum side side, struct bench *bench)
+{
+	const struct caches *from = bench->caches;
+	u64 start = now();
+	unsigned long i, ops = bench->ops;
+
+	for (i = 0; i < ops; i++) {
+		void *slot = take_object(side, from);
+
+		if (!slot)
+			return -ENOMEM;
+		give_object(side, from, slot);
+	}
+	count(bench, start, ops);
+	return 0;
+}
+
+EITHER_SIDE(cache)
+
+/* --- batch*, bulk*, remote, smp*: many are taken, then all of them given back ----------------- */
+
+static __always_inline void give_all(const enum side side, void **from, long nr, long step)
+{
+	for (; nr > 0; nr--, from += step)
+		give(side, *from);
+}
+
+static __always_inline int take_all(const enum side side, const size_t *size, void **to, long nr)
+{
+	long i;
+
+	for (i = 0; i < nr; i++) {
+		to[i] = take(side, READ_ONCE(*size));
+		if (!to[i]) {
+			give_all(side, to, i, 1);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/* variant: in reverse order. */
+static __always_inline int batch_with(const enum side side, struct bench *bench)
+{
+	unsigned long nr = bench->workload->nr, ops = bench->ops, done;
+	long step = bench->workload->variant ? -1 : 1;
+	void **first = step < 0 ? slots + nr - 1 : slots;
+	u64 start = now();
+
+	for (done = 0; done < ops; done += nr) {
+		if (take_all(side, &bench->size, slots, nr))
+			return -ENOMEM;
+		give_all(side, first, nr, step);
+	}
+	count(bench, start, done);
+	return 0;
+}
+
+EITHER_SIDE(batch)
+
+static __always_inline bool take_bulk(const enum side side, const struct caches *from, size_t nr)
+{
+	return side == SLUB ? kmem_cache_alloc_bulk(from->slub, GFP_KERNEL, nr, slots) :
+			      blockslab_cache_alloc_bulk(from->blockslab, GFP_KERNEL, nr, slots);
+}
+
+static __always_inline void give_bulk(const enum side side, const struct caches *from, size_t nr)
+{
+	if (side == SLUB)
+		kmem_cache_free_bulk(from->slub, nr, slots);
+	else
+		blockslab_cache_free_bulk(from->blockslab, nr, slots);
+}
+
+static __always_inline int bulk_with(const enum side side, struct bench *bench)
+{
+	unsigned long nr = bench->workload->nr, ops = bench->ops, done;
+	u64 start = now();
+
+	for (done = 0; done < ops; done += nr) {
+		if (!take_bulk(side, bench->caches, nr))
+			return -ENOMEM;
+		give_bulk(side, bench->caches, nr);
+	}
+	count(bench, start, done);
+	return 0;
+}
+
+EITHER_SIDE(bulk)
+
+static int run_on(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids ? set_cpus_allowed_ptr(current, cpumask_of(cpu)) : -ENODEV;
+}
+
+/* Taken on one CPU, given back on the other; the move between them is not in the time. */
+static __always_inline int remote_with(const enum side side, struct bench *bench)
+{
+	unsigned int here = cpumask_first(cpu_online_mask);
+	unsigned int there = cpumask_next(here, cpu_online_mask);
+	unsigned long nr = bench->workload->nr, ops = bench->ops, done;
+	u64 start;
+
+	for (done = 0; done < ops; done += nr) {
+		if (run_on(here))
+			return -EINVAL;
+		start = now();
+		if (take_all(side, &bench->size, slots, nr))
+			return -ENOMEM;
+		count(bench, start, 0);
+		if (run_on(there))
+			return -EINVAL;
+		start = now();
+		give_all(side, slots, nr, 1);
+		count(bench, start, nr);
+	}
+	return 0;
+}
+
+EITHER_SIDE(remote)
+
+struct worker {
+	struct task_struct *task;
+	struct completion done;
+	atomic_t *waiting;	/* workers that are not warm yet */
+	size_t size;
+	unsigned long ops;
+	enum side side;
+	u64 start;
+	u64 end;
+	int err;
+};
+
+static __always_inline int worker_with(const enum side side, const struct worker *worker,
+				       unsigned long ops)
+{
+	void *own[NR_WORKER_SLOTS];
+	unsigned long done;
+
+	for (done = 0; done < ops; done += NR_WORKER_SLOTS) {
+		if (take_all(side, &worker->size, own, NR_WORKER_SLOTS))
+			return -ENOMEM;
+		give_all(side, own, NR_WORKER_SLOTS, 1);
+	}
+	return 0;
+}
+
+static int worker_ops(const struct worker *worker, unsigned long ops)
+{
+	return worker->side == SLUB ? worker_with(SLUB, worker, ops) :
+				      worker_with(BLOCKSLAB, worker, ops);
+}
+
+static int worker_main(void *data)
+{
+	struct worker *worker = data;
+
+	worker->err = worker_ops(worker, worker->ops / 8);
+	atomic_dec(worker->waiting);
+	while (atomic_read(worker->waiting))
+		cpu_relax();
+	worker->start = now();
+	worker->err = worker->err ?: worker_ops(worker, worker->ops);
+	worker->end = now();
+	complete(&worker->done);
+	return 0;
+}
+
+static int create_workers(struct worker *workers, unsigned int nr)
+{
+	unsigned int i, cpu = cpumask_first(cpu_online_mask);
+
+	for (i = 0; i < nr; i++, cpu = cpumask_next(cpu, cpu_online_mask)) {
+		init_completion(&workers[i].done);
+		if (cpu >= nr_cpu_ids)
+			return -ENODEV;
+		workers[i].task = kthread_create_on_cpu(worker_main, &workers[i], cpu, "bench/%u");
+		if (IS_ERR(workers[i].task))
+			return PTR_ERR(workers[i].task);
+	}
+	return 0;
+}
+
+/* From the first worker's start to the last one's end. */
+static int run_workers(struct bench *bench, struct worker *workers, unsigned int nr)
+{
+	u64 start = U64_MAX, end = 0;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < nr; i++)
+		wake_up_process(workers[i].task);
+	for (i = 0; i < nr; i++) {
+		wait_for_completion(&workers[i].done);
+		start = min(start, workers[i].start);
+		end = max(end, workers[i].end);
+		err = err ?: workers[i].err;
+	}
+	bench->time = end - start;
+	bench->done = nr * roundup(bench->ops, NR_WORKER_SLOTS);
+	return err;
+}
+
+/* So many CPUs at once, each with slots of its own; variant: each in a class of its own, too. */
+static int smp(enum side side, struct bench *bench)
+{
+	unsigned int i, nr = bench->workload->cpus;
+	struct worker workers[MAX_WORKERS] = {};
+	atomic_t waiting = ATOMIC_INIT(nr);
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		workers[i].waiting = &waiting;
+		workers[i].side = side;
+		workers[i].ops = bench->ops;
+		workers[i].size = bench->workload->variant ? bench->size << i : bench->size;
+	}
+	err = create_workers(workers, nr);
+	if (!err)
+		return run_workers(bench, workers, nr);
+	for (i = 0; i < nr && !IS_ERR_OR_NULL(workers[i].task); i++)
+		kthread_stop(workers[i].task);
+	return err;
+}
+
+/* --- random, worst: sizes and lifetimes at random --------------------------------------------- */
+
+struct step {
+	unsigned int slot;
+	unsigned int size;
+};
+
+/* Each time the same sequence. 8 to 1023 bytes, each power of two as likely as the others. */
+static __always_inline struct step next_step(u64 *state)
+{
+	unsigned int random, base;
+
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	random = *state >> 32;
+	base = 8 << (random % 7);
+	return (struct step){
+		.slot = random >> 22,
+		.size = base + (random >> 3 & (base - 1)),
+	};
+}
+
+static_assert(NR_LIVE == 1 << (32 - 22));
+
+static __always_inline void fill_slots(const enum side side, u64 *state)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_LIVE; i++)
+		slots[i] = take(side, next_step(state).size);
+}
+
+/* A slot chosen at random is given back, and one of a random size is taken. */
+static __always_inline int mixed_with(const enum side side, struct bench *bench)
+{
+	unsigned long i, ops = bench->ops;
+	u64 state = 1, start;
+	int err = 0;
+
+	fill_slots(side, &state);
+	start = now();
+	for (i = 0; i < ops; i++) {
+		struct step step = next_step(&state);
+
+		give(side, slots[step.slot]);
+		slots[step.slot] = take(side, step.size);
+		if (!slots[step.slot])
+			err = -ENOMEM;
+	}
+	count(bench, start, ops);
+	give_all(side, slots, NR_LIVE, 1);
+	return err;
+}
+
+EITHER_SIDE(mixed)
+
+/* Durations of single operations; those that a timer tick fell into are left out. */
+struct samples {
+	u32 *time;
+	unsigned long nr;
+};
+
+static __always_inline void sample(struct samples *samples, u64 start, unsigned long tick)
+{
+	u64 time = now() - start;
+
+	if (!time_after(jiffies, tick))
+		samples->time[samples->nr++] = min_t(u64, time, U32_MAX);
+}
+
+static __always_inline int sample_mixed(const enum side side, unsigned long ops,
+					struct samples *samples)
+{
+	unsigned long i, tick;
+	u64 state = 1, start;
+	int err = 0;
+
+	fill_slots(side, &state);
+	for (i = 0; i < ops; i++) {
+		struct step step = next_step(&state);
+
+		tick = jiffies;
+		start = now();
+		give(side, slots[step.slot]);
+		sample(samples, start, tick);
+
+		tick = jiffies;
+		start = now();
+		slots[step.slot] = take(side, step.size);
+		sample(samples, start, tick);
+		if (!slots[step.slot])
+			err = -ENOMEM;
+	}
+	give_all(side, slots, NR_LIVE, 1);
+	return err;
+}
+
+static int compare_samples(const void *a, const void *b)
+{
+	return *(const u32 *)a < *(const u32 *)b ? -1 : *(const u32 *)a > *(const u32 *)b;
+}
+
+/* The time that nr in 1000 of the operations did not exceed. */
+static int worst(enum side side, struct bench *bench)
+{
+	unsigned long ops = min(bench->ops, MAX_SAMPLED);
+	struct samples samples = { .time = vmalloc(array3_size(ops, 2, sizeof(u32))) };
+	int err;
+
+	if (!samples.time)
+		return -ENOMEM;
+	err = side == SLUB ? sample_mixed(SLUB, ops, &samples) :
+			     sample_mixed(BLOCKSLAB, ops, &samples);
+	sort(samples.time, samples.nr, sizeof(u32), compare_samples, NULL);
+	if (samples.nr) {
+		bench->time = samples.time[(samples.nr - 1) * bench->workload->nr / 1000];
+		bench->done = 1;
+	}
+	vfree(samples.time);
+	return err;
+}
+
+/* --- cold: the first slot of a class ---------------------------------------------------------- */
+
+static int cold_slub(struct bench *bench)
+{
+	struct kmem_cache *fresh = create_slub_cache("bench-cold", bench->size);
+	void *slot;
+	u64 start;
+
+	if (!fresh)
+		return -ENOMEM;
+	start = now();
+	slot = kmem_cache_alloc(fresh, GFP_KERNEL);
+	count(bench, start, 1);
+	if (slot)
+		kmem_cache_free(fresh, slot);
+	kmem_cache_destroy(fresh);
+	return slot ? 0 : -ENOMEM;
+}
+
+static int cold_blockslab(struct bench *bench)
+{
+	struct blockslab_heap *fresh = blockslab_heap_create("bench-cold", NULL);
+	void *slot;
+	u64 start;
+
+	if (IS_ERR(fresh))
+		return PTR_ERR(fresh);
+	start = now();
+	slot = blockslab_alloc(fresh, bench->size, GFP_KERNEL);
+	count(bench, start, 1);
+	blockslab_free(slot);
+	blockslab_heap_destroy(fresh);
+	return slot ? 0 : -ENOMEM;
+}
+
+/*
+ * A heap of blockslab's makes a class when it is first asked for. kmalloc() has all of its classes
+ * from the start: a new cache stands for one.
+ */
+static int cold(enum side side, struct bench *bench)
+{
+	int i, err = 0;
+
+	for (i = 0; i < NR_COLD && !err; i++)
+		err = side == SLUB ? cold_slub(bench) : cold_blockslab(bench);
+	return err;
+}
+
+/* --- replay: a recorded trace, on one CPU ----------------------------------------------------- */
+
+struct event {
+	u32 id;			/* of the slot */
+	u32 size;		/* 0: the slot is given back */
+	struct caches *caches;	/* that the slot is from; NULL: kmalloc() */
+};
+
+static struct event *events;
+static unsigned long nr_events;
+static void **replay_slots;	/* by id */
+
+/* @caches: by id, below @nr_ids. */
+static int parse_event(const char *line, struct caches **caches, unsigned long nr_ids)
+{
+	struct event *event = &events[nr_events++];
+	unsigned int cpu;
+	char kind;
+	int fields = sscanf(line, "%c %u %u %u", &kind, &cpu, &event->id, &event->size);
+
+	if (!strchr("kc-", kind) || fields != (kind == '-' ? 3 : 4) || event->id >= nr_ids)
+		return -EINVAL;
+	/* An object too large for a cache of blockslab's is from kmalloc() on both sides. */
+	if (kind == 'c' && event->size <= BLOCKSLAB_SLOT_MAX)
+		caches[event->id] = caches_of(event->size);
+	event->caches = caches[event->id];
+	return PTR_ERR_OR_ZERO(event->caches);
+}
+
+static unsigned long count_lines(const char *text)
+{
+	unsigned long lines = 1;
+
+	while ((text = strchr(text, '\n'))) {
+		lines++;
+		text++;
+	}
+	return lines;
+}
+
+static int parse_trace(char *text)
+{
+	unsigned long lines = count_lines(text);
+	struct caches **caches = vzalloc(array_size(lines, sizeof(*caches)));
+	char *line;
+	int err = 0;
+
+	events = vzalloc(array_size(lines, sizeof(*events)));
+	replay_slots = vzalloc(array_size(lines, sizeof(*replay_slots)));
+	if (!caches || !events || !replay_slots)
+		err = -ENOMEM;
+	while (!err && (line = strsep(&text, "\n"))) {
+		if (*line && *line != '#')
+			err = parse_event(line, caches, lines);
+	}
+	vfree(caches);
+	return err;
+}
+
+static int read_trace(void)
+{
+	void *text = NULL;
+	size_t size;
+	int err;
+
+	if (!trace)
+		return 0;
+	err = kernel_read_file_from_path(trace, 0, &text, INT_MAX, &size, READING_UNKNOWN);
+	if (err < 0)
+		return err;
+	((char *)text)[size - 1] = '\0';	/* was the last line's end */
+	err = parse_trace(text);
+	vfree(text);
+	if (err)
+		pr_err("blockslab_bench: %s: event %lu cannot be used\n", trace, nr_events);
+	return err;
+}
+
+static void forget_trace(void)
+{
+	vfree(events);
+	vfree(replay_slots);
+}
+
+static __always_inline void replay_give(const enum side side, const struct event *event)
+{
+	void *slot = replay_slots[event->id];
+
+	if (!slot)
+		return;
+	replay_slots[event->id] = NULL;
+	if (event->caches)
+		give_object(side, event->caches, slot);
+	else
+		give(side, slot);
+}
+
+/* The whole trace; an operation is an allocation and its free, if there is one in the trace. */
+static __always_inline int replay_with(const enum side side, struct bench *bench)
+{
+	u64 start = now(), taken = 0;
+	const struct event *event;
+
+	for (event = events; event < events + nr_events; event++) {
+		if (!event->size) {
+			replay_give(side, event);
+			continue;
+		}
+		taken++;
+		replay_slots[event->id] = event->caches ? take_object(side, event->caches) :
+							  take(side, event->size);
+	}
+	count(bench, start, taken);
+	for (event = events; event < events + nr_events; event++)
+		replay_give(side, event);
+	return 0;
+}
+
+EITHER_SIDE(replay)
+
+/* --- the workloads, and their files ----------------------------------------------------------- */
+
+static const struct workload workloads[] = {
+	{ "pair", pair, ALL_SIZES },
+	{ "pair_const", pair_const, ALL_SIZES },
+	{ "sized", pair, ALL_SIZES, .variant = true },
+	{ "sized_const", pair_const, ALL_SIZES, .variant = true },
+	{ "cache", cache, ALL_SIZES },
+	{ "batch256", batch, ALL_SIZES, 256 },
+	{ "batch256_rev", batch, ALL_SIZES, 256, .variant = true },
+	{ "batch4096", batch, ALL_SIZES, 4096 },
+	{ "batch4096_rev", batch, ALL_SIZES, 4096, .variant = true },
+	{ "bulk16", bulk, ALL_SIZES, 16 },
+	{ "bulk64", bulk, ALL_SIZES, 64 },
+	{ "bulk250", bulk, ALL_SIZES, 250 },
+	{ "random", mixed },
+	{ "replay", replay },
+	{ "remote", remote, ALL_SIZES, 256, .cpus = 2 },
+	{ "smp1_same", smp, SMP_SIZES, .cpus = 1 },
+	{ "smp2_same", smp, SMP_SIZES, .cpus = 2 },
+	{ "smp4_same", smp, SMP_SIZES, .cpus = 4 },
+	{ "smp1_own", smp, SMP_SIZES, .cpus = 1, .variant = true },
+	{ "smp2_own", smp, SMP_SIZES, .cpus = 2, .variant = true },
+	{ "smp4_own", smp, SMP_SIZES, .cpus = 4, .variant = true },
+	{ "cold", cold, ALL_SIZES },
+	{ "worst_p999", worst, 0, 999 },
+	{ "worst_max", worst, 0, 1000 },
+};
+
+static struct bench benches[ARRAY_SIZE(workloads) * ARRAY_SIZE(sizes)];
+static unsigned int nr_benches;
+
+static int run(enum side side, struct bench *bench, unsigned long ops)
+{
+	bench->ops = ops;
+	bench->done = 0;
+	bench->time = 0;
+	return bench->workload->run(side, bench);
+}
+
+/* Lowers @figure, in tenths, to what an operation takes now. */
+static int measure(enum side side, struct bench *bench, u64 *figure)
+{
+	int err = run_on(cpumask_first(cpu_online_mask));
+
+	err = err ?: run(side, bench, iterations / 8);
+	err = err ?: run(side, bench, iterations);
+	if (!err && bench->done)
+		*figure = min(*figure, div64_u64(bench->time * 10, bench->done));
+	return err;
+}
+
+static int bench_show(struct seq_file *file, void *unused)
+{
+	u64 figure[NR_SIDES] = { U64_MAX, U64_MAX };
+	struct bench *bench = file->private;
+	unsigned int round;
+	int err = 0;
+
+	mutex_lock(&bench_mutex);
+	if (bench->workload->cpus > num_online_cpus())
+		err = -ENODEV;
+	for (round = 0; round < rounds && !err; round++) {
+		err = measure(SLUB, bench, &figure[SLUB]);
+		err = err ?: measure(BLOCKSLAB, bench, &figure[BLOCKSLAB]);
+	}
+	mutex_unlock(&bench_mutex);
+	if (err)
+		return err;
+	seq_printf(file, "slub %llu.%llu blockslab %llu.%llu faults %d\n",
+		   figure[SLUB] / 10, figure[SLUB] % 10,
+		   figure[BLOCKSLAB] / 10, figure[BLOCKSLAB] % 10, blockslab_validate(NULL));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(bench);
+
+static int workloads_show(struct seq_file *file, void *unused)
+{
+	const struct bench *bench;
+
+	for (bench = benches; bench < benches + nr_benches; bench++) {
+		if (bench->workload->cpus > num_online_cpus())
+			continue;
+		seq_puts(file, bench->workload->name);
+		if (bench->size)
+			seq_printf(file, "/%zu", bench->size);
+		seq_putc(file, '\n');
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(workloads);
+
+static int add_file(const struct workload *workload, size_t size, struct dentry *parent,
+		    const char *name)
+{
+	struct bench *bench = &benches[nr_benches++];
+
+	bench->workload = workload;
+	bench->size = size;
+	bench->caches = size ? caches_of(size) : NULL;
+	debugfs_create_file(name, 0400, parent, bench, &bench_fops);
+	return PTR_ERR_OR_ZERO(bench->caches);
+}
+
+static int add_files(const struct workload *workload)
+{
+	struct dentry *parent;
+	char name[8];
+	int i, err = 0;
+
+	if (workload->run == replay && !trace)
+		return 0;
+	if (!workload->sizes)
+		return add_file(workload, 0, directory, workload->name);
+	parent = debugfs_create_dir(workload->name, directory);
+	for_each_set_bit(i, &workload->sizes, ARRAY_SIZE(sizes)) {
+		snprintf(name, sizeof(name), "%zu", sizes[i]);
+		err = err ?: add_file(workload, sizes[i], parent, name);
+	}
+	return err;
+}
+
+static void blockslab_bench_exit(void)
+{
+	debugfs_remove_recursive(directory);
+	forget_trace();
+	destroy_caches();
+}
+
+static int __init blockslab_bench_init(void)
+{
+	int i, err;
+
+	directory = debugfs_create_dir("blockslab_bench", NULL);
+	debugfs_create_file("workloads", 0400, directory, NULL, &workloads_fops);
+	err = read_trace();
+	for (i = 0; i < ARRAY_SIZE(workloads) && !err; i++)
+		err = add_files(&workloads[i]);
+	if (err)
+		blockslab_bench_exit();
+	return err;
+}
+
+module_init(blockslab_bench_init);
+module_exit(blockslab_bench_exit);
+MODULE_DESCRIPTION("What blockslab's operations cost, beside SLUB's");
+MODULE_LICENSE("GPL");
