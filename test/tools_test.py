@@ -1,0 +1,783 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of blockslabtop, blockslab-report and blockslab-snapshot on made-up snapshots, and with a guest on real ones.
+
+`tools_test.py [TEST...]` runs them (the names of unittest); `tools_test.py --make DIR [SLOTS]` writes a snapshot.
+What a test needs and the machine lacks (chromium, tmux, gcc, a kernel for the guest) skips it, and says so.
+"""
+
+import base64
+import functools
+import html.parser
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOOLS = os.path.join(HERE, "..", "tools")
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "blockslab")
+HEADERS = {
+    "heaps": "name limit reserve held requested slots blocks waste",
+    "classes": "size slots_per_block order full partial retained allocated cached free allocs frees fails requested "
+               "held",
+    "blocks": "class node order used/slots map",
+    "callers": "slots requested held oldest_ms stack",
+    "sparse": "class node order used/slots age_ms holders",
+}
+LEAK = "leaky_open+0x3a/0x90;planted+0x10/0x20;entry_SYSCALL_64_after_hwframe+0x64/0xce"
+PATHS = ["sock_alloc_inode+0x1b/0x80", "nft_expr_init+0x88/0x1a0[nf_tables]", "veth_newlink+0x2d1/0x410[veth]",
+         "cgroup_mkdir+0x1f/0x3d0", "alloc_netdev_mqs+0x5a/0x3e0"]
+ROOTS = ["rtnl_newlink+0x62/0x90;rtnetlink_rcv_msg+0x14e/0x380;netlink_rcv_skb+0x50/0x100;__sys_sendto+0x23c/0x250",
+         "kernfs_iop_mkdir+0x59/0x90;vfs_mkdir+0x19a/0x250;do_mkdirat+0x12a/0x150",
+         "copy_net_ns+0xcc/0x1b0;ksys_unshare+0x17b/0x350"]
+END = "do_syscall_64+0x55/0xb0;entry_SYSCALL_64_after_hwframe+0x64/0xce"
+
+
+def write(path, kind, records):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as stream:
+        stream.write(f"# blockslab version 1\n# {HEADERS[kind]}\n")
+        stream.writelines(" ".join(map(str, record)) + "\n" for record in records)
+
+
+def make_blocks(chance, size, slots):
+    """Blocks of a class with about so many slots; each block has a fill of its own."""
+    order = 0 if size < 512 else 3
+    per_block = (4096 << order) // size
+    for _ in range(max(1, slots // per_block)):
+        full = min(1, chance.random() * 1.4)
+        text = "".join(chance.choices("#c.", (full, 0.1 * (1 - full), 1 - full), k=per_block))
+        yield (size, chance.randrange(2), order, f"{per_block - text.count('.')}/{per_block}", text)
+
+
+def make_class(size, blocks):
+    texts = [block[4] for block in blocks]
+    allocated, cached = (sum(text.count(kind) for text in texts) for kind in "#c")
+    full, empty = (sum(set(text) == {kind} for text in texts) for kind in "#.")
+    allocs = 7 * allocated + 100
+    return {"size": size, "slots_per_block": len(texts[0]), "order": blocks[0][2], "full": full,
+            "partial": len(texts) - full - empty, "retained": empty, "allocated": allocated, "cached": cached,
+            "free": sum(map(len, texts)) - allocated - cached, "allocs": allocs, "frees": allocs - allocated,
+            "fails": 0, "requested": allocs * max(1, size - 3), "held": len(texts) * (4096 << blocks[0][2])}
+
+
+def make_callers(chance, slots, paths=50, leaked=0):
+    """Live slots shared among so many paths, and some that one more path has lost; 64 bytes each."""
+    live = {}
+    for number in range(paths):
+        stack = f"caller{number}+0x1c/0x100;{PATHS[number % 5]};{ROOTS[number % 3]};{END}"
+        live[stack] = max(1, int(chance.gauss(slots / paths, (slots / paths) ** 0.5)))
+    if leaked:
+        live[LEAK] = leaked
+    return sorted(((count, count * 60, count * 64, 1000 + 10 * count, stack) for stack, count in live.items()),
+                  key=lambda line: -line[2])
+
+
+def make_heap(path, name, slots, seed=1, sizes=(8, 24, 64, 192, 1024), limit=0, callers=True, leaked=0, track=1):
+    """Writes a heap's files, and returns its line in `heaps`."""
+    chance = random.Random(f"{name}{seed}")
+    classes, blocks = [], []
+    for size in sizes:
+        made = list(make_blocks(chance, size, slots // len(sizes)))
+        classes.append(make_class(size, made))
+        blocks += made
+    directory = os.path.join(path, "heap", name)
+    write(f"{directory}/classes", "classes", [line.values() for line in classes])
+    write(f"{directory}/blocks", "blocks", blocks)
+    if callers:
+        write(f"{directory}/callers", "callers", make_callers(chance, slots, leaked=leaked))
+        write(f"{directory}/sparse", "sparse",
+              [(*block[:4], 123456, f"{PATHS[0]};{END}" if index % 2 else "-") for index, block in enumerate(blocks)
+               if block[4].count("#") * 4 < len(block[4])])
+        with open(f"{directory}/track", "w") as stream:
+            stream.write(f"{track}\n")
+    sums = {key: sum(line[key] for line in classes) for key in ("held", "requested", "allocated", "allocs")}
+    given = sum(line["allocs"] * line["size"] for line in classes)
+    return (name, limit, 0, sums["held"], sums["requested"], sums["allocated"], len(blocks),
+            f"{100 - 100 * sums['requested'] / given:.1f}")
+
+
+def make_snapshot(path, slots=5000, heaps=("shared", "netns", "inode cache"), meta=True, **rest):
+    lines = [make_heap(path, name, slots >> index, limit=8 << 20 if index == 1 else 0, **rest)
+             for index, name in enumerate(heaps)]
+    write(f"{path}/heaps", "heaps", lines)
+    if meta:
+        with open(f"{path}/meta", "w") as stream:
+            stream.write("# blockslab version 1\nkernel 6.1.0-42-cloud-amd64\nmodule 1.0\ndate 2026-01-02T03:04:05Z\n")
+    return path
+
+
+def damage(path, chance):
+    """Cuts, changes or repeats a piece of one file."""
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    with open(chance.choice(sorted(files)), "r+b") as stream:
+        data = bytearray(stream.read())
+        at = chance.randrange(len(data) + 1)
+        kind = chance.randrange(4)
+        if kind == 0:
+            del data[at:]
+        elif kind == 1:
+            data[at:at + 8] = chance.randbytes(8)
+        elif kind == 2:
+            data[at:at] = data[at // 2:at]
+        else:
+            del data[at:at + chance.randrange(40)]
+        stream.seek(0)
+        stream.truncate()
+        stream.write(data)
+
+
+@functools.cache
+def report_module():
+    loader = importlib.machinery.SourceFileLoader("blockslab_report", os.path.join(TOOLS, "blockslab-report"))
+    sys.dont_write_bytecode = True
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("blockslab_report", loader))
+    loader.exec_module(module)
+    return module
+
+
+def run(*command, **rest):
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **rest)
+
+
+def report(*arguments):
+    return run(sys.executable, os.path.join(TOOLS, "blockslab-report"), *arguments)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="blockslab-test.")
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def snapshot(self, name="snapshot", **rest):
+        return make_snapshot(self.path(name), **rest)
+
+    def replace(self, name, old, new):
+        with open(self.path(name)) as stream:
+            text = stream.read()
+        self.assertIn(old, text)
+        with open(self.path(name), "w") as stream:
+            stream.write(text.replace(old, new, 1))
+
+    def assertFails(self, result, status, words):
+        self.assertEqual(result.returncode, status, result.stderr)
+        self.assertIn(words, result.stderr)
+        self.assertNotIn("Traceback", result.stderr)
+
+
+class Outline(html.parser.HTMLParser):
+    """Whether tags are balanced, what a page would load, and the text of its tables."""
+
+    VOID = {"meta", "br", "path", "link", "img"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads, self.faults, self.tables = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [value for name, value in attrs if name in ("src", "href", "data") and not value.startswith("#")]
+        if tag == "table":
+            self.tables.append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append((tag, self.getpos()))
+
+    def handle_startendtag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.faults.append((tag, self.getpos()))
+
+    def handle_data(self, data):
+        if "table" in self.open:
+            self.tables[-1] += data + " "
+
+
+class Report(Case):
+    def outline(self, *arguments):
+        result = report(*arguments)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        outline = Outline()
+        outline.feed(result.stdout)
+        self.assertEqual((outline.open, outline.faults, outline.loads), ([], [], []))
+        self.assertNotRegex(result.stdout, r"@import|url\(|//[a-z]+\.")
+        return outline
+
+    def test_page_is_whole_and_needs_nothing_else(self):
+        tables = self.outline(self.snapshot()).tables
+        self.assertIn("inode cache", tables[0])
+        # Each heap's classes, callers and stragglers, of which callers go on behind a fold.
+        self.assertGreaterEqual(len(tables), 1 + 3 * 4)
+
+    def test_sums_of_json_agree(self):
+        result = report("--json", self.snapshot())
+        for heap in json.loads(result.stdout)["heaps"]:
+            classes, blocks = heap["classes"], heap["blocks"]
+            self.assertEqual(heap["slots"], sum(line["allocated"] for line in classes))
+            self.assertEqual(heap["slots"], sum(block["map"].count("#") for block in blocks))
+            self.assertEqual(heap["held"], sum(line["held"] for line in classes))
+            self.assertEqual(heap["blocks"] and heap["track"], 1)
+
+    def test_older_module_without_callers(self):
+        path = self.snapshot(callers=False)
+        self.assertEqual(len(self.outline(path).tables), 1 + 3)
+        self.outline(path, path)
+        self.assertEqual(report("--folded", path).stdout, "")
+
+    def test_names_are_shown_as_they_are(self):
+        name = "<script>&\"' x"
+        self.assertIn(name, self.outline(self.snapshot(heaps=(name,))).tables[0])
+
+    def test_more_columns_do_no_harm(self):
+        path = self.snapshot(heaps=("one",))
+        write(f"{path}/heaps", "heaps", [])
+        with open(f"{path}/heaps", "w") as stream:
+            stream.write("# blockslab version 1\n# name limit colour reserve held requested slots blocks waste\n"
+                         "one 0 7 0 4096 9 9 1 1.5\n")
+        self.assertEqual(json.loads(report("--json", path).stdout)["heaps"][0]["held"], 4096)
+
+    def test_empty(self):
+        path = self.snapshot(heaps=())
+        self.outline(path)
+        self.outline(path, self.snapshot("later"))
+
+    def test_million_slots(self):
+        path = self.snapshot(slots=1_000_000, heaps=("big",))
+        start = time.monotonic()
+        result = report(path)
+        self.assertLess(time.monotonic() - start, 30)
+        self.assertEqual(result.stderr, "")
+        self.assertLess(len(result.stdout), 3_000_000)
+
+    def test_leak_stands_first(self):
+        """Of 50 paths that come and go, one more loses slots."""
+        before = self.snapshot("before", slots=50_000, heaps=("h",), seed=1, leaked=1000)
+        after = self.snapshot("after", slots=50_000, heaps=("h",), seed=2, leaked=2000)
+        grew = json.loads(report("--json", before, after).stdout)["grew"]["callers"]
+        self.assertEqual(grew[0]["stack"], LEAK.split(";"))
+        self.assertEqual((grew[0]["slots"], grew[0]["held"], grew[0]["noise"]), (1000, 64000, 0))
+        table = self.outline(before, after).tables[0]
+        self.assertLess(table.index("leaky_open"), table.index("caller"))
+
+    def test_leak_stands_first_with_sampling(self):
+        """A path that holds much wavers more than the leak grows, but not surely so."""
+        before, after = (self.snapshot(name, heaps=("h",), leaked=1, track=4096) for name in ("before", "after"))
+        busy = "busy+0x1/0x2"
+        for name, held in (("before", (20_000_000, 100_000)), ("after", (20_400_000, 400_000))):
+            write(self.path(f"{name}/heap/h/callers"), "callers",
+                  [(size // 64, size, size, 5, stack) for size, stack in zip(held, (busy, LEAK))])
+        grew = json.loads(report("--json", before, after).stdout)["grew"]["callers"]
+        self.assertEqual([";".join(line["stack"]) for line in grew], [LEAK, busy])
+        self.assertGreater(grew[1]["noise"], grew[1]["held"])
+
+    def test_heaps_that_came_and_went(self):
+        before, after = self.snapshot("before", heaps=("a", "b")), self.snapshot("after", heaps=("b", "c"))
+        text = report(before, after).stdout
+        self.assertIn("New heaps: c.", text)
+        self.assertIn("Heaps gone: a.", text)
+
+    def test_folded(self):
+        path = self.snapshot(heaps=("one",))
+        lines = report("--folded", path).stdout.splitlines()
+        for line in lines:
+            self.assertRegex(line, r"^one;entry_SYSCALL_64_after_hwframe;do_syscall_64;[^ ]+;caller\d+ \d+$")
+        with open(f"{path}/heap/one/callers") as stream:
+            held = sum(int(line.split()[2]) for line in list(stream)[2:])
+        self.assertEqual(sum(int(line.rsplit(" ", 1)[1]) for line in lines), held)
+        self.assertRegex(report("--folded", path, path).stdout, r"(?m)^one;[^ ]+ (\d+) \1$")
+
+    def test_truncated_is_noted_and_left_out(self):
+        path = self.snapshot(heaps=("one",))
+        with open(f"{path}/heap/one/blocks", "r+") as stream:
+            stream.truncate(3000)
+        result = report("--json", path)
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stderr, r"note: .*: heap/one/blocks: line \d+ is cut off, and left out\n")
+        self.assertIn("changed while they were read", result.stderr)
+
+    def test_heap_that_went_meanwhile(self):
+        path = self.snapshot()
+        shutil.rmtree(f"{path}/heap/netns")
+        result = report(path)
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("heap/netns has no file classes: the heap came or went", result.stderr)
+
+    def test_damage_never_breaks_it(self):
+        module = report_module()
+        good = self.snapshot(slots=400)
+        noted = 0
+        for seed in range(250):
+            chance = random.Random(seed)
+            path = shutil.copytree(good, self.path(f"bad{seed}"))
+            for _ in range(chance.randrange(1, 4)):
+                damage(path, chance)
+            try:
+                snapshot = module.Snapshot(path)
+            except module.Unusable:
+                noted += 1
+            else:
+                noted += bool(snapshot.notes)
+                Outline().feed(module.report(module.Snapshot(good), snapshot))
+                module.folded(None, snapshot)
+                module.as_json(snapshot, snapshot)
+            shutil.rmtree(path)
+        self.assertGreater(noted, 150)
+
+    def test_errors_say_what_to_do(self):
+        path = self.snapshot()
+        self.assertFails(report(self.path("none")), 1, "is neither blockslab's debugfs directory nor a snapshot")
+        self.assertFails(report(f"{path}/heaps"), 1, "Not a directory")
+        self.assertFails(report(path, "-o", self.path("none/x.html")), 1, "cannot write")
+        self.assertFails(report("--json", "--folded", path), 2, "not allowed with")
+        self.replace("snapshot/heaps", "version 1", "version 2")
+        self.assertFails(report(path), 1, "damaged, or not of the version")
+
+
+class Chromium:
+    """A headless Chromium, spoken to over a pipe by the DevTools protocol."""
+
+    def __init__(self, profile):
+        theirs_in, self.out = os.pipe()
+        self.inp, theirs_out = os.pipe()
+        # It wants its ends as descriptors 3 and 4, which the shell puts in place.
+        self.process = subprocess.Popen(
+            ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", "chromium", "--headless", "--no-sandbox",
+             "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}"],
+            pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.watchdog = threading.Timer(120, self.process.kill)
+        self.watchdog.start()
+        self.number, self.rest, self.events, self.session = 0, b"", [], None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def close(self):
+        self.watchdog.cancel()
+        self.process.kill()
+        self.process.wait()
+        os.close(self.out)
+        os.close(self.inp)
+
+    def receive(self):
+        while b"\0" not in self.rest:
+            data = os.read(self.inp, 1 << 20)
+            if not data:
+                raise RuntimeError("chromium has died, or hung")
+            self.rest += data
+        message, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(message)
+
+    def call(self, method, **params):
+        self.number += 1
+        request = {"id": self.number, "method": method, "params": params}
+        if self.session:
+            request["sessionId"] = self.session
+        os.write(self.out, json.dumps(request).encode() + b"\0")
+        while (message := self.receive()).get("id") != self.number:
+            self.events.append(message)
+        if "error" in message:
+            raise RuntimeError(message["error"])
+        return message["result"]
+
+    def show(self, path, dark=False, script=True, width=1280, height=900):
+        self.events.clear()
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setEmulatedMedia",
+                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call("Emulation.setScriptExecutionDisabled", value=not script)
+        self.call("Page.navigate", url=f"file://{path}")
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.receive())
+
+    def complaints(self):
+        """Errors of the console and of scripts, and what the page loaded beside itself."""
+        self.call("Runtime.evaluate", expression="1")
+        loads = [event for event in self.events if event.get("method") == "Network.requestWillBeSent"]
+        return [event for event in self.events if event.get("method") in (
+            "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")] + loads[1:]
+
+    def evaluate(self, expression):
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def picture(self, path):
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=False)["data"]
+        with open(path, "wb") as stream:
+            stream.write(base64.b64decode(data))
+
+
+@unittest.skipUnless(shutil.which("chromium"), "needs the package chromium")
+class Browser(Case):
+    def setUp(self):
+        super().setUp()
+        self.browser = Chromium(self.path("profile"))
+        # Before the directory goes.
+        self.addCleanup(self.browser.close)
+
+    def page(self, *snapshots):
+        self.assertEqual(report("-o", self.path("page.html"), *snapshots).returncode, 0)
+        return self.path("page.html")
+
+    def background(self):
+        return self.browser.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def test_light_dark_narrow_and_without_script(self):
+        page = self.page(self.snapshot(seed=1, leaked=5), self.snapshot("later", seed=2, leaked=900))
+        backgrounds = set()
+        for dark, script, width in ((False, True, 1280), (True, True, 1280), (False, True, 400), (False, False, 1280)):
+            self.browser.show(page, dark, script, width)
+            self.assertEqual(self.browser.complaints(), [])
+            self.assertLessEqual(self.browser.evaluate("document.documentElement.scrollWidth"), width)
+            self.assertGreater(self.browser.evaluate(
+                "[...document.querySelectorAll('tbody tr, path, .flame div')]"
+                ".filter(e => e.getClientRects().length).length"), 100)
+            backgrounds.add(self.background())
+        self.assertEqual(len(backgrounds), 2)
+
+    def test_million_slots(self):
+        self.browser.show(self.page(self.snapshot(slots=1_000_000, heaps=("big",))))
+        self.assertEqual(self.browser.complaints(), [])
+        self.assertEqual(self.browser.evaluate("document.querySelectorAll('figure').length"), 5)
+
+    def test_tables_sort_and_frames_zoom(self):
+        self.browser.show(self.page(self.snapshot()))
+        first = ("(() => { const th = document.querySelector('.classes th'); th.click();"
+                 "return document.querySelector('.classes td').textContent.replace(/\\W/g, '') })()")
+        self.assertEqual([self.browser.evaluate(first) for _ in range(2)], ["1024", "8"])
+        widths = self.browser.evaluate(
+            "(() => { const box = [...document.querySelectorAll('.flame div')].at(-1), width = () => box.offsetWidth;"
+            "const before = width(); box.click(); return [before, width(), box.parentNode.offsetWidth] })()")
+        self.assertLess(widths[0], widths[1])
+        self.assertEqual(widths[1], widths[2])
+        self.assertEqual(self.browser.complaints(), [])
+
+
+@functools.cache
+def built(*flags):
+    """Path of blockslabtop, built with these flags."""
+    out = os.path.join(CACHE, "tools-test" + "".join(flags))
+    result = run("make", "-s", "-C", TOOLS, f"BUILD={out}", f"CFLAGS=-O1 -g -Wall -Wextra -Werror {' '.join(flags)}")
+    if result.returncode:
+        raise AssertionError(result.stderr)
+    return os.path.join(out, "blockslabtop")
+
+
+@unittest.skipUnless(shutil.which("gcc") and shutil.which("make"), "needs gcc, make and libncurses-dev")
+class Top(Case):
+    def top(self, *arguments, **rest):
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", **rest.pop("env", {})}
+        return run(built(), *arguments, stdin=subprocess.DEVNULL, env=environment, **rest)
+
+    def lines(self, *arguments, **rest):
+        result = self.top(*arguments, **rest)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return result.stdout.splitlines()
+
+    def names(self, *arguments):
+        return [line[:11].strip() for line in self.lines("-o", "-f", self.snapshot(), *arguments)[2:]]
+
+    def test_once(self):
+        lines = self.lines("-o", "-f", self.snapshot())
+        self.assertRegex(lines[0], r"^snapshot  3 heaps  held [\d.]+[KM]  slots \d+  allocs/s -  frees/s -$")
+        self.assertRegex(lines[1], r"^HEAP +HELD LIMIT SLOTS")
+        self.assertRegex(lines[2], r"^shared +[\d.]+[KM] +- +\d+ +\d+ +- +- +\d+\.\d% [■·]{8}")
+        self.assertRegex("\n".join(lines), r"\nnetns +\d+K +8\.00M ")
+        self.assertEqual(len(lines), 5)
+        self.assertTrue(all(len(line) <= 100 for line in lines))
+
+    def test_sort(self):
+        self.assertEqual(self.names("-s", "held"), ["shared", "netns", "inode cache"])
+        self.assertEqual(self.names("-s", "n"), ["inode cache", "netns", "shared"])
+        self.assertEqual(self.names("-s", "limit")[0], "netns")
+
+    def test_classes(self):
+        lines = self.lines("-o", "-f", self.snapshot(), "-H", "netns", "-s", "size")
+        self.assertEqual([line.split()[0] for line in lines[2:]], ["1024", "192", "64", "24", "8"])
+        self.assertRegex(lines[0], "^snapshot  netns  held")
+
+    def test_batch_has_rates(self):
+        path = self.snapshot(callers=False)
+        make = threading.Timer(0.4, self.replace, ("snapshot/heap/shared/classes", " 0 ", " 0 "))
+        make.start()
+        self.count_up(path, 0)
+        process = subprocess.Popen([built(), "-b", "2", "-d", "1", "-s", "name"], stdout=subprocess.PIPE, text=True,
+                                   env={**os.environ, "BLOCKSLAB_DEBUGFS": path})
+        time.sleep(0.5)
+        self.count_up(path, 20_000)
+        first, second = process.communicate(timeout=60)[0].split("\n\n")
+        self.assertRegex(first, r"allocs/s -  frees/s -\n")
+        rate = re.search(r"allocs/s ([\d.]+)K", second)
+        self.assertTrue(20 * 0.8 < float(rate[1]) <= 20.1, second)
+
+    def count_up(self, path, allocs):
+        """Sets the counts of allocations of a heap of one class; `of` a name moved there, so that it is at once."""
+        line = dict.fromkeys(HEADERS["classes"].split(), 0) | {"size": 64, "allocs": 100_000 + allocs}
+        write(f"{path}/heap/shared/new", "classes", [line.values()])
+        os.rename(f"{path}/heap/shared/new", f"{path}/heap/shared/classes")
+
+    def test_ascii_terminal(self):
+        result = run(built(), "-o", "-f", self.snapshot(), env={**os.environ, "LC_ALL": "C"})
+        self.assertTrue(result.stdout.isascii())
+        self.assertRegex(result.stdout, r"#+\.+")
+
+    def test_errors_say_what_to_do(self):
+        path = self.snapshot()
+        self.assertFails(self.top("-f", path), 2, "use -o or -b N")
+        for arguments, words in ((("-s", "colour"), "no such column"), (("-b", "0"), "no number"),
+                                 (("-d", "0"), "0.1 to 3600"), (("-d", "nan"), "0.1 to 3600"),
+                                 (("x",), "no such argument"), (("-y",), "usage:")):
+            self.assertFails(self.top(*arguments), 2, words)
+        self.assertFails(self.top("-o", "-f", self.path("none")), 1, "is no snapshot of blockslab")
+        self.assertFails(self.top("-o", "-f", path, "-H", "none"), 1, "there is no heap none in")
+        self.assertFails(self.top("-o", env={"BLOCKSLAB_DEBUGFS": self.path("none")}), 1, "is not")
+        self.replace("snapshot/heaps", "version 1", "version 2")
+        self.assertFails(self.top("-o", "-f", path), 1, "not of the version")
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to give it up")
+    def test_without_root(self):
+        os.chmod(self.dir, 0o700)
+        shutil.copy(built(), "/tmp/blockslabtop-test")
+        self.addCleanup(os.unlink, "/tmp/blockslabtop-test")
+        result = run("/tmp/blockslabtop-test", "-o", user=65534, cwd="/", env={"BLOCKSLAB_DEBUGFS": self.snapshot()})
+        self.assertFails(result, 1, "needs root; try sudo blockslabtop")
+
+    def test_damage_never_breaks_it(self):
+        top = built("-fsanitize=address,undefined")
+        good = self.snapshot(slots=400)
+        for seed in range(80):
+            chance = random.Random(seed)
+            path = shutil.copytree(good, self.path(f"bad{seed}"))
+            for _ in range(4):
+                damage(path, chance)
+            for heap in ((), ("-H", "shared")):
+                result = run(top, "-o", "-f", path, *heap, errors="replace")
+                self.assertIn(result.returncode, (0, 1), result.stderr)
+                self.assertEqual(result.returncode != 0, bool(result.stderr), result.stderr)
+                self.assertNotIn("Sanitizer", result.stderr)
+            shutil.rmtree(path)
+
+    def test_million_slots(self):
+        self.assertEqual(len(self.lines("-o", "-f", self.snapshot(slots=1_000_000, heaps=("big",)))), 3)
+
+
+@unittest.skipUnless(shutil.which("gcc") and shutil.which("tmux"), "needs tmux, gcc, make and libncurses-dev")
+class Screen(Case):
+    """blockslabtop on a terminal, which tmux is."""
+
+    def setUp(self):
+        super().setUp()
+        self.live = self.snapshot("live")
+        # Without the calling tmux's, if there is one.
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24",
+                  f"BLOCKSLAB_DEBUGFS={self.live} {built()} -d 0.2; echo left with $?; sleep 60")
+        self.addCleanup(self.tmux, "kill-server")
+
+    def tmux(self, *arguments):
+        environment = {key: value for key, value in os.environ.items() if key != "TMUX"} | {"LC_ALL": "C.UTF-8"}
+        return run("tmux", "-u", "-S", self.path("socket"), *arguments, env=environment).stdout
+
+    def keys(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def wait_for(self, regex):
+        """The screen's lines, once they say this."""
+        for _ in range(100):
+            text = self.tmux("capture-pane", "-p")
+            if re.search(regex, text):
+                return text.splitlines()
+            time.sleep(0.1)
+        self.fail(f"no {regex} on\n{text}")
+
+    def test_heaps_and_classes(self):
+        lines = self.wait_for(r"(?m)^shared .*■")
+        self.assertEqual(len(lines), 24)
+        self.assertIn("Enter classes", lines[23])
+        self.keys("n")
+        self.wait_for(r"(?m)^inode cache .*\n^netns .*\n^shared")
+        self.keys("Down", "Enter")
+        self.assertRegex(self.wait_for(r"(?m)^  SIZE")[0], r"\d  netns  held")
+        self.keys("z")
+        self.wait_for(r"(?m)^ +1024 .*\n^ +192 .*\n^ +64 ")
+        self.keys("r")
+        self.wait_for(r"(?m)^ +8 .*\n^ +24 .*\n^ +64 ")
+        self.keys("Escape")
+        self.wait_for(r"(?m)^HEAP")
+        self.keys("q")
+        self.wait_for("left with 0")
+
+    def test_resize(self):
+        self.wait_for("shared")
+        self.tmux("resize-window", "-x", "120", "-y", "30")
+        self.assertIn("Enter classes", self.wait_for("FAILS")[29])
+        for width, height in ((40, 8), (10, 3), (1, 1)):
+            self.tmux("resize-window", "-x", str(width), "-y", str(height))
+            time.sleep(0.3)
+        self.tmux("resize-window", "-x", "80", "-y", "24")
+        self.wait_for(r"(?m)^shared .*■")
+
+    def test_many_heaps_scroll(self):
+        make_snapshot(self.live, slots=10, heaps=[f"heap{number:03}" for number in range(100)])
+        self.keys("n")
+        self.wait_for("heap018")
+        self.keys("End")
+        self.wait_for("heap099")
+        self.keys("PPage", "PPage")
+        self.wait_for("heap067")
+        self.keys("Home")
+        self.wait_for("heap000")
+
+    def test_heaps_come_and_go(self):
+        self.wait_for("netns")
+        self.keys("n", "Down", "Enter")
+        self.wait_for("(?m)^  SIZE")
+        write(f"{self.live}/heaps", "heaps", [make_heap(self.live, "newcomer", 100)])
+        shutil.rmtree(f"{self.live}/heap/netns")
+        self.wait_for("there is no heap netns now")
+        self.keys("Escape")
+        self.wait_for("newcomer")
+        shutil.rmtree(self.live)
+        self.wait_for("is not mounted|is blockslab loaded")
+        make_snapshot(self.live)
+        self.wait_for("inode cache")
+        self.keys("q")
+        self.wait_for("left with 0")
+
+
+SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])]
+
+
+class Snapshot(Case):
+    def save(self, *arguments, shell=("sh",), source=None, **rest):
+        return run(*shell, os.path.join(TOOLS, "blockslab-snapshot"), *arguments,
+                   env={**os.environ, "BLOCKSLAB_DEBUGFS": source or self.path("live")}, **rest)
+
+    def test_copies_all(self):
+        source = self.snapshot("live", meta=False)
+        for shell in SHELLS:
+            copy = self.path(f"copy-{shell[0]}")
+            result = self.save(copy, shell=shell)
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+            self.assertEqual(run("diff", "-r", source, copy).stdout, f"Only in {copy}: meta\n")
+            with open(f"{copy}/meta") as stream:
+                self.assertRegex(stream.read(), r"^# blockslab version 1\n"
+                                 rf"kernel {re.escape(os.uname().release)}\n(.*\n)*"
+                                 r"module \S+\ndate \d+-\d+-\d+T[\d:]+Z\nuptime [\d.]+\n$")
+            self.assertEqual(os.stat(f"{copy}/heaps").st_mode & 0o777, 0o600)
+            self.assertEqual(report("--json", copy).stderr, "")
+
+    def test_errors_say_what_to_do(self):
+        source = self.snapshot("live")
+        for shell in SHELLS:
+            self.assertFails(self.save(shell=shell), 1, "say where to")
+            self.assertFails(self.save("a", "b", shell=shell), 1, "too many")
+            self.assertFails(self.save(self.path("x"), shell=shell, source=self.path("none")), 1, "blockslab loaded?")
+            self.assertFails(self.save(source, shell=shell), 1, "already")
+            self.assertFails(self.save(self.path("none/x"), shell=shell), 1, "cannot make the directory")
+            self.assertFalse(os.path.exists(self.path("x")))
+            self.assertIn("blockslab-snapshot DIR", self.save("-h", shell=shell).stdout)
+
+    def test_full_disk_leaves_no_meta(self):
+        self.snapshot("live")
+        for shell in SHELLS:
+            result = self.save(self.path(shell[0]), shell=shell,
+                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)))
+            self.assertFails(result, 1, "is not whole")
+            self.assertFalse(os.path.exists(self.path(f"{shell[0]}/meta")))
+
+
+GUEST = """
+insmod /blockslab.ko && insmod /blockslab_sample.ko && insmod /blockslab_replay.ko || exit 1
+cd /sys/kernel/debug/blockslab_replay
+cat /trace >trace || exit 1
+echo start all blockslab >control
+[ ! -e ../blockslab/heap/replay/track ] || echo 1 >../blockslab/heap/replay/track
+echo run 500000 >control
+sh /blockslab-snapshot /before || exit 1
+echo run end >control
+sh /blockslab-snapshot /after || exit 1
+/blockslabtop -b 2 -d 1
+"""
+
+
+@unittest.skipUnless(os.environ.get("GUEST_KERNEL") and os.environ.get("GUEST_MODULES"),
+                     "needs GUEST_KERNEL (an image) and GUEST_MODULES (where blockslab.ko was built for it)")
+class Guest(Case):
+    """The tools on what a real kernel says, with a million slots."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.saved = tempfile.mkdtemp(prefix="blockslab-test.")
+        cls.addClassCleanup(shutil.rmtree, cls.saved)
+        with open(f"{cls.saved}/guest", "w") as stream:
+            stream.write(GUEST)
+        with open(f"{cls.saved}/trace", "w") as stream:
+            stream.writelines(f"k {number // 100_000 % 2} {number} {number % 16 * 8 + 8}\n"
+                              for number in range(1, 1_000_001))
+        modules = os.environ["GUEST_MODULES"]
+        files = [f"{cls.saved}/guest", f"{cls.saved}/trace", os.path.join(TOOLS, "blockslab-snapshot"), built(),
+                 f"{modules}/blockslab.ko", f"{modules}/test/blockslab_sample.ko",
+                 f"{modules}/test/blockslab_replay.ko"]
+        result = subprocess.run(
+            [os.path.join(TOOLS, "vm"), "--kernel", os.environ["GUEST_KERNEL"], "--smp", "2", "--mem", "1024",
+             *(word for path in files for word in ("--file", path)), "--get", f"/before:{cls.saved}/before",
+             "--get", f"/after:{cls.saved}/after", "--", "sh /guest"], stdout=subprocess.PIPE, text=True)
+        if result.returncode:
+            raise AssertionError(f"the guest failed with {result.returncode}: {result.stdout}")
+        cls.output = result.stdout
+
+    def test_live(self):
+        self.assertRegex(self.output, r"(?m)^\d\d:\d\d:\d\d  3 heaps  held .* allocs/s \d")
+        self.assertRegex(self.output, r"(?m)^replay +\d+(\.\d+)?M +- 1\.00M ")
+
+    def test_sums_agree(self):
+        result = report("--json", f"{self.saved}/after")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        heaps = json.loads(result.stdout)["heaps"]
+        self.assertEqual([heap["name"] for heap in heaps], ["replay", "sample", "shared"])
+        self.assertEqual(heaps[0]["slots"], 1_000_000)
+        for heap in heaps:
+            for name, states in (("allocated", "#"), ("cached", "c"), ("free", ".")):
+                self.assertEqual(sum(line[name] for line in heap["classes"]),
+                                 sum(sum(map(block["map"].count, states)) for block in heap["blocks"]))
+            self.assertEqual(heap["slots"], sum(line["allocated"] for line in heap["classes"]))
+            self.assertEqual(heap["held"], sum(line["held"] for line in heap["classes"]))
+            if heap["track"] == 1:
+                self.assertEqual(heap["slots"], sum(caller["slots"] for caller in heap["callers"]))
+
+    def test_report(self):
+        result = report(f"{self.saved}/before", f"{self.saved}/after")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertLess(len(result.stdout), 3_000_000)
+        outline = Outline()
+        outline.feed(result.stdout)
+        self.assertEqual((outline.open, outline.faults, outline.loads), ([], [], []))
+        grew = json.loads(report("--json", f"{self.saved}/before", f"{self.saved}/after").stdout)["grew"]["classes"]
+        self.assertEqual(sum(line["slots"] for line in grew), 500_000)
+
+    def test_top_reads_it(self):
+        result = run(built(), "-o", "-f", f"{self.saved}/after", "-H", "replay", "-s", "size")
+        self.assertEqual((result.returncode, len(result.stdout.splitlines())), (0, 2 + 16))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--make"]:
+        make_snapshot(sys.argv[2], slots=int(sys.argv[3]) if sys.argv[3:] else 5000)
+    else:
+        unittest.main()
