@@ -4045,13 +4045,16 @@ static void heap_retire(struct blockslab_heap *heap)
 
 	debugfs_remove_recursive(heap->dir);
 	deferred_finish();
-	heap_leave(heap);
 	WRITE_ONCE(heap->dying, true);
 	WRITE_ONCE(heap->exact, true);
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], &no_class);
 	cancel_delayed_work_sync(&heap->trim);
+	/* A CPU that dies is drained here, or found in the list of heaps by drain_dead_cpu(). */
+	cpus_read_lock();
 	drain_cpus(heap, true, INT_MAX);
+	heap_leave(heap);
+	cpus_read_unlock();
 	heap_trim(heap, true);
 	reserve_drop(heap);
 	if (heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
