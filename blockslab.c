@@ -33,8 +33,12 @@
  *   per node, so that a slot freed anywhere is cached with its own node's slots and goes home
  *   with them in batches. The line of the CPU's own node is found by adding one per-CPU offset,
  *   at no cost.
+ * - Tracking. Every line counts the bytes asked for down from a credit; when that is used up, the
+ *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
+ *   their own, with notes beside them and a key that leads their frees to the slow path. So it
+ *   can be switched on and off at any time, and what is not tracked pays nothing.
  * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on one static key;
- *   what is peculiar to a heap or block (poison, red zones, callers, large pages) is told by
+ *   what is peculiar to a heap or block (poison, red zones, large pages) is told by
  *   another key in its pages and by empty magazines, both of which lead out of the fast path
  *   without a test of their own.
  *
@@ -184,7 +188,7 @@ MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per 
 			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | BLOCKSLAB_PANIC)
 #define CACHE_FLAGS	(HEAP_FLAGS | BLOCKSLAB_TYPESAFE_BY_RCU)
 /* Heaps with these keep the exact state of every slot in its block: no magazines. */
-#define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK)
+#define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
 
 /*
@@ -229,17 +233,19 @@ static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES
 /**
  * struct blockslab_note - what is remembered of a slot beside its block
  * @asked: bytes asked for
- * @cpu: that allocated it
+ * @period: one of so many bytes was tracked, when this slot was; 1 for all, 0 if it is not
  * @got: stack of its allocation, 0 for none
  * @gone: stack of its last free, 0 for none
- * @when: time of its allocation, in nanoseconds of local_clock()
+ * @when: time of its allocation, by note_clock()
+ * @cpu: that allocated it
  */
 struct blockslab_note {
 	u32 asked;
-	u32 cpu;
+	u32 period;
 	depot_stack_handle_t got;
 	depot_stack_handle_t gone;
-	u64 when;
+	u32 when;
+	u32 cpu;
 };
 
 /* Where a block is listed; follows from its number of free slots. */
@@ -270,6 +276,7 @@ enum block_flags {
  * @words: longs in each bitmap
  * @nr_notes: room in @notes
  * @nr_pages: pages in it
+ * @born: when it got its pages, by note_clock()
  * @node: what it belongs to; changes only while it has no slots out
  * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
  * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
@@ -294,6 +301,7 @@ struct blockslab_block {
 	u16 nr_notes;
 	u32 nr_pages;
 	u32 bytes;
+	u32 born;
 	struct blockslab_node *node;
 	union {
 		struct list_head list;
@@ -363,11 +371,13 @@ struct blockslab_node {
  * @heap: it belongs to
  * @size: of its slots, in bytes; 0 for whole pages
  * @asked: of a cache's objects, as asked for; else 0
- * @align: of its slots, in bytes
  * @canary: offset of the word that tells a cached slot
  * @index: among the sizes
  * @kind: GFP bits that all its pages are asked with, besides those of the request
  * @key: of its pages
+ * @noted: its blocks have notes, and its slots are never cached
+ * @tracked: the class that has its tracked slots, NULL until there is one
+ * @of: the class whose tracked slots it has, or NULL
  * @list: in heap->classes, RCU, never removed
  * @nodes: nr_node_ids of them
  */
@@ -376,11 +386,13 @@ struct blockslab_class {
 	struct blockslab_heap *heap;
 	unsigned int size;
 	unsigned int asked;
-	unsigned int align;
 	unsigned int canary;
 	unsigned int index;
 	gfp_t kind;
 	unsigned long key;
+	bool noted;
+	struct blockslab_class *tracked;
+	struct blockslab_class *of;
 	struct list_head list;
 	struct blockslab_node nodes[];
 };
@@ -396,10 +408,14 @@ struct blockslab_class {
  * @dying: destroyed; blocks go back as they drain
  * @zone: bytes added to every request for the red zone
  * @ctor: of a cache's slots
+ * @cache: it is the heap of, or NULL
+ * @track: one of so many bytes is tracked; 1 for all, 0 for none
+ * @maker: address it was created from
  * @substituted: a class that could not be made was stood in for by a larger one
- * @lock: guards @fixed, @reserve, and that a class is made once
+ * @lock: guards @fixed, @reserve, @reserved, and that a class is made once
  * @fixed: bytes of structures that do not count against the limit
  * @reserve: blocks kept for when pages are not to be had
+ * @reserved: bytes of their pages
  * @limit: most bytes it may hold
  * @held: bytes it holds
  * @nr_blocks: blocks and large allocations
@@ -429,10 +445,14 @@ struct blockslab_heap {
 	bool substituted;
 	unsigned int zone;
 	void (*ctor)(void *object);
+	struct blockslab_cache *cache;
+	unsigned long track;
+	unsigned long maker;
 
 	spinlock_t lock;	/* fixed, reserve, and that a class is made once */
 	size_t fixed;
 	struct list_head reserve;
+	size_t reserved;
 	size_t limit;
 	atomic_long_t held;
 	atomic_long_t nr_blocks;
@@ -677,6 +697,18 @@ static const char * const WRONG_SIZE = "wrong size";
 static const char * const PAST_SLOT = "write past the slot";
 static const char * const AFTER_FREE = "write after free";
 
+/* A clock that 32 bits hold for nine years, in steps of 67 ms. */
+static u32 note_clock(void)
+{
+	return local_clock() >> 26;
+}
+
+/* Milliseconds since note_clock() was at @when. */
+static unsigned int note_age(u32 when)
+{
+	return div_u64((u64)max_t(s32, note_clock() - when, 0) << 26, NSEC_PER_MSEC);
+}
+
 static void print_stack(const char *what, depot_stack_handle_t stack)
 {
 #ifdef CONFIG_STACKDEPOT
@@ -685,6 +717,17 @@ static void print_stack(const char *what, depot_stack_handle_t stack)
 	pr_err("%s\n", what);
 	stack_depot_print(stack);
 #endif
+}
+
+static void print_note(const struct blockslab_note *note)
+{
+	if (note->period)
+		pr_err("asked for: %u bytes, on CPU %u, %u ms ago\n", note->asked, note->cpu,
+		       note_age(note->when));
+	else
+		pr_err("asked for: %u bytes\n", note->asked);
+	print_stack("allocated by:", note->got);
+	print_stack("last freed by:", note->gone);
 }
 
 static void print_block(struct blockslab_block *block, const void *slot)
@@ -699,11 +742,8 @@ static void print_block(struct blockslab_block *block, const void *slot)
 	else
 		pr_err("heap %s, %u whole pages at %p\n", class->heap->name, block->nr_pages,
 		       block->base);
-	if (number < block->nr_notes) {
-		pr_err("asked for: %u bytes\n", block->notes[number].asked);
-		print_stack("allocated by:", block->notes[number].got);
-		print_stack("last freed by:", block->notes[number].gone);
-	}
+	if (number < block->nr_notes)
+		print_note(&block->notes[number]);
 }
 
 /* @block may be NULL: not known. */
@@ -983,13 +1023,14 @@ static struct blockslab_block *reserve_take(struct blockslab_class *class)
 	struct blockslab_block *block;
 	unsigned long irq;
 
-	if (heap->flags & EXACT_FLAGS || class->kind & ~__GFP_ACCOUNT ||
-	    list_empty(&heap->reserve))
+	if (class->noted || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
 		return NULL;
 	spin_lock_irqsave(&heap->lock, irq);
 	block = list_first_entry_or_null(&heap->reserve, struct blockslab_block, list);
-	if (block)
+	if (block) {
 		list_del(&block->list);
+		heap->reserved -= block->nr_pages * PAGE_SIZE;
+	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!block)
 		return NULL;
@@ -1008,6 +1049,7 @@ static void reserve_put_back(struct blockslab_block *block)
 	atomic_long_sub(block->bytes, &block->node->held);
 	spin_lock_irqsave(&heap->lock, irq);
 	list_add(&block->list, &heap->reserve);
+	heap->reserved += block->nr_pages * PAGE_SIZE;
 	spin_unlock_irqrestore(&heap->lock, irq);
 }
 
@@ -1029,7 +1071,8 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 	block->order = order;
 	block->nr_pages = 1U << order;
 	block_bind(block, class);
-	if (class->heap->flags & EXACT_FLAGS && !notes_get(block, gfp))
+	block->born = note_clock();
+	if (class->noted && !notes_get(block, gfp))
 		goto no_notes;
 	block->bytes += PAGE_SIZE << order;
 	atomic_long_inc(&class->heap->moving);
@@ -1356,6 +1399,12 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
  * Magazines and depot
  */
 
+/* Slots go past the magazines: their blocks alone know their state. */
+static bool node_exact(struct blockslab_node *node)
+{
+	return node->class->noted || READ_ONCE(node->class->heap->exact);
+}
+
 static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
 {
 	return per_cpu_ptr(node->class->cpu, cpu) + (node - node->class->nodes);
@@ -1649,8 +1698,11 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 		magazine_dispose(magazine);
 }
 
-/* Fills a magazine from the node's blocks; in part, while few of the class's slots are in use. */
-static void refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
+/*
+ * Fills a magazine from the node's blocks; in part, while few of the class's slots are in use.
+ * Returns how many slots there were.
+ */
+static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
 	struct blockslab_class *class = node->class;
 	unsigned long irq, want;
@@ -1664,11 +1716,13 @@ static void refill(struct blockslab_node *node, struct blockslab_magazine *magaz
 	magazine_add_canaries(magazine, class->canary);
 	trace_blockslab_refill(class->heap->name, class->size, node - class->nodes,
 			       magazine->count);
+	return magazine->count;
 }
 
 static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t gfp)
 {
 	struct blockslab_magazine *magazine, *full;
+	unsigned int filled;
 
 	magazine = take_off_empty(node);
 	if (READ_ONCE(node->nr_full)) {
@@ -1682,14 +1736,10 @@ static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t 
 	magazine = empty_magazine(node, magazine, gfp);
 	if (!magazine)
 		return NULL;
-	refill(node, magazine);
-	heap_arm(node->class->heap);
-	if (magazine->count) {
-		install(node, magazine);
-		return node;
-	}
+	filled = refill(node, magazine);
 	install(node, magazine);
-	return more_slots(node, gfp);
+	heap_arm(node->class->heap);
+	return filled ? node : more_slots(node, gfp);
 }
 
 /* Brings slots to this CPU's line of the node, or of the one that had to serve; or NULL. */
@@ -1697,7 +1747,7 @@ static struct blockslab_node *bring_slots(struct blockslab_node *node, gfp_t gfp
 {
 	struct blockslab_heap *heap = node->class->heap;
 
-	if (READ_ONCE(heap->exact))
+	if (node_exact(node))
 		return NULL;
 	atomic_long_inc(&heap->moving);
 	node = swap_for_slots(node, gfp);
@@ -1729,7 +1779,7 @@ static bool bring_room(struct blockslab_node *node)
 	struct blockslab_heap *heap = node->class->heap;
 	struct blockslab_magazine *magazine;
 
-	if (READ_ONCE(heap->exact))
+	if (node_exact(node))
 		return false;
 	atomic_long_inc(&heap->moving);
 	magazine = take_off_full(node);
@@ -1948,16 +1998,35 @@ static void heap_arm(struct blockslab_heap *heap)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What POISON, RED_ZONE and TRACK do to a slot, and what hangs on every alloc and free
+ * Notes: what is remembered of single slots, for POISON, RED_ZONE and tracking
  */
 
-static depot_stack_handle_t stack_now(gfp_t gfp)
+#define STACK_FRAMES	16
+#define STACK_OWN	12	/* frames of this file at most */
+
+/* The stack that led to @caller, this file's callers's address. 0 where there is no memory. */
+static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 {
 #if defined(CONFIG_STACKDEPOT) && defined(CONFIG_STACKTRACE)
-	unsigned long entries[16];
-	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 2);
+	unsigned long entries[STACK_FRAMES + STACK_OWN];
+	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1), own = 0;
 
-	return stack_depot_save(entries, nr, (gfp & GFP_META) | __GFP_NOWARN);
+	while (own < nr && own < STACK_OWN && entries[own] != caller)
+		own++;
+	if (own == nr || own == STACK_OWN)
+		own = 0;
+	return stack_depot_save(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES),
+				(gfp & GFP_META) | __GFP_NOWARN);
+#else
+	return 0;
+#endif
+}
+
+/* Sees to it that stacks can be kept. May sleep. */
+static int stacks_init(void)
+{
+#ifdef CONFIG_STACKDEPOT
+	return stack_depot_init();
 #else
 	return 0;
 #endif
@@ -1966,6 +2035,31 @@ static depot_stack_handle_t stack_now(gfp_t gfp)
 static struct blockslab_note *note_of(struct blockslab_block *block, unsigned int number)
 {
 	return number < block->nr_notes ? &block->notes[number] : NULL;
+}
+
+/* The note of an address in a block. */
+static struct blockslab_note *note_at(struct blockslab_block *block, const void *slot)
+{
+	return note_of(block, block->node->class->size ? slot_number(block, slot) : 0);
+}
+
+static void note_alloc(struct blockslab_note *note, size_t size, unsigned long period, gfp_t gfp,
+		       unsigned long caller)
+{
+	note->asked = size;
+	if (!period)
+		return;
+	note->cpu = raw_smp_processor_id();
+	note->when = note_clock();
+	note->got = stack_now(caller, gfp);
+	smp_store_release(&note->period, period);	/* the rest is there for readers */
+}
+
+static void note_free(struct blockslab_note *note, unsigned long caller)
+{
+	if (note->period)
+		note->gone = stack_now(caller, GFP_NOWAIT);
+	WRITE_ONCE(note->period, 0);
 }
 
 /* Bytes of a slot that its owner may use. */
@@ -1992,25 +2086,21 @@ static bool poisoned(const struct blockslab_heap *heap)
 	return heap->flags & BLOCKSLAB_POISON;
 }
 
-static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp)
+static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp,
+			unsigned long caller)
 {
 	struct blockslab_class *class = block->node->class;
-	unsigned int number = class->size ? slot_number(block, slot) : 0;
-	struct blockslab_note *note = note_of(block, number);
+	struct blockslab_note *note = note_at(block, slot);
 	size_t bytes = slot_bytes(block);
 
 	if (poisoned(class->heap) && class->size) {
 		if (memchr_inv(slot, POISON_FREE, bytes))
-			report(AFTER_FREE, slot, block, _RET_IP_);
+			report(AFTER_FREE, slot, block, caller);
 		memset(slot, POISON_INUSE, bytes);
 	}
 	if (!note)
 		return;
-	note->asked = size;
-	note->cpu = raw_smp_processor_id();
-	note->when = local_clock();
-	if (class->heap->flags & BLOCKSLAB_TRACK)
-		note->got = stack_now(gfp);
+	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
 	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
 		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
 }
@@ -2019,8 +2109,7 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 static bool exact_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_class *class = block->node->class;
-	unsigned int number = class->size ? slot_number(block, slot) : 0;
-	struct blockslab_note *note = note_of(block, number);
+	struct blockslab_note *note = note_at(block, slot);
 	size_t bytes = slot_bytes(block);
 
 	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
@@ -2029,8 +2118,8 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
-	if (note && class->heap->flags & BLOCKSLAB_TRACK)
-		note->gone = stack_now(GFP_NOWAIT);
+	if (note)
+		note_free(note, caller);
 	if (poisoned(class->heap))
 		memset(slot, POISON_FREE, bytes);
 	return true;
@@ -2049,7 +2138,7 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 	struct blockslab_class *class = block->node->class;
 
 	if (heap->flags & EXACT_FLAGS)
-		exact_alloc(block, slot, size, gfp);
+		exact_alloc(block, slot, size, gfp, caller);
 	if (class->size && !keeps_content(heap) && want_init_on_alloc(gfp))
 		memset(slot, 0, heap->zone ? size : class->size);
 	kmemleak_alloc(slot, size, 1, gfp);
@@ -2060,7 +2149,7 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 
-	if (heap->flags & EXACT_FLAGS && !exact_free(block, slot, caller))
+	if (block->notes && !exact_free(block, slot, caller))
 		return false;
 	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
 	kmemleak_free(slot);
@@ -2150,7 +2239,8 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	}
 	class->heap = heap;
 	class->size = size;
-	class->key = heap->flags & EXACT_FLAGS || !size ? KEY_SLOW : KEY_FAST;
+	class->noted = heap->flags & EXACT_FLAGS;
+	class->key = class->noted || !size ? KEY_SLOW : KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++) {
 		node_init(&class->nodes[nid], class);
 		for_each_possible_cpu(cpu)
@@ -2240,6 +2330,47 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 	return class_find(heap, kind, index);
 }
 
+/* Where the class has been made meanwhile, that one; NULL where there is no memory for it. */
+static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp_t gfp)
+{
+	struct blockslab_class *class = class_alloc(of->heap, of->size, gfp), *tracked;
+	struct blockslab_heap *heap = of->heap;
+	unsigned long irq;
+
+	if (!class)
+		return READ_ONCE(of->tracked);
+	class->of = of;
+	class->asked = of->asked;
+	class->canary = of->canary;
+	class->index = of->index;
+	class->kind = of->kind;
+	class->key = KEY_SLOW;
+	class->noted = true;
+	spin_lock_irqsave(&heap->lock, irq);
+	tracked = of->tracked;
+	if (!tracked) {
+		smp_store_release(&of->tracked, class);		/* initialized */
+		list_add_tail_rcu(&class->list, &heap->classes);
+		heap->fixed += class_fixed_bytes();
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (!tracked)
+		return class;
+	class_free(class);
+	return tracked;
+}
+
+/*
+ * The class that has the tracked slots of a class. They have blocks of their own, which have
+ * notes, and a key that leads every free to the slow path: so what is not tracked pays nothing.
+ */
+static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t gfp)
+{
+	struct blockslab_class *class = smp_load_acquire(&of->tracked);	/* tracked_class_new() */
+
+	return class ?: tracked_class_new(of, gfp);
+}
+
 /* The class for a size, or a larger one where there is no memory for a new class. */
 static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
@@ -2259,16 +2390,77 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
  * Allocation
  */
 
-#define CREDIT	(LONG_MAX / 4)
+/*
+ * Sampling. Every line counts the bytes asked for down from a credit, and an allocation for which
+ * the credit does not suffice takes the slow path, where it is tracked. Credits are drawn from an
+ * exponential distribution with a mean of heap->track, so that every byte has the same chance, and
+ * an allocation of so many bytes one of 1 - exp(-bytes / track): Poisson sampling, as in
+ * gperftools' heap profiler. With no tracking the credit is never used up; where all is tracked,
+ * there is none.
+ */
 
-/* Counts bytes asked for on a claimed line. */
+#define CREDIT		(LONG_MAX / 4)
+#define PERIOD_MAX	SZ_1G
+
+/* -log2(x / 2^32) in 1/2^16, for x from 1 to 2^32 - 1: digit by digit, by squaring. */
+static u32 minus_log2(u32 x)
+{
+	u32 log = (fls(x) - 1) << 16, digit;
+	u64 square = (u64)x << (32 - fls(x));	/* 2^31 to 2^32 */
+
+	for (digit = 1 << 15; digit; digit >>= 1) {
+		square = square * square >> 31;
+		if (square >> 32) {
+			log |= digit;
+			square >>= 1;
+		}
+	}
+	return (32 << 16) - log;
+}
+
+/* Bytes to the next allocation that is sampled. */
+static long draw_credit(unsigned long period)
+{
+	const u32 ln_2 = 45426;		/* in 1/2^16 */
+
+	return ((u64)minus_log2(get_random_u32() | 1) * ln_2 >> 16) * period >> 16;
+}
+
+/* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
+static void grant(struct blockslab_cpu *line, long credit)
+{
+	line->granted += credit - line->credit;
+	line->credit = credit;
+}
+
+/* Counts bytes asked for on a claimed line, by an allocation that is not to be tracked. */
 static void spend(struct blockslab_cpu *line, size_t bytes)
 {
+	unsigned long track = READ_ONCE(line->node->class->heap->track);
+
 	line->credit -= bytes;
-	if (unlikely(line->credit < 0)) {
-		line->granted += CREDIT;
-		line->credit += CREDIT;
+	if (unlikely(line->credit < 0))
+		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
+}
+
+/* Whether an allocation is to be tracked. */
+static bool sampled(struct blockslab_node *node, size_t size)
+{
+	unsigned long track = READ_ONCE(node->class->heap->track);
+	struct blockslab_cpu *line;
+	bool sample = false;
+
+	if (track <= 1 || node->class->noted)
+		return track && !node->class->noted;
+	line = claim_line(node);
+	if (!line)
+		return false;
+	if (line->credit < (long)size) {
+		sample = line->granted;		/* a new line has had no credit yet */
+		grant(line, draw_credit(track));
 	}
+	unclaim_line(line);
+	return sample;
 }
 
 /* A slot of this CPU's loaded or spare magazine, or NULL. Takes no lock. */
@@ -2310,7 +2502,7 @@ static void *take_direct(struct blockslab_node *node, size_t size, gfp_t gfp)
 	} while (!slot && node);
 	if (!slot) {
 		spin_lock_irqsave(&wanted->lock, irq);
-		wanted->fails++;
+		wanted->fails += !wanted->class->of;	/* else it is tried untracked */
 		spin_unlock_irqrestore(&wanted->lock, irq);
 	} else if (!poisoned(node->class->heap)) {
 		*blockslab_word(slot, node->class->canary) = 0;
@@ -2318,12 +2510,35 @@ static void *take_direct(struct blockslab_node *node, size_t size, gfp_t gfp)
 	return slot;
 }
 
-static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp)
+/* A slot with a note, or NULL: then it is left untracked. */
+static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
+			   unsigned long caller)
+{
+	struct blockslab_class *class = tracked_class(node->class, gfp);
+	struct blockslab_block *block;
+	void *slot;
+
+	if (!class)
+		return NULL;
+	slot = take_direct(&class->nodes[node - node->class->nodes], size, gfp | __GFP_NOWARN);
+	if (!slot)
+		return NULL;
+	block = page_block(page_of(slot));
+	note_alloc(note_at(block, slot), size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
+	return slot;
+}
+
+static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, unsigned long caller)
 {
 	struct blockslab_node *next;
 	int tries;
 	void *slot;
 
+	if (unlikely(READ_ONCE(node->class->heap->track)) && sampled(node, size)) {
+		slot = alloc_tracked(node, size, gfp, caller);
+		if (slot)
+			return slot;
+	}
 	for (tries = 0; tries < 3; tries++) {
 		slot = take_cached(node, size);
 		if (slot)
@@ -2351,7 +2566,7 @@ static struct page *large_pages(size_t size, gfp_t gfp, int nid)
 }
 
 static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
-					   int nid)
+					   int nid, bool track)
 {
 	struct blockslab_block *block = descriptor_get(1, gfp, NUMA_NO_NODE);
 	struct page *page;
@@ -2366,7 +2581,8 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	block->node = &class->nodes[page_to_nid(page)];
 	block->index = INDEX_LARGE;
 	block->nr_slots = 1;
-	if (class->heap->flags & EXACT_FLAGS && !notes_get(block, gfp))
+	block->born = note_clock();
+	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
 		goto no_notes;
 	block->bytes += block->nr_pages * PAGE_SIZE;
 	atomic_long_inc(&class->heap->moving);
@@ -2381,20 +2597,26 @@ no_pages:
 	return NULL;
 }
 
-static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid)
+static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+		       unsigned long caller)
 {
 	struct blockslab_class *class = class_get(heap, 0, INDEX_LARGE, gfp);
 	struct blockslab_block *block;
 	struct blockslab_node *node;
 	unsigned long irq;
+	bool track;
 
 	if (!class)
 		return NULL;
-	block = large_block(class, size, gfp, nid);
+	node = &class->nodes[numa_mem_id()];
+	track = READ_ONCE(heap->track) && sampled(node, size);
+	block = large_block(class, size, gfp, nid, track);
 	if (!block && gfpflags_allow_blocking(gfp) && heap_trim(heap, true))
-		block = large_block(class, size, gfp, nid);
-	node = block ? block->node : &class->nodes[numa_mem_id()];
+		block = large_block(class, size, gfp, nid, track);
 	if (block) {
+		node = block->node;
+		if (track && block->notes)
+			note_alloc(block->notes, size, READ_ONCE(heap->track) ?: 1, gfp, caller);
 		count_pages(block, 1);
 		page_words_set(block, class->key);
 		heap_count_block(heap, 1);
@@ -2428,16 +2650,18 @@ static void large_put(struct blockslab_block *block, unsigned long caller)
 	put_blocks(&gone);
 }
 
-static void *alloc_once(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid)
+static void *alloc_once(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+			unsigned long caller)
 {
 	struct blockslab_class *class;
 
 	if (size > BLOCKSLAB_SLOT_MAX - heap->zone)
-		return large_get(heap, size, gfp, nid);
+		return large_get(heap, size, gfp, nid, caller);
 	class = class_for(heap, size, gfp);
 	if (!class)
 		return NULL;
-	return alloc_from(&class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid], size, gfp);
+	return alloc_from(&class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid], size, gfp,
+			  caller);
 }
 
 static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)
@@ -2467,10 +2691,10 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 		gfp |= __GFP_ZERO;
 	if (heap->flags & BLOCKSLAB_ACCOUNT)
 		gfp |= __GFP_ACCOUNT;
-	slot = alloc_once(heap, size, gfp, nid);
+	slot = alloc_once(heap, size, gfp, nid, caller);
 	while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp)) {
 		schedule_timeout_uninterruptible(1);
-		slot = alloc_once(heap, size, gfp, nid);
+		slot = alloc_once(heap, size, gfp, nid, caller);
 	}
 	if (slot)
 		after_alloc(heap, slot, size, gfp, caller);
@@ -2488,7 +2712,7 @@ static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t
 	might_alloc(gfp);
 	if (READ_ONCE(heap->cpu[index]) != &no_class) {
 		class = class_find(heap, 0, heap_index(heap, size));
-		slot = alloc_from(&class->nodes[numa_mem_id()], size, gfp);
+		slot = alloc_from(&class->nodes[numa_mem_id()], size, gfp, caller);
 		if (slot || !(gfp & __GFP_NOFAIL))
 			return slot;
 	}
@@ -2622,6 +2846,8 @@ static size_t pop_many(struct blockslab_node *node, size_t size, size_t nr, void
 	if (!blockslab_count(line) && line->spare)
 		swap_spare(line);
 	got = min_t(size_t, nr, blockslab_count(line));
+	if (unlikely(line->credit < (long)(got * size)))
+		got = line->credit / size;	/* the next one may have to be tracked */
 	from = line->loaded + blockslab_count(line) - got;
 	for (i = 0; i < got; i++) {
 		slots[i] = from[i];
@@ -2633,9 +2859,9 @@ static size_t pop_many(struct blockslab_node *node, size_t size, size_t nr, void
 	return got;
 }
 
-/* Up to @nr slots; fewer only where there are no more. Each turn gets one at least, or is the last. */
+/* Up to @nr slots; fewer only where there are no more. A turn gets one at least, or is the last. */
 static size_t alloc_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t nr,
-			 void **slots)
+			 void **slots, unsigned long caller)
 {
 	size_t got = 0;
 
@@ -2644,7 +2870,7 @@ static size_t alloc_many(struct blockslab_node *node, size_t size, gfp_t gfp, si
 		if (got == nr)
 			break;
 		/* Brings a magazine, too, if this CPU's line can be claimed. */
-		slots[got] = alloc_from(node, size, gfp);
+		slots[got] = alloc_from(node, size, gfp, caller);
 		if (!slots[got])
 			break;
 		got++;
@@ -2689,7 +2915,7 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 		class = class_for(heap, size, gfp);
 		if (!class)
 			return 0;
-		got = alloc_many(&class->nodes[numa_mem_id()], size, gfp, nr, slots);
+		got = alloc_many(&class->nodes[numa_mem_id()], size, gfp, nr, slots, _RET_IP_);
 		bulk_hooks(heap, size, gfp, got, slots, _RET_IP_);
 	} else {
 		for (got = 0; got < nr; got++) {
@@ -3493,13 +3719,18 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 	add_blocks(sums, node);
 }
 
+/* Of a class, and of its tracked slots. */
 static void class_sums(struct sums *sums, struct blockslab_class *class)
 {
+	struct blockslab_class *tracked;
 	int nid;
 
 	memset(sums, 0, sizeof(*sums));
+	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
 	for (nid = 0; nid < nr_node_ids; nid++)
 		add_node(sums, &class->nodes[nid]);
+	for (nid = 0; tracked && nid < nr_node_ids; nid++)
+		add_node(sums, &tracked->nodes[nid]);
 	/* Of whole pages what was given is what was asked for, page by page; near enough. */
 	sums->given = class->size ? sums->allocs * class->size : sums->requested;
 	if (class->asked)
@@ -3539,6 +3770,18 @@ static struct blockslab_block *cursor_next(struct cursor *cursor)
 		list_move(&cursor->place.all, &block->all);
 		return block;
 	}
+	return NULL;
+}
+
+/* @block, if it is still the one that cursor_next() returned last; or NULL. */
+static struct blockslab_block *cursor_last(struct cursor *cursor, struct blockslab_block *block)
+{
+	struct blockslab_block *last = &cursor->place;
+
+	lockdep_assert_held(&cursor->node->lock);
+	list_for_each_entry_continue_reverse(last, &cursor->node->all, all)
+		if (last->nr_slots)		/* and no other reader's place */
+			return last == block ? block : NULL;
 	return NULL;
 }
 
@@ -3758,6 +4001,8 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 	memset(stats, 0, sizeof(*stats));
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list) {
+		if (class->of)
+			continue;
 		class_sums(&sums, class);
 		stats->cached += sums.cached * class->size;
 		stats->retained += sums.retained_bytes;
@@ -3768,6 +4013,321 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 	stats->fixed = READ_ONCE(heap->fixed);
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_stats);
+
+/* ------------------------------------------------------------------------------------------------
+ * Who holds what: live slots that are tracked, by the stack that allocated them
+ */
+
+/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
+static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
+{
+	struct blockslab_class *class;
+	struct list_head *next;
+
+	if (node && node - node->class->nodes + 1 < nr_node_ids)
+		return node + 1;
+	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
+	if (next == &heap->classes)
+		return NULL;
+	class = list_entry(next, struct blockslab_class, list);
+	return &class->nodes[0];
+}
+
+/**
+ * struct caller - live slots that one stack allocated; those that were sampled stand for more
+ * @stack: that it is
+ * @oldest: age of the oldest of them, in milliseconds
+ * @slots: how many, in 1/256
+ * @requested: bytes asked for, in 1/256
+ * @held: bytes of the slots, in 1/256
+ */
+struct caller {
+	depot_stack_handle_t stack;
+	u32 oldest;
+	u64 slots;
+	u64 requested;
+	u64 held;
+};
+
+#define NOTES_AT_ONCE	64	/* read under one hold of the lock */
+
+/**
+ * struct callers - all callers of a heap
+ * @by_stack: struct caller
+ * @sorted: the same, those that hold most first
+ * @nr: how many
+ * @cursor: where reading has got to: the block before which it stands,
+ * @block: the one it is in,
+ * @number: the next slot,
+ * @nr_notes: and what has been read,
+ * @notes: copies of notes,
+ * @bytes: and of their slots' size
+ */
+struct callers {
+	struct xarray by_stack;
+	struct caller **sorted;
+	unsigned int nr;
+	struct cursor cursor;
+	struct blockslab_block *block;
+	unsigned int number;
+	unsigned int nr_notes;
+	struct blockslab_note notes[NOTES_AT_ONCE];
+	size_t bytes;
+};
+
+/*
+ * 1 / (1 - exp(-size / period)), in 1/256: for how many a slot stands that was sampled. By the
+ * series 1/x + 1/2 + x/12 - x^3/720 for x up to 1; what is larger is halved first, and then
+ * exp(-x) squared as often.
+ */
+static u64 note_weight(u32 size, u32 period)
+{
+	const u64 one = 1ULL << 24;
+	unsigned int halved = 0;
+	u64 x, weight, rest;
+
+	if (period <= 1 || size / 16 >= period)
+		return 256;
+	if (period / 256 >= size)
+		return div_u64((u64)period << 8, size) + 128;
+	x = div_u64((u64)size << 24, period);
+	for (; x > one; x >>= 1)
+		halved++;
+	weight = div64_u64(one * one, x) + one / 2 + div_u64(x, 12) -
+		 div_u64((x * x >> 24) * x >> 24, 720);
+	for (; halved; halved--) {
+		rest = one - div64_u64(one * one, weight);
+		weight = div64_u64(one * one, one - (rest * rest >> 24));
+	}
+	return weight >> 16;
+}
+
+static struct caller *caller_new(struct callers *callers, depot_stack_handle_t stack)
+{
+	struct caller *caller = kzalloc(sizeof(*caller), GFP_KERNEL);
+
+	if (!caller)
+		return NULL;
+	if (xa_err(xa_store(&callers->by_stack, stack, caller, GFP_KERNEL))) {
+		kfree(caller);
+		return NULL;
+	}
+	caller->stack = stack;
+	callers->nr++;
+	return caller;
+}
+
+static int count_note(struct callers *callers, const struct blockslab_note *note)
+{
+	struct caller *caller = xa_load(&callers->by_stack, note->got);
+	u64 weight = note_weight(note->asked, note->period);
+
+	if (!caller)
+		caller = caller_new(callers, note->got);
+	if (!caller)
+		return -ENOMEM;
+	caller->oldest = max(caller->oldest, note_age(note->when));
+	caller->slots += weight;
+	caller->requested += weight * note->asked;
+	caller->held += weight * callers->bytes;
+	return 0;
+}
+
+/* Copies a live slot's note, unless it is not tracked. Those who write it hold no lock. */
+static void copy_note(struct callers *callers, struct blockslab_block *block)
+{
+	const struct blockslab_note *note = &block->notes[callers->number];
+	struct blockslab_note *copy = &callers->notes[callers->nr_notes];
+
+	copy->period = smp_load_acquire(&note->period);		/* note_alloc() */
+	if (!copy->period || test_bit(callers->number, block->map))
+		return;
+	copy->asked = READ_ONCE(note->asked);
+	copy->got = READ_ONCE(note->got);
+	copy->when = READ_ONCE(note->when);
+	callers->nr_notes++;
+}
+
+/* Copies some more notes of the cursor's node; false at its end. */
+static bool read_notes(struct callers *callers)
+{
+	struct blockslab_node *node = callers->cursor.node;
+	struct blockslab_block *block;
+	unsigned int end;
+	unsigned long irq;
+
+	callers->nr_notes = 0;
+	spin_lock_irqsave(&node->lock, irq);
+	block = cursor_last(&callers->cursor, callers->block);
+	if (!block || callers->number >= block->nr_notes) {
+		block = cursor_next(&callers->cursor);
+		callers->number = 0;
+	}
+	callers->block = block;
+	if (block) {
+		callers->bytes = slot_bytes(block);
+		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, block->nr_notes);
+		for (; callers->number < end; callers->number++)
+			copy_note(callers, block);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block;
+}
+
+static int count_node(struct callers *callers, struct blockslab_node *node)
+{
+	unsigned int i;
+	int error = 0;
+
+	cursor_start(&callers->cursor, node);
+	callers->block = NULL;
+	while (!error && read_notes(callers)) {
+		for (i = 0; !error && i < callers->nr_notes; i++)
+			error = count_note(callers, &callers->notes[i]);
+		cond_resched();
+	}
+	cursor_end(&callers->cursor);
+	return error;
+}
+
+static int compare_callers(const void *a, const void *b)
+{
+	const struct caller *x = *(struct caller * const *)a, *y = *(struct caller * const *)b;
+
+	return x->held > y->held ? -1 : x->held < y->held;
+}
+
+static int sort_callers(struct callers *callers)
+{
+	struct caller *caller;
+	unsigned long stack;
+	unsigned int i = 0;
+
+	callers->sorted = kvmalloc_array(callers->nr, sizeof(*callers->sorted), GFP_KERNEL);
+	if (!callers->sorted && callers->nr)
+		return -ENOMEM;
+	xa_for_each(&callers->by_stack, stack, caller)
+		callers->sorted[i++] = caller;
+	sort(callers->sorted, callers->nr, sizeof(*callers->sorted), compare_callers, NULL);
+	return 0;
+}
+
+static void callers_free(struct callers *callers)
+{
+	struct caller *caller;
+	unsigned long stack;
+
+	if (IS_ERR_OR_NULL(callers))
+		return;
+	xa_for_each(&callers->by_stack, stack, caller)
+		kfree(caller);
+	xa_destroy(&callers->by_stack);
+	kvfree(callers->sorted);
+	kfree(callers);
+}
+
+/* The callers of a heap, the caller's to free; or an ERR_PTR. May sleep. */
+static struct callers *callers_get(struct blockslab_heap *heap)
+{
+	struct callers *callers = kzalloc(sizeof(*callers), GFP_KERNEL);
+	struct blockslab_node *node;
+	int error = 0;
+
+	if (!callers)
+		return ERR_PTR(-ENOMEM);
+	xa_init(&callers->by_stack);
+	for (node = node_after(heap, NULL); node && !error; node = node_after(heap, node))
+		if (node->class->noted || !node->class->size)
+			error = count_node(callers, node);
+	if (!error)
+		error = sort_callers(callers);
+	if (!error)
+		return callers;
+	callers_free(callers);
+	return ERR_PTR(error);
+}
+
+#define LEAKS_SHOWN	8	/* of each class */
+#define LEAKERS_SHOWN	4
+
+/* The addresses of some live slots of a node; how many. */
+static unsigned int find_live(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	struct blockslab_block *block;
+	unsigned int number, found = 0;
+	struct cursor cursor;
+	unsigned long irq;
+
+	cursor_start(&cursor, node);
+	spin_lock_irqsave(&node->lock, irq);
+	while (found < nr && (block = cursor_next(&cursor))) {
+		for_each_clear_bit(number, block->map, block->nr_slots) {
+			if (found == nr)
+				break;
+			slots[found++] = slot_address(block, node->class->size, number);
+		}
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	cursor_end(&cursor);
+	return found;
+}
+
+static void report_leaked_slots(struct blockslab_class *class)
+{
+	unsigned int found = 0, i;
+	void *slots[LEAKS_SHOWN];
+	int nid;
+
+	for (nid = 0; nid < nr_node_ids; nid++)
+		found += find_live(&class->nodes[nid], slots + found, LEAKS_SHOWN - found);
+	for (i = 0; i < found; i++)
+		pr_warn("  slot %p\n", slots[i]);
+}
+
+/* The stacks that hold most, where anything is tracked. */
+static void report_leakers(struct blockslab_heap *heap)
+{
+	struct callers *callers = callers_get(heap);
+	unsigned int i;
+
+	if (IS_ERR(callers))
+		return;
+	for (i = 0; i < min_t(unsigned int, callers->nr, LEAKERS_SHOWN); i++) {
+		const struct caller *caller = callers->sorted[i];
+
+		pr_warn("%llu slots of %llu bytes in all, the oldest %u ms old\n",
+			caller->slots >> 8, caller->requested >> 8, caller->oldest);
+		print_stack("were allocated by:", caller->stack);
+	}
+	if (callers->nr > LEAKERS_SHOWN)
+		pr_warn("and %u callers more\n", callers->nr - LEAKERS_SHOWN);
+	callers_free(callers);
+}
+
+/* Says which slots of a heap are still live: a few of each class, and who allocated most. */
+static void report_leaks(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	struct sums sums;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		if (class->of)
+			continue;
+		class_sums(&sums, class);
+		if (!sums_allocated(&sums))
+			continue;
+		if (class->size)
+			pr_warn("%lu slots of %u bytes:\n", sums_allocated(&sums), class->size);
+		else
+			pr_warn("%lu allocations of whole pages:\n", sums_allocated(&sums));
+		report_leaked_slots(class);
+		if (class->tracked)
+			report_leaked_slots(class->tracked);
+	}
+	rcu_read_unlock();
+	report_leakers(heap);
+}
 
 /* ------------------------------------------------------------------------------------------------
  * Heaps
@@ -3803,6 +4363,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	spin_lock_init(&heap->lock);
 	heap->flags = flags;
 	heap->exact = flags & EXACT_FLAGS;
+	heap->track = !!(flags & BLOCKSLAB_TRACK);
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
@@ -3881,6 +4442,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 
 	spin_lock_irqsave(&heap->lock, irq);
 	list_splice_init(&heap->reserve, &gone);
+	heap->reserved = 0;
 	list_for_each_entry(block, &gone, list)
 		atomic_long_sub(block->bytes, &heap->held);
 	spin_unlock_irqrestore(&heap->lock, irq);
@@ -3906,6 +4468,7 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 		if (!block)
 			return -ENOMEM;
 		list_add(&block->list, &heap->reserve);
+		heap->reserved += block->nr_pages * PAGE_SIZE;
 		atomic_long_add(block->bytes, &heap->held);
 		if (heap->limit && held_bytes(heap) > heap->limit)
 			return -EINVAL;
@@ -3927,7 +4490,8 @@ static int heap_start(struct blockslab_heap *heap, size_t reserve)
 }
 
 static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
-				       size_t reserve, void (*ctor)(void *object))
+				       size_t reserve, void (*ctor)(void *object),
+				       unsigned long maker)
 {
 	struct blockslab_heap *heap;
 	int error;
@@ -3943,7 +4507,10 @@ static struct blockslab_heap *heap_new(const char *name, unsigned long flags, si
 	}
 	heap_init(heap, name, flags, limit);
 	heap->ctor = ctor;
-	error = heap_start(heap, reserve);
+	heap->maker = maker;
+	error = heap->track ? stacks_init() : 0;
+	if (!error)
+		error = heap_start(heap, reserve);
 	if (!error)
 		return heap;
 	reserve_drop(heap);
@@ -3979,64 +4546,11 @@ struct blockslab_heap *blockslab_heap_create(const char *name,
 	if (attrs->flags & ~HEAP_FLAGS)
 		heap = ERR_PTR(-EINVAL);
 	else
-		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL);
+		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL, _RET_IP_);
 	panic_if_asked(attrs->flags, name, heap);
 	return heap;
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_create);
-
-#define LEAKS_SHOWN	8
-
-static void report_leaked_slots(struct blockslab_node *node, int *left)
-{
-	struct blockslab_class *class = node->class;
-	struct blockslab_block *block;
-	struct cursor cursor;
-	unsigned int number;
-	unsigned long irq;
-
-	cursor_start(&cursor, node);
-	spin_lock_irqsave(&node->lock, irq);
-	while (*left > 0 && (block = cursor_next(&cursor))) {
-		for_each_clear_bit(number, block->map, block->nr_slots) {
-			struct blockslab_note *note = note_of(block, number);
-
-			if ((*left)-- <= 0)
-				break;
-			pr_warn("  slot %p of %zu bytes\n",
-				slot_address(block, class->size, number), slot_bytes(block));
-			if (note)
-				print_stack("  allocated by:", note->got);
-		}
-	}
-	spin_unlock_irqrestore(&node->lock, irq);
-	cursor_end(&cursor);
-}
-
-/* Says which slots of a heap that is being destroyed are still live; a few of each class. */
-static void report_leaks(struct blockslab_heap *heap)
-{
-	struct blockslab_class *class;
-	struct sums sums;
-	int nid, left;
-
-	pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
-		heap->name);
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		class_sums(&sums, class);
-		if (!sums_allocated(&sums))
-			continue;
-		if (class->size)
-			pr_warn("%lu slots of %u bytes:\n", sums_allocated(&sums), class->size);
-		else
-			pr_warn("%lu allocations of whole pages:\n", sums_allocated(&sums));
-		left = LEAKS_SHOWN;
-		for (nid = 0; nid < nr_node_ids; nid++)
-			report_leaked_slots(&class->nodes[nid], &left);
-	}
-	rcu_read_unlock();
-}
 
 /* From now on nothing is cached, and a block goes back when its last slot does. */
 static void heap_retire(struct blockslab_heap *heap)
@@ -4059,8 +4573,11 @@ static void heap_retire(struct blockslab_heap *heap)
 	reserve_drop(heap);
 	if (heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 		rcu_barrier();
-	if (atomic_long_read(&heap->nr_blocks))
-		report_leaks(heap);
+	if (!atomic_long_read(&heap->nr_blocks))
+		return;
+	pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
+		heap->name);
+	report_leaks(heap);
 }
 
 /**
@@ -4204,8 +4721,21 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 	if (room > BLOCKSLAB_SLOT_MAX)
 		return -EINVAL;
 	class->size = room;
-	class->align = align;
 	return 0;
+}
+
+/* Where its fast path may go, but for tracking. */
+static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
+{
+	if (cache->heap->exact || cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+		return &no_class;
+	return cache->class->cpu;
+}
+
+/* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
+static void cache_publish(struct blockslab_cache *cache)
+{
+	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? &no_class : cache_lines(cache));
 }
 
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
@@ -4234,13 +4764,14 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->first = (__force unsigned long)class->cpu;
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->magic = cache->key + cache->first;
-	cache->cpu = heap->exact || heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT) ?
-		     &no_class : class->cpu;
+	heap->cache = cache;
+	cache_publish(cache);
 	return 0;
 }
 
 static struct blockslab_cache *cache_new(const char *name, size_t size, size_t align,
-					 unsigned long flags, void (*ctor)(void *object))
+					 unsigned long flags, void (*ctor)(void *object),
+					 unsigned long maker)
 {
 	struct blockslab_cache *cache;
 	int error = -ENOMEM;
@@ -4255,7 +4786,7 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	cache->heap = heap_new(name, flags, 0, 0, ctor);
+	cache->heap = heap_new(name, flags, 0, 0, ctor, maker);
 	if (IS_ERR(cache->heap))
 		error = PTR_ERR(cache->heap);
 	else
@@ -4286,7 +4817,7 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
 					       unsigned long flags, void (*ctor)(void *object))
 {
-	struct blockslab_cache *cache = cache_new(name, size, align, flags, ctor);
+	struct blockslab_cache *cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
 
 	panic_if_asked(flags, name, cache);
 	return cache;
@@ -4318,7 +4849,7 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 	void *slot;
 
 	if (request_plain(cache->size, gfp) &&
-	    blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)) {
+	    blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)) {
 		after_alloc(heap, slot, cache->size, gfp, caller);
 		return slot;
 	}
@@ -4328,7 +4859,7 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 	if (heap->flags & BLOCKSLAB_ACCOUNT)
 		gfp |= __GFP_ACCOUNT;
 	do {
-		slot = alloc_from(&cache->class->nodes[numa_mem_id()], cache->size, gfp);
+		slot = alloc_from(&cache->class->nodes[numa_mem_id()], cache->size, gfp, caller);
 	} while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp) &&
 		 (schedule_timeout_uninterruptible(1), true));
 	if (slot)
@@ -4355,6 +4886,21 @@ void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
 	return cache_alloc_slow(cache, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
+
+/**
+ * blockslab_cache_heap() - the heap that a cache is
+ * @cache: any
+ *
+ * For blockslab_track(), blockslab_shrink(), blockslab_validate() and blockslab_heap_stats().
+ *
+ * Context: any.
+ * Return: the heap, for as long as the cache lives.
+ */
+struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache)
+{
+	return cache->heap;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_heap);
 
 /* Whether per-CPU state, of whatever node, is the cache's. */
 static bool in_cache(const struct blockslab_cache *cache, struct blockslab_cpu __percpu *cpu)
@@ -4415,7 +4961,8 @@ size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size
 	might_alloc(gfp);
 	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
 	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
-	got = alloc_many(&cache->class->nodes[numa_mem_id()], cache->size, gfp, nr, slots);
+	got = alloc_many(&cache->class->nodes[numa_mem_id()], cache->size, gfp, nr, slots,
+			 _RET_IP_);
 	bulk_hooks(cache->heap, cache->size, gfp, got, slots, _RET_IP_);
 	if (got == nr)
 		return nr;
@@ -4446,6 +4993,96 @@ void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **
 	}
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);
+
+/* ------------------------------------------------------------------------------------------------
+ * Tracking switched on and off
+ */
+
+struct crediting {
+	struct blockslab_heap *heap;
+	atomic_t missed;
+};
+
+static long first_credit(const struct blockslab_heap *heap)
+{
+	if (!heap->track)
+		return CREDIT;
+	return heap->track == 1 ? 0 : draw_credit(heap->track);
+}
+
+/* On the CPU itself, in an interrupt. */
+static void credit_this_cpu(void *data)
+{
+	struct crediting *crediting = data;
+	struct blockslab_class *class;
+	struct blockslab_cpu *line;
+	int nid;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &crediting->heap->classes, list) {
+		for (nid = 0; nid < nr_node_ids; nid++) {
+			line = this_cpu_ptr(class->cpu) + nid;
+			if (blockslab_claim(line)) {
+				grant(line, first_credit(crediting->heap));
+				blockslab_unclaim(line);
+			} else {
+				atomic_inc(&crediting->missed);
+			}
+		}
+	}
+	rcu_read_unlock();
+}
+
+static void credit_absent_cpu(struct blockslab_heap *heap, int cpu)
+{
+	struct blockslab_class *class;
+	int nid;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			grant(node_line(&class->nodes[nid], cpu), first_credit(heap));
+	rcu_read_unlock();
+}
+
+/**
+ * blockslab_track() - have a heap remember who allocated its slots
+ * @heap: to track; NULL for the shared heap
+ * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB, a sample: one of
+ *	so many bytes on average, which is cheap enough to be left on
+ *
+ * What debugfs/blockslab/heap/NAME/track does. Slots that are tracked stay so until they are
+ * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and
+ * blockslab_alloc_nolock() is never tracked.
+ *
+ * Context: process; may sleep.
+ * Return: 0, -EINVAL for a period that cannot be, or -ENOMEM.
+ */
+int blockslab_track(struct blockslab_heap *heap, size_t period)
+{
+	struct crediting crediting = { .heap = heap_or_shared(heap) };
+	int cpu, error = period ? stacks_init() : 0;
+
+	heap = crediting.heap;
+	if (period > PERIOD_MAX)
+		return -EINVAL;
+	if (error)
+		return error;
+	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
+	if (heap->cache)
+		cache_publish(heap->cache);
+	cpus_read_lock();
+	for_each_possible_cpu(cpu)
+		if (!cpu_online(cpu))
+			credit_absent_cpu(heap, cpu);
+	do {
+		atomic_set(&crediting.missed, 0);
+		on_each_cpu(credit_this_cpu, &crediting, 1);
+	} while (atomic_read(&crediting.missed));
+	cpus_read_unlock();
+	return 0;
+}
+EXPORT_SYMBOL_GPL(blockslab_track);
 
 /* ------------------------------------------------------------------------------------------------
  * Shrinker: under memory pressure the largest hoarders give first
@@ -4500,13 +5137,14 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 
 static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
 {
-	unsigned long slots = 0, blocks = 0, requested = 0, given = 0, waste = 0, reserve = 0;
-	struct blockslab_block *block;
+	unsigned long slots = 0, blocks = 0, requested = 0, given = 0, waste = 0;
 	struct blockslab_class *class;
 	struct sums sums;
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list) {
+		if (class->of)
+			continue;
 		class_sums(&sums, class);
 		slots += sums_allocated(&sums);
 		blocks += sums.full + sums.partial + sums.retained;
@@ -4514,15 +5152,11 @@ static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
 		given += sums.given;
 	}
 	rcu_read_unlock();
-	spin_lock_irq(&heap->lock);
-	list_for_each_entry(block, &heap->reserve, list)
-		reserve += block->nr_pages * PAGE_SIZE;
-	spin_unlock_irq(&heap->lock);
 	if (given > requested)
 		waste = div64_u64((u64)(given - requested) * 1000, given);
-	seq_printf(m, "%s %zu %lu %zu %lu %lu %lu %lu.%lu\n", heap->name,
-		   READ_ONCE(heap->limit), reserve, held_bytes(heap), requested, slots,
-		   blocks, waste / 10, waste % 10);
+	seq_printf(m, "%s %zu %zu %zu %lu %lu %lu %lu.%lu\n", heap->name,
+		   READ_ONCE(heap->limit), READ_ONCE(heap->reserved), held_bytes(heap), requested,
+		   slots, blocks, waste / 10, waste % 10);
 }
 
 static int heaps_show(struct seq_file *m, void *unused)
@@ -4559,19 +5193,23 @@ static int classes_show(struct seq_file *m, void *unused)
 	seq_puts(m, "# size slots_per_block order full partial retained allocated cached free allocs frees fails requested held\n");
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list)
-		class_line(m, class);
+		if (!class->of)
+			class_line(m, class);
 	rcu_read_unlock();
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(classes);
 
 /*
- * The file blocks is read a block at a time: the lock is held for the copy of one descriptor's
- * bitmap. A block that is there throughout is shown once; one that comes or goes meanwhile may be
- * missed.
+ * The files blocks and sparse are read a block at a time: the lock is held for the copy of one
+ * descriptor's bitmap. A block that is there throughout is shown once; one that comes or goes
+ * meanwhile may be missed.
  */
 struct blocks_reader {
 	struct blockslab_heap *heap;
+	bool sparse;			/* only blocks under a quarter full, and who holds them */
+	depot_stack_handle_t holder;
+	unsigned int age;
 	struct cursor cursor;
 	loff_t at;			/* of the block shown, 0 for the head line */
 	unsigned long *cached;		/* sorted addresses of the node's cached slots */
@@ -4598,13 +5236,40 @@ static void note_cached(struct blocks_reader *reader, unsigned int room, void **
 		reader->cached[reader->nr_cached++] = (unsigned long)READ_ONCE(slots[i]);
 }
 
+static void note_line(struct blocks_reader *reader, unsigned int room, struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = loaded_magazine(line);
+
+	if (magazine)
+		note_cached(reader, room, magazine->slots,
+			    min_t(unsigned int, blockslab_count(line), magazine->capacity));
+	magazine = smp_load_acquire(&line->spare);	/* take_in() */
+	if (magazine)
+		note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
+}
+
+/* The depot's magazines with slots, up to @room; how many. They live on for a grace period. */
+static unsigned int depot_list(struct blockslab_node *node, struct blockslab_magazine **magazines,
+			       unsigned int room)
+{
+	struct blockslab_magazine *magazine;
+	unsigned int nr = 0;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->depot_lock, irq);
+	list_for_each_entry(magazine, &node->full, list)
+		if (nr < room)
+			magazines[nr++] = magazine;
+	spin_unlock_irqrestore(&node->depot_lock, irq);
+	return nr;
+}
+
 /* Which slots of a node are in magazines, for the slot maps. */
 static void find_cached(struct blocks_reader *reader, struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine;
+	unsigned int room, i, nr = READ_ONCE(node->nr_full) + 16;
+	struct blockslab_magazine **magazines;
 	struct sums sums = {};
-	unsigned int room;
-	unsigned long irq;
 	int cpu;
 
 	add_node(&sums, node);
@@ -4612,26 +5277,20 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 	room = sums.cached + 64;
 	reader->nr_cached = 0;
 	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
-	if (!reader->cached)
-		return;
-	rcu_read_lock();
-	for_each_possible_cpu(cpu) {
-		struct blockslab_cpu *line = node_line(node, cpu);
-
-		magazine = loaded_magazine(line);
-		if (magazine)
-			note_cached(reader, room, magazine->slots,
-				    min_t(unsigned int, blockslab_count(line), magazine->capacity));
-		magazine = smp_load_acquire(&line->spare);	/* take_in() */
-		if (magazine)
-			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
+	magazines = kvmalloc_array(nr, sizeof(*magazines), GFP_KERNEL);
+	if (reader->cached && magazines) {
+		rcu_read_lock();
+		for_each_possible_cpu(cpu)
+			note_line(reader, room, node_line(node, cpu));
+		nr = depot_list(node, magazines, nr);
+		for (i = 0; i < nr; i++)
+			note_cached(reader, room, magazines[i]->slots,
+				    READ_ONCE(magazines[i]->count));
+		rcu_read_unlock();
+		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),
+		     compare_addresses, NULL);
 	}
-	rcu_read_unlock();
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_for_each_entry(magazine, &node->full, list)
-		note_cached(reader, room, magazine->slots, magazine->count);
-	spin_unlock_irqrestore(&node->depot_lock, irq);
-	sort(reader->cached, reader->nr_cached, sizeof(*reader->cached), compare_addresses, NULL);
+	kvfree(magazines);
 }
 
 static bool reader_is_cached(struct blocks_reader *reader, unsigned long address)
@@ -4649,19 +5308,29 @@ static bool reader_is_cached(struct blocks_reader *reader, unsigned long address
 	return low < reader->nr_cached && reader->cached[low] == address;
 }
 
-/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
-static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
-{
-	struct blockslab_class *class;
-	struct list_head *next;
+#define HOLDERS_READ	128	/* slots looked at under one hold of the lock */
 
-	if (node && node - node->class->nodes + 1 < nr_node_ids)
-		return node + 1;
-	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
-	if (next == &heap->classes)
-		return NULL;
-	class = list_entry(next, struct blockslab_class, list);
-	return &class->nodes[0];
+/*
+ * Of a block with notes: the stack that holds most slots, if one holds over half of those that
+ * are looked at (Boyer & Moore's majority vote), and the age of the oldest; else the block's age.
+ */
+static void read_holder(struct blocks_reader *reader, struct blockslab_block *block)
+{
+	unsigned int number, votes = 0, left = HOLDERS_READ;
+
+	reader->holder = 0;
+	reader->age = block->nr_notes ? 0 : note_age(block->born);
+	for_each_clear_bit(number, block->map, block->nr_notes) {
+		const struct blockslab_note *note = &block->notes[number];
+		depot_stack_handle_t stack = READ_ONCE(note->got);
+
+		if (!left--)
+			break;
+		reader->age = max(reader->age, note_age(READ_ONCE(note->when)));
+		if (!votes)
+			reader->holder = stack;
+		votes += stack == reader->holder ? 1 : -1;
+	}
 }
 
 /* Copies the next block into the reader; false at the end of its node. */
@@ -4678,9 +5347,28 @@ static bool read_block(struct blocks_reader *reader)
 		reader->nr_slots = block->nr_slots;
 		reader->order = block->order;
 		bitmap_copy(reader->map, block->map, block->nr_slots);
+		if (reader->sparse)
+			read_holder(reader, block);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	return block;
+}
+
+/* Slots of the block that are allocated. */
+static unsigned int reader_used(struct blocks_reader *reader)
+{
+	unsigned int number, used = 0, size = reader->cursor.node->class->size;
+
+	for_each_clear_bit(number, reader->map, reader->nr_slots)
+		used += !reader_is_cached(reader, (unsigned long)reader->base + number * size);
+	return used;
+}
+
+static bool reader_is_sparse(struct blocks_reader *reader)
+{
+	unsigned int used = reader_used(reader);
+
+	return used && used * 4 < reader->nr_slots;
 }
 
 static bool read_next_block(struct blocks_reader *reader)
@@ -4689,16 +5377,19 @@ static bool read_next_block(struct blocks_reader *reader)
 
 	if (reader->done)
 		return false;
-	while (!node || !read_block(reader)) {
-		cursor_end(&reader->cursor);
-		node = node_after(reader->heap, node);
-		if (!node) {
-			reader->done = true;
-			return false;
+	do {
+		while (!node || !read_block(reader)) {
+			cursor_end(&reader->cursor);
+			node = node_after(reader->heap, node);
+			if (!node) {
+				reader->done = true;
+				return false;
+			}
+			find_cached(reader, node);
+			cursor_start(&reader->cursor, node);
 		}
-		find_cached(reader, node);
-		cursor_start(&reader->cursor, node);
-	}
+		cond_resched();
+	} while (reader->sparse && !reader_is_sparse(reader));
 	reader->at++;
 	return true;
 }
@@ -4732,21 +5423,51 @@ static void blocks_stop(struct seq_file *m, void *v)
 {
 }
 
+/* Frames, innermost first, parted by semicolons; a module's name follows in brackets. */
+static void show_frames(struct seq_file *m, depot_stack_handle_t stack)
+{
+	unsigned int nr = 0, i;
+#ifdef CONFIG_STACKDEPOT
+	unsigned long *entries;
+	char text[KSYM_SYMBOL_LEN], *space;
+
+	if (stack)
+		nr = stack_depot_fetch(stack, &entries);
+	for (i = 0; i < nr; i++) {
+		sprint_symbol(text, entries[i]);
+		space = strchr(text, ' ');
+		if (space)
+			*space = '\0';
+		seq_printf(m, "%s%s%s", i ? ";" : "", text, space ? space + 1 : "");
+	}
+#endif
+	seq_puts(m, nr ? "\n" : "-\n");
+}
+
+static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
+{
+	seq_printf(m, "%u %d %u %u/%u %u ", reader->cursor.node->class->size,
+		   page_to_nid(virt_to_page(reader->base)), reader->order, reader_used(reader),
+		   reader->nr_slots, reader->age);
+	show_frames(m, reader->holder);
+	return 0;
+}
+
 static int blocks_show(struct seq_file *m, void *v)
 {
-	struct blocks_reader *reader = v;
-	unsigned int number, used = 0, size;
+	struct blocks_reader *reader = m->private;
+	unsigned int number, size;
 
 	if (v == SEQ_START_TOKEN) {
-		seq_puts(m, "# blockslab version 1\n# class node order used/slots map\n");
+		seq_puts(m, "# blockslab version 1\n# class node order used/slots ");
+		seq_puts(m, reader->sparse ? "age_ms holders\n" : "map\n");
 		return 0;
 	}
+	if (reader->sparse)
+		return sparse_show(m, reader);
 	size = reader->cursor.node->class->size;
-	for (number = 0; number < reader->nr_slots; number++)
-		used += !test_bit(number, reader->map) &&
-			!reader_is_cached(reader, (unsigned long)reader->base + number * size);
 	seq_printf(m, "%u %d %u %u/%u ", size, page_to_nid(virt_to_page(reader->base)),
-		   reader->order, used, reader->nr_slots);
+		   reader->order, reader_used(reader), reader->nr_slots);
 	for (number = 0; number < reader->nr_slots; number++) {
 		unsigned long address = (unsigned long)reader->base + number * size;
 
@@ -4772,6 +5493,7 @@ static int blocks_open(struct inode *inode, struct file *file)
 	if (!reader)
 		return -ENOMEM;
 	reader->heap = inode->i_private;
+	reader->sparse = !strcmp(file_dentry(file)->d_name.name, "sparse");
 	error = seq_open(file, &blocks_sops);
 	if (error) {
 		kvfree(reader);
@@ -4799,6 +5521,76 @@ static const struct file_operations blocks_fops = {
 	.read = seq_read,
 	.llseek = seq_lseek,
 	.release = blocks_release,
+};
+
+/* The file callers is counted when it is opened. */
+static void *callers_start(struct seq_file *m, loff_t *pos)
+{
+	struct callers *callers = m->private;
+
+	if (!*pos)
+		return SEQ_START_TOKEN;
+	return *pos <= callers->nr ? callers->sorted[*pos - 1] : NULL;
+}
+
+static void *callers_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	++*pos;
+	return callers_start(m, pos);
+}
+
+static void callers_stop(struct seq_file *m, void *v)
+{
+}
+
+static int callers_show(struct seq_file *m, void *v)
+{
+	const struct caller *caller = v;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "# blockslab version 1\n# slots requested held oldest_ms stack\n");
+		return 0;
+	}
+	seq_printf(m, "%llu %llu %llu %u ", (caller->slots + 128) >> 8,
+		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest);
+	show_frames(m, caller->stack);
+	return 0;
+}
+
+static const struct seq_operations callers_sops = {
+	.start = callers_start,
+	.next = callers_next,
+	.stop = callers_stop,
+	.show = callers_show,
+};
+
+static int callers_open(struct inode *inode, struct file *file)
+{
+	struct callers *callers = callers_get(inode->i_private);
+	int error;
+
+	if (IS_ERR(callers))
+		return PTR_ERR(callers);
+	error = seq_open(file, &callers_sops);
+	if (error)
+		callers_free(callers);
+	else
+		((struct seq_file *)file->private_data)->private = callers;
+	return error;
+}
+
+static int callers_release(struct inode *inode, struct file *file)
+{
+	callers_free(((struct seq_file *)file->private_data)->private);
+	return seq_release(inode, file);
+}
+
+static const struct file_operations callers_fops = {
+	.owner = THIS_MODULE,
+	.open = callers_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = callers_release,
 };
 
 static int limit_get(void *data, u64 *value)
@@ -4862,12 +5654,27 @@ static int validate_set(void *data, u64 value)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(validate_fops, validate_get, validate_set, "%llu\n");
 
+static int track_get(void *data, u64 *value)
+{
+	*value = READ_ONCE(((struct blockslab_heap *)data)->track);
+	return 0;
+}
+
+static int track_set(void *data, u64 value)
+{
+	return blockslab_track(data, min_t(u64, value, SIZE_MAX));
+}
+DEFINE_DEBUGFS_ATTRIBUTE(track_fops, track_get, track_set, "%llu\n");
+
 /* Without debugfs the heap works, unseen. */
 static void heap_debugfs(struct blockslab_heap *heap)
 {
 	heap->dir = debugfs_create_dir(heap->name, debugfs_heaps);
 	debugfs_create_file("classes", 0400, heap->dir, heap, &classes_fops);
 	debugfs_create_file("blocks", 0400, heap->dir, heap, &blocks_fops);
+	debugfs_create_file("sparse", 0400, heap->dir, heap, &blocks_fops);
+	debugfs_create_file("callers", 0400, heap->dir, heap, &callers_fops);
+	debugfs_create_file_unsafe("track", 0600, heap->dir, heap, &track_fops);
 	debugfs_create_file_unsafe("limit", 0600, heap->dir, heap, &limit_fops);
 	debugfs_create_file_unsafe("shrink", 0600, heap->dir, heap, &shrink_fops);
 	debugfs_create_file_unsafe("validate", 0600, heap->dir, heap, &validate_fops);
@@ -4916,10 +5723,27 @@ static int memory_going(struct notifier_block *self, unsigned long action, void 
 static struct notifier_block memory_notifier = { .notifier_call = memory_going };
 
 #ifdef CONFIG_MODULES
+static void report_forgotten(struct module *module)
+{
+	struct blockslab_heap *heap;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		if (!heap->maker || !within_module(heap->maker, module))
+			continue;
+		pr_warn("module %s was unloaded and left heap %s behind; its slots stay valid\n",
+			module->name, heap->name);
+		report_leaks(heap);
+	}
+}
+
 /* What the shared heap only cached for a module that is gone shall not keep this one loaded. */
 static int module_going(struct notifier_block *self, unsigned long action, void *data)
 {
-	if (action == MODULE_STATE_GOING && atomic_long_read(&blockslab_shared.nr_blocks))
+	if (action != MODULE_STATE_GOING)
+		return NOTIFY_OK;
+	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
+	report_forgotten(data);
+	if (atomic_long_read(&blockslab_shared.nr_blocks))
 		heap_trim(&blockslab_shared, true);
 	return NOTIFY_OK;
 }

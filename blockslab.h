@@ -104,11 +104,13 @@ size_t blockslab_usable_size(const void *slot);
 size_t blockslab_size_roundup(size_t size);
 size_t blockslab_shrink(struct blockslab_heap *heap);
 int blockslab_validate(struct blockslab_heap *heap);
+int blockslab_track(struct blockslab_heap *heap, size_t period);
 
 struct blockslab_cache *__must_check
 blockslab_cache_create(const char *name, size_t size, size_t align, unsigned long flags,
 		       void (*ctor)(void *object));
 void blockslab_cache_destroy(struct blockslab_cache *cache);
+struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache);
 void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp) __malloc;
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot);
 size_t __must_check

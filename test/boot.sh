@@ -14,8 +14,11 @@ step()
 {
 	name=$1
 	shift
-	(set -ex; "$@") >/tmp/step 2>&1 && result=ok || result='not ok'
-	[ "$result" = ok ] || {
+	result=ok
+	# in no list or condition: there set -e would have no effect
+	(set -ex; "$@") >/tmp/step 2>&1
+	[ $? = 0 ] || {
+		result='not ok'
 		failed=1
 		sed 's/^/  | /' /tmp/step
 	}
@@ -67,7 +70,8 @@ sample_client_allocates()
 # every table, of every heap: its version, and sums that agree
 tables_agree()
 {
-	for file in $blockslab/heaps $blockslab/heap/*/classes $blockslab/heap/*/blocks; do
+	for file in $blockslab/heaps $blockslab/heap/*/classes $blockslab/heap/*/blocks \
+		    $blockslab/heap/*/callers $blockslab/heap/*/sparse; do
 		[ "$(head -n 1 "$file")" = '# blockslab version 1' ]
 	done
 	for file in $blockslab/heap/*/classes; do
@@ -96,13 +100,48 @@ control_files_act()
 rubbish_is_refused()
 {
 	cd $blockslab/heap/sample
-	for file in limit shrink validate; do
+	for file in limit shrink validate track; do
 		for text in rubbish -1 '1 2' ''; do
 			refused sh -c "echo '$text' >$file"
 		done
 	done
 	refused sh -c 'echo 1 >limit'
 	[ "$(cat limit)" = 2000000 ]
+}
+
+# what is tracked: nothing, all, a sample; files of the replayed load
+callers()
+{
+	awk -v column="$1" 'NR == 2 { for (i = 2; i <= NF; i++) if ($i == column) at = i - 1 }
+		NR > 2 { sum += $at }
+		END { print sum + 0 }' $blockslab/heap/replay/callers
+}
+
+tracking_finds_every_caller()
+{
+	load blockslab_replay
+	cd /sys/kernel/debug/blockslab_replay
+	cat /small.trace >trace
+	echo start all blockslab >control
+	[ "$(callers slots)" = 0 ]
+	echo 1 >$blockslab/heap/replay/track
+	echo run 10000 >control
+	[ "$(callers slots)" = "$(cell heaps replay slots)" ]
+	grep -q '^[0-9]* [0-9]* [0-9]* [0-9]* replay_.*+0x.*\[blockslab_replay\];' \
+		$blockslab/heap/replay/callers
+	echo 2048 >$blockslab/heap/replay/track
+	echo run end >control
+	slots=$(cell heaps replay slots)
+	[ "$(callers slots)" -gt $((slots / 2)) ]
+	[ "$(callers slots)" -lt $((slots * 2)) ]
+	echo 0 >$blockslab/heap/replay/track
+	echo free >control
+	[ "$(callers slots)" = 0 ]
+	echo 1 >$blockslab/heap/replay/validate
+	[ "$(cat $blockslab/heap/replay/validate)" = 0 ]
+	echo stop >control
+	cd /
+	rmmod blockslab_replay
 }
 
 rmmod_is_refused_to_a_client()
@@ -127,7 +166,7 @@ replay_is_undamaged()
 	echo run end >control
 	[ "$(cell heaps replay slots)" -gt 0 ]
 	echo free >control
-	[ "$(awk '{ print $NF }' control)" = 0 ]
+	[ "$(awk 'END { print $NF }' control)" = 0 ]
 	[ "$(cell heaps replay slots)" = 0 ]
 	echo 1 >$blockslab/heap/replay/validate
 	[ "$(cat $blockslab/heap/replay/validate)" = 0 ]
@@ -211,6 +250,7 @@ step 'rubbish is refused' rubbish_is_refused
 step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
 step 'the client unloads' client_unloads
 step 'a recorded load is replayed undamaged' replay_is_undamaged
+step 'tracking finds every caller' tracking_finds_every_caller
 for suite in /modules/*_kunit.ko; do
 	[ -d /sys/module/kunit ] || break
 	suite=$(basename "$suite" _kunit.ko)

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Tracking: who allocated what is live, exactly or as a sample. */
+#include "blockslab_kunit.h"
+
+#include <linux/delay.h>
+
+#define NR_SLOTS	300
+
+struct totals {
+	u64 lines;
+	u64 slots;
+	u64 requested;
+	u64 held;
+};
+
+static struct totals callers_of(struct kunit *test, const char *heap)
+{
+	struct totals totals = {};
+	struct table table;
+	char path[64];
+
+	scnprintf(path, sizeof(path), "heap/%s/callers", heap);
+	table = table_open(test, path);
+	while (table_next(test, &table)) {
+		totals.lines++;
+		totals.slots += table_number(test, &table, "slots");
+		totals.requested += table_number(test, &table, "requested");
+		totals.held += table_number(test, &table, "held");
+	}
+	return totals;
+}
+
+static struct blockslab_heap *tracked_heap(struct kunit *test)
+{
+	return make_heap(test, "tracked", BLOCKSLAB_TRACK, 0, 0);
+}
+
+static noinline __noclone void *alloc_here(struct blockslab_heap *heap, size_t size)
+{
+	return try_alloc(heap, size, GFP_KERNEL);
+}
+
+/* Other flags, or the compiler makes one function of both. */
+static noinline __noclone void *alloc_there(struct blockslab_heap *heap, size_t size)
+{
+	return try_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+	return !strncmp(text, start, strlen(start));
+}
+
+static void every_live_slot_is_accounted_for(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, NR_SLOTS);
+	struct totals totals;
+	u64 asked = 0;
+	size_t i;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		slots[i] = must_alloc(test, heap, 1 + i * 40);
+		asked += 1 + i * 40;
+	}
+	totals = callers_of(test, "tracked");
+	KUNIT_EXPECT_EQ(test, totals.slots, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, totals.slots, table_cell(test, "heaps", "name", "tracked", "slots"));
+	KUNIT_EXPECT_EQ(test, totals.requested, asked);
+	KUNIT_EXPECT_EQ(test, totals.held, stats_of(heap).allocated);
+	free_many(slots, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").lines, 0);
+	end_heap(test, heap);
+}
+
+/* A column of all lines whose stack starts with a function: a loop may call it from two places. */
+static u64 caller_sum(struct kunit *test, const char *heap, const char *function,
+		      const char *column)
+{
+	struct table table;
+	char path[64];
+	u64 sum = 0;
+
+	scnprintf(path, sizeof(path), "heap/%s/callers", heap);
+	table = table_open(test, path);
+	while (table_next(test, &table))
+		if (starts_with(table_text(test, &table, "stack"), function))
+			sum += table_number(test, &table, column);
+	return sum;
+}
+
+static void callers_are_told_apart(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, 40);
+	size_t i;
+
+	for (i = 0; i < 10; i++)
+		slots[i] = alloc_there(heap, 100);
+	for (; i < 40; i++)
+		slots[i] = alloc_here(heap, 100);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").slots, 40);
+	if (IS_ENABLED(CONFIG_STACKTRACE)) {
+		KUNIT_EXPECT_EQ(test, caller_sum(test, "tracked", "alloc_here+0x", "slots"), 30);
+		KUNIT_EXPECT_EQ(test, caller_sum(test, "tracked", "alloc_here+0x", "requested"),
+				3000);
+		KUNIT_EXPECT_EQ(test, caller_sum(test, "tracked", "alloc_here+0x", "held"),
+				30 * 104);
+		KUNIT_EXPECT_EQ(test, caller_sum(test, "tracked", "alloc_there+0x", "slots"), 10);
+	}
+	free_many(slots, 40);
+	end_heap(test, heap);
+}
+
+static void callers_are_sorted(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	u64 held, before = U64_MAX;
+	struct table table;
+	void *slots[3];
+
+	slots[0] = alloc_there(heap, 64);
+	slots[1] = alloc_here(heap, 4096);
+	slots[2] = alloc_there(heap, 1024);
+	table = table_open(test, "heap/tracked/callers");
+	while (table_next(test, &table)) {
+		held = table_number(test, &table, "held");
+		KUNIT_EXPECT_LE(test, held, before);
+		before = held;
+	}
+	KUNIT_EXPECT_NE(test, before, U64_MAX);
+	free_many(slots, ARRAY_SIZE(slots));
+	end_heap(test, heap);
+}
+
+static void ages_are_told(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *slot = alloc_here(heap, 100);
+	struct table table;
+
+	msleep(400);
+	table = table_open(test, "heap/tracked/callers");
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_GE(test, table_number(test, &table, "oldest_ms"), 300);
+	KUNIT_EXPECT_LE(test, table_number(test, &table, "oldest_ms"), 600000);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void tracking_starts_and_stops_at_run_time(struct kunit *test)
+{
+	void **slots = slot_array(test, 40);
+
+	alloc_many(test, fixture.heap, 56, slots, 10);
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	alloc_many(test, fixture.heap, 56, slots + 10, 20);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 20);
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+	alloc_many(test, fixture.heap, 56, slots + 30, 10);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 20);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "slots"), 40);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heap/kunit/classes", "size", "56", "allocated"),
+			40);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heap/kunit/classes", "size", "56", "requested"),
+			40 * 56);
+	free_many(slots, 40);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 0);
+}
+
+static void a_sample_stands_for_the_whole(struct kunit *test)
+{
+	static const size_t sizes[] = { 24, 200, 3000 };
+	const size_t nr = 20000;
+	void **slots = slot_array(test, nr);
+	struct totals totals;
+	u64 asked = 0, live;
+	size_t i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 8192), 0);
+	for (i = 0; i < nr; i++) {
+		size_t size = sizes[i % 32 == 0 ? 2 : i % 8 == 0];
+
+		slots[i] = must_alloc(test, fixture.heap, size);
+		asked += size;
+	}
+	totals = callers_of(test, "kunit");
+	live = stats_of(fixture.heap).allocated;
+	/* Some 370 samples: a deviation of 25 % is one of five sigmas. */
+	KUNIT_EXPECT_GT(test, totals.requested, asked * 3 / 4);
+	KUNIT_EXPECT_LT(test, totals.requested, asked * 5 / 4);
+	KUNIT_EXPECT_GT(test, totals.held, live * 3 / 4);
+	KUNIT_EXPECT_LT(test, totals.held, live * 5 / 4);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "slots"), nr);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "requested"), asked);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+	free_many(slots, nr);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").lines, 0);
+}
+
+static void the_slots_of_caches_are_sampled(struct kunit *test)
+{
+	const size_t nr = 20000;
+	struct blockslab_cache *cache = blockslab_cache_create("cached", 60, 0, 0, NULL);
+	void **slots = slot_array(test, nr);
+	struct totals totals;
+	size_t i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	KUNIT_ASSERT_EQ(test, blockslab_track(blockslab_cache_heap(cache), 4096), 0);
+	for (i = 0; i < nr / 2; i++)
+		slots[i] = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, blockslab_cache_alloc_bulk(cache, GFP_KERNEL, nr / 2, slots + nr / 2),
+			nr / 2);
+	totals = callers_of(test, "cached");
+	KUNIT_EXPECT_GT(test, totals.requested, nr * 60 * 2 / 3);
+	KUNIT_EXPECT_LT(test, totals.requested, nr * 60 * 4 / 3);
+	for (i = 0; i < nr; i++)
+		blockslab_cache_free(cache, slots[i]);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "cached").lines, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(blockslab_cache_heap(cache)), 0);
+	blockslab_cache_destroy(cache);
+}
+
+static void tracked_ctor(void *object)
+{
+	*(u64 *)object = 4711;
+}
+
+static void caches_with_constructors_are_tracked(struct kunit *test)
+{
+	struct blockslab_cache *cache;
+	u64 *object;
+
+	cache = blockslab_cache_create("made", 60, 0, BLOCKSLAB_TRACK, tracked_ctor);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	object = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	KUNIT_EXPECT_EQ(test, *object, 4711);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "made").slots, 1);
+	blockslab_cache_free(cache, object);
+	blockslab_cache_free(cache, object);
+	expect_fault(test, "double free", object);
+	blockslab_cache_destroy(cache);
+}
+
+static void bulk_allocations_are_tracked(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, 100);
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(heap, 40, GFP_KERNEL, 100, slots), 100);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").slots, 100);
+	blockslab_free_bulk(100, slots);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").slots, 0);
+	end_heap(test, heap);
+}
+
+static void a_period_that_cannot_be_is_refused(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, SZ_1G + 1UL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, SZ_1G), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+}
+
+static void tracked_slots_are_like_any_other(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	char *slot = must_alloc(test, heap, 100), *moved;
+
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 104);
+	blockslab_free_sized(slot, 50);
+	expect_fault(test, "wrong size", slot);
+	blockslab_free(slot + 8);
+	expect_fault(test, "pointer inside a slot", slot + 8);
+	memset(slot, 7, 100);
+	moved = blockslab_realloc(heap, slot, 200, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, moved);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(moved, 7, 100));
+	blockslab_free_sized(moved, 200);
+	blockslab_free(moved);
+	expect_fault(test, "double free", moved);
+	blockslab_free_rcu(must_alloc(test, heap, 100));
+	blockslab_free_nolock(must_alloc(test, heap, 100));
+	KUNIT_EXPECT_TRUE(test, drains(heap));
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").slots, 0);
+	end_heap(test, heap);
+}
+
+static void without_memory_for_notes_slots_go_untracked(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *slot;
+
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, 0, 100);
+	slot = must_alloc(test, heap, 100);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "tracked").slots, 0);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heap/tracked/classes", "size", "104", "fails"), 0);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void sparse_names_blocks_and_holders(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, NR_SLOTS);
+	u64 used = 0, room = 0;
+	struct table table;
+	size_t i;
+	int found;
+
+	slots[0] = alloc_here(heap, 64);
+	for (i = 1; i < NR_SLOTS; i++)
+		slots[i] = alloc_there(heap, 64);
+	free_many(slots + 1, NR_SLOTS - 1);
+	table = table_open(test, "heap/tracked/sparse");
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_EQ(test, table_number(test, &table, "class"), 64);
+	found = sscanf(table_text(test, &table, "used/slots"), "%llu/%llu", &used, &room);
+	KUNIT_EXPECT_EQ(test, found, 2);
+	KUNIT_EXPECT_EQ(test, used, 1);
+	KUNIT_EXPECT_GE(test, room, PAGE_SIZE / 64);
+	if (IS_ENABLED(CONFIG_STACKTRACE))
+		KUNIT_EXPECT_TRUE(test, starts_with(table_text(test, &table, "holders"),
+						    "alloc_here+0x"));
+	KUNIT_EXPECT_FALSE(test, table_next(test, &table));
+	blockslab_free(slots[0]);
+	end_heap(test, heap);
+}
+
+static void sparse_lists_untracked_blocks_too(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 64);
+	struct table table = table_open(test, "heap/kunit/sparse");
+
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_STREQ(test, table_text(test, &table, "holders"), "-");
+	KUNIT_EXPECT_FALSE(test, table_next(test, &table));
+	blockslab_free(slot);
+	table = table_open(test, "heap/kunit/sparse");
+	KUNIT_EXPECT_FALSE(test, table_next(test, &table));
+}
+
+static void notes_count_as_held(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "tracked", BLOCKSLAB_TRACK, SZ_128K, 0);
+	void **slots = slot_array(test, SZ_128K / 8);
+	size_t i;
+
+	for (i = 0; i < SZ_128K / 8; i++) {
+		slots[i] = try_alloc(heap, 8, GFP_KERNEL | __GFP_NOWARN);
+		if (!slots[i])
+			break;
+	}
+	KUNIT_EXPECT_GT(test, i, 1000);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, SZ_128K);
+	free_many(slots, i);
+	end_heap(test, heap);
+}
+
+static int track_and_allocate(void *data, unsigned int cpu)
+{
+	struct blockslab_heap *heap = data;
+	unsigned int i;
+
+	for (i = 0; i < 3000; i++) {
+		void *slot = try_alloc(heap, 8 + i % 500, GFP_KERNEL);
+
+		if (cpu == 0 && i % 100 == 0)
+			blockslab_track(heap, i % 300 / 100 * 2048);
+		if (!slot)
+			return -ENOMEM;
+		blockslab_free(slot);
+	}
+	return 0;
+}
+
+static void tracking_changes_under_load(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, track_and_allocate, fixture.heap), 0);
+	blockslab_track(fixture.heap, 0);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").lines, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
+static struct kunit_case cases[] = {
+	KUNIT_CASE(every_live_slot_is_accounted_for),
+	KUNIT_CASE(callers_are_told_apart),
+	KUNIT_CASE(callers_are_sorted),
+	KUNIT_CASE(ages_are_told),
+	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
+	KUNIT_CASE(a_sample_stands_for_the_whole),
+	KUNIT_CASE(the_slots_of_caches_are_sampled),
+	KUNIT_CASE(caches_with_constructors_are_tracked),
+	KUNIT_CASE(bulk_allocations_are_tracked),
+	KUNIT_CASE(a_period_that_cannot_be_is_refused),
+	KUNIT_CASE(tracked_slots_are_like_any_other),
+	KUNIT_CASE(without_memory_for_notes_slots_go_untracked),
+	KUNIT_CASE(sparse_names_blocks_and_holders),
+	KUNIT_CASE(sparse_lists_untracked_blocks_too),
+	KUNIT_CASE(notes_count_as_held),
+	KUNIT_CASE(tracking_changes_under_load),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(track, cases);
