@@ -26,6 +26,7 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/string.h>
@@ -86,7 +87,7 @@ struct workload {
 	const char *name;
 	int (*run)(enum side side, struct bench *bench);
 	unsigned long sizes;	/* mask of sizes[]; 0: the size has no meaning */
-	unsigned int nr;	/* slots of a batch, or a rank in 1000 */
+	unsigned int nr;	/* slots of a batch, a rank in 1000, or bytes */
 	unsigned int cpus;	/* that it takes */
 	bool variant;		/* what that is, the workload says */
 };
@@ -258,6 +259,17 @@ static __always_inline int pair_with(const enum side side, struct bench *bench)
 }
 
 EITHER_SIDE(pair)
+
+/* Pairs with a heap that tracks one of .nr bytes; enough of them to meet some that are sampled. */
+static int pair_tracked(enum side side, struct bench *bench)
+{
+	unsigned int period = bench->workload->nr, i, times = period > 1 ? 64 : 1;
+	int err = side == BLOCKSLAB ? blockslab_track(NULL, period) : 0;
+
+	for (i = 0; i < times && !err; i++)
+		err = pair(side, bench);
+	return side == BLOCKSLAB ? blockslab_track(NULL, 0) ?: err : err;
+}
 
 static __always_inline int pair_const_with(const enum side side, struct bench *bench)
 {
@@ -786,6 +798,8 @@ EITHER_SIDE(replay)
 static const struct workload workloads[] = {
 	{ "pair", pair, ALL_SIZES },
 	{ "pair_const", pair_const, ALL_SIZES },
+	{ "pair_sampled", pair_tracked, SMP_SIZES, SZ_512K },
+	{ "pair_tracked", pair_tracked, SMP_SIZES, 1 },
 	{ "sized", pair, ALL_SIZES, .variant = true },
 	{ "sized_const", pair_const, ALL_SIZES, .variant = true },
 	{ "cache", cache, ALL_SIZES },
