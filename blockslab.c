@@ -63,8 +63,10 @@
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
  * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are
  * descriptors and magazines. Magazines up to three times as large in classes up to 1 KiB moved
- * neither figure by 0.01 and took a third off batches of 256. Empty blocks are kept as far as
- * those given back were missed soon after.
+ * neither figure by 0.01 and took a third off batches of 256. Empty blocks, and magazines in the
+ * depot, are kept as far as those given back were missed later: a depot of 64 KiB from the start
+ * held a fifth more in small traces that free most of what they had. There, cached slots keep
+ * nearly empty blocks from going back, too: a class with many of those has one magazine a CPU.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and does not find a double free of a slot that
@@ -154,9 +156,9 @@ static void shrinker_free(struct shrinker *shrinker)
  * Parameters and constants
  */
 
-static unsigned int retain = 1;
+static unsigned int retain;
 module_param(retain, uint, 0644);
-MODULE_PARM_DESC(retain, "Empty blocks kept for reuse per class and node until idle or under pressure (default 1)");
+MODULE_PARM_DESC(retain, "Empty blocks kept per class and node even where none was missed after it was given back (default 0)");
 
 static unsigned int max_order = 3;
 module_param(max_order, uint, 0444);
@@ -338,6 +340,9 @@ struct blockslab_block {
  * @nr_empty: magazines in @empty
  * @capacity: of the next new magazine; grows while the depot is busy
  * @trades: with the depot or blocks so far
+ * @room: slots that the depot keeps; grows with how many were flushed and missed later
+ * @flushed: slots flushed for want of room and not missed yet; this and @room are also changed
+ *	without the lock, near enough
  */
 struct blockslab_node {
 	struct blockslab_class *class;
@@ -362,6 +367,8 @@ struct blockslab_node {
 	unsigned int nr_full;
 	unsigned int nr_empty;
 	unsigned int capacity;
+	unsigned int room;
+	unsigned int flushed;
 	unsigned long trades;
 };
 
@@ -1327,8 +1334,10 @@ static void keep_more(struct blockslab_node *node, const struct blockslab_block 
 	unsigned int most = RETAIN_BYTES / (block->nr_pages * PAGE_SIZE);
 
 	lockdep_assert_held(&node->lock);
-	node->keep = min(node->keep + node->given_back, most);
-	node->given_back = 0;
+	if (node->given_back) {
+		node->given_back--;
+		node->keep = min(node->keep + 1, most);
+	}
 }
 
 /* Some other node of the class that has slots left. */
@@ -1525,10 +1534,14 @@ static void magazine_add_canaries(struct blockslab_magazine *magazine, unsigned 
 		*blockslab_word(magazine->slots[i], canary) = canary_of(magazine->slots[i]);
 }
 
-/* Slots that the depot may keep. */
-static unsigned int depot_room(const struct blockslab_node *node)
+/* Slots that were flushed and are wanted again would better have been kept; up to depot_kib. */
+static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
-	return max(READ_ONCE(depot_kib) * 1024 / node->class->size, 2U);
+	unsigned int most = max(READ_ONCE(depot_kib) * 1024 / node->class->size, 2U);
+
+	missed = min(missed, READ_ONCE(node->flushed));
+	WRITE_ONCE(node->flushed, node->flushed - missed);
+	WRITE_ONCE(node->room, min(node->room + missed, most));
 }
 
 /* Slots of a class's first magazines. */
@@ -1588,11 +1601,13 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	spin_lock_irqsave(&node->depot_lock, irq);
 	node->trades++;
 	magazines_grow(node, false);
-	room = (node->nr_full + 1) * magazine->capacity <= depot_room(node) &&
+	room = (node->nr_full + 1) * magazine->capacity <= node->room &&
 	       !READ_ONCE(node->class->heap->exact);
 	if (room) {
 		list_add(&magazine->list, &node->full);
 		node->nr_full++;
+	} else {
+		node->flushed += magazine->count;
 	}
 	spin_unlock_irqrestore(&node->depot_lock, irq);
 	return room;
@@ -1632,6 +1647,8 @@ static void depot_drain(struct blockslab_node *node)
 	node->nr_full = 0;
 	node->nr_empty = 0;
 	node->trades = 0;
+	node->room = 0;
+	node->flushed = 0;
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 	spin_unlock_irqrestore(&node->depot_lock, irq);
 	list_for_each_entry_safe(magazine, next, &gone, list)
@@ -1712,6 +1729,7 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	magazine->count = take_from_blocks(node, magazine->slots, want);
 	WRITE_ONCE(node->trades, node->trades + 1);	/* near enough without the depot's lock */
 	magazines_grow(node, true);
+	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
 	magazine_add_canaries(magazine, class->canary);
 	trace_blockslab_refill(class->heap->name, class->size, node - class->nodes,
@@ -1755,15 +1773,15 @@ static struct blockslab_node *bring_slots(struct blockslab_node *node, gfp_t gfp
 	return node;
 }
 
-/* The loaded magazine of this CPU's line, if there is a spare one; else it becomes the spare. */
-static struct blockslab_magazine *take_off_full(struct blockslab_node *node)
+/* The loaded magazine of this CPU's line, unless it becomes the spare, if it may. */
+static struct blockslab_magazine *take_off_full(struct blockslab_node *node, bool may_be_spare)
 {
 	struct blockslab_magazine *magazine = NULL;
 	struct blockslab_cpu *line = claim_line(node);
 
 	if (!line)
 		return NULL;
-	if (line->loaded && line->spare) {
+	if (line->loaded && (line->spare || !may_be_spare)) {
 		magazine = unload(line);
 		line->moved -= magazine->count;
 	} else if (line->loaded) {
@@ -1773,20 +1791,64 @@ static struct blockslab_magazine *take_off_full(struct blockslab_node *node)
 	return magazine;
 }
 
+/*
+ * More blocks are nearly empty than not: every slot that is cached may keep one of them from
+ * going back.
+ */
+static bool node_sparse(const struct blockslab_node *node)
+{
+	const unsigned int *nr = node->nr;
+
+	return READ_ONCE(nr[BLOCK_PARTIAL + 2]) + READ_ONCE(nr[BLOCK_PARTIAL + 3]) >
+	       READ_ONCE(nr[BLOCK_FULL]) + READ_ONCE(nr[BLOCK_PARTIAL]) +
+	       READ_ONCE(nr[BLOCK_PARTIAL + 1]) + 1;
+}
+
+static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	struct blockslab_magazine *magazine;
+
+	if (!line)
+		return NULL;
+	magazine = line->spare;
+	WRITE_ONCE(line->spare, NULL);
+	if (magazine)
+		line->moved -= magazine->count;
+	unclaim_line(line);
+	return magazine;
+}
+
+/* This CPU's spare magazine, and one of the depot's. */
+static void give_up_cached(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = take_off_spare(node);
+
+	if (magazine)
+		magazine_dispose(magazine);
+	magazine = READ_ONCE(node->nr_full) ? depot_take_full(node, NULL) : NULL;
+	if (magazine)
+		magazine_dispose(magazine);
+}
+
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */
 static bool bring_room(struct blockslab_node *node)
 {
 	struct blockslab_heap *heap = node->class->heap;
 	struct blockslab_magazine *magazine;
+	bool sparse;
 
 	if (node_exact(node))
 		return false;
 	atomic_long_inc(&heap->moving);
-	magazine = take_off_full(node);
-	if (magazine && depot_leave_full(node, magazine))
+	sparse = node_sparse(node);
+	magazine = take_off_full(node, !sparse && node->class->size <= SZ_2K);
+	if (magazine && !sparse && depot_leave_full(node, magazine))
 		magazine = NULL;
 	if (magazine)
 		magazine_flush(magazine);
+	if (sparse)
+		give_up_cached(node);
 	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
 	if (magazine)
 		install(node, magazine);
