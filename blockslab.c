@@ -1276,11 +1276,13 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 {
 	size_t bytes = (size_t)block->nr_pages * PAGE_SIZE;
 	unsigned int i, twice = 0;
+	long number;
 
 	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
-		if (likely(!__test_and_set_bit(slot_number(block, slots[i]), block->map)))
+		number = slot_number(block, slots[i]);
+		if (likely(number >= 0 && !__test_and_set_bit(number, block->map)))
 			continue;
-		/* Freed twice at the same time on two CPUs. */
+		/* Freed twice: at the same time on two CPUs, or written to in between. */
 		report(DOUBLE_FREE, slots[i], block, _RET_IP_);
 		twice++;
 	}
@@ -1300,12 +1302,16 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 	lockdep_assert_held(&node->lock);
 	if (READ_ONCE(node->class->heap->dying))
 		keep = 0;
-	for (done = 0; done < nr;) {
-		block = page_block(page_of(slots[done]));
+	for (done = 0; done < nr; done += run) {
+		block = block_of(slots[done]);
+		if (unlikely(!block || block->node != node)) {
+			/* Freed twice, written to in between, and its block given back since. */
+			report(FOREIGN, slots[done], NULL, _RET_IP_);
+			node->frees--;
+			run = 1;
+			continue;
+		}
 		run = return_run(block, slots + done, nr - done);
-		if (WARN_ON_ONCE(!run))
-			break;
-		done += run;
 		block_list(block);
 		if (block->state == BLOCK_RETAINED &&
 		    (block->reserved || node->nr[BLOCK_RETAINED] > keep)) {
