@@ -702,6 +702,7 @@ static const char * const INSIDE = "pointer inside a slot";
 static const char * const WRONG_CACHE = "wrong cache";
 static const char * const WRONG_SIZE = "wrong size";
 static const char * const PAST_SLOT = "write past the slot";
+static const char * const BEFORE_SLOT = "write before the slot, or past the one before it";
 static const char * const AFTER_FREE = "write after free";
 
 /* A clock that 32 bits hold for nine years, in steps of 67 ms. */
@@ -1014,7 +1015,9 @@ static void block_prepare(struct blockslab_block *block)
 
 	if (heap->flags & BLOCKSLAB_POISON)
 		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
-	else if (heap->ctor)
+	else if (heap->zone)
+		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
+	if (heap->ctor && !(heap->flags & BLOCKSLAB_POISON))
 		for (i = 0; i < block->nr_slots; i++)
 			heap->ctor(slot_address(block, class->size, i));
 	page_words_set(block, class->key);
@@ -2173,7 +2176,36 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
 }
 
-/* False, and the slot stays with its owner, where it was written past its end. */
+/* Slots keep their content while they are free: nobody may write to them. */
+static bool keeps_content(const struct blockslab_heap *heap)
+{
+	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
+}
+
+/*
+ * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
+ * from one to the other, which nothing here excludes. Whether all is well before a slot; mends it.
+ */
+static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned int number)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	bool is_free;
+	int i;
+
+	if (!heap->zone || !number || keeps_content(heap))
+		return true;
+	for (i = 1; i <= RED_ZONE_BYTES; i++)
+		if (slot[-i] != SLUB_RED_ACTIVE && slot[-i] != POISON_FREE &&
+		    slot[-i] != POISON_INUSE)
+			break;
+	if (likely(i > RED_ZONE_BYTES))
+		return true;
+	is_free = poisoned(heap) && test_bit(number - 1, block->map);
+	memset(slot - RED_ZONE_BYTES, is_free ? POISON_FREE : SLUB_RED_ACTIVE, RED_ZONE_BYTES);
+	return false;
+}
+
+/* False, and the slot stays with its owner, where it was written past its end or before it. */
 static bool exact_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_class *class = block->node->class;
@@ -2186,17 +2218,15 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
+	if (!zone_before_whole(block, slot, class->size ? slot_number(block, slot) : 0)) {
+		report(BEFORE_SLOT, slot, block, caller);
+		return false;
+	}
 	if (note)
 		note_free(note, caller);
 	if (poisoned(class->heap))
 		memset(slot, POISON_FREE, bytes);
 	return true;
-}
-
-/* Slots keep their content while they are free: nobody may write to them. */
-static bool keeps_content(const struct blockslab_heap *heap)
-{
-	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
 }
 
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
@@ -2223,7 +2253,7 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 	kmemleak_free(slot);
 	if (!keeps_content(heap) && !poisoned(heap) && block->node->class->size &&
 	    want_init_on_free())
-		memset(slot, 0, block->node->class->size);
+		memset(slot, 0, block->node->class->size - heap->zone);
 	return true;
 }
 

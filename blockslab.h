@@ -38,7 +38,7 @@
 #define BLOCKSLAB_HWCACHE_ALIGN		BIT(1)	/* slots start at cache lines */
 #define BLOCKSLAB_ZERO			BIT(2)	/* every allocation is zeroed */
 #define BLOCKSLAB_POISON		BIT(3)	/* free slots are filled, and checked at reuse */
-#define BLOCKSLAB_RED_ZONE		BIT(4)	/* bytes behind what was asked for are checked */
+#define BLOCKSLAB_RED_ZONE		BIT(4)	/* bytes on both sides of what was asked for are checked */
 #define BLOCKSLAB_TRACK			BIT(5)	/* callers of allocation and last free are kept */
 #define BLOCKSLAB_ACCOUNT		BIT(6)	/* charged to the task's memory cgroup */
 #define BLOCKSLAB_PANIC			BIT(7)	/* creation panics when it fails */

@@ -308,6 +308,35 @@ static void a_write_one_byte_past_the_slot_is_told(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static const size_t before_sizes[] = { 1, 20, 24, 100, 512, 1000 };
+KUNIT_ARRAY_PARAM(before_size, before_sizes, fault_size_name);
+
+/* All but a block's first slot have one before them, whose end is nobody's. */
+static void a_write_before_the_slot_is_told(struct kunit *test)
+{
+	const unsigned long flags[] = { BLOCKSLAB_RED_ZONE, BLOCKSLAB_RED_ZONE | BLOCKSLAB_POISON };
+	const size_t *size = test->param_value;
+	struct blockslab_heap *heap;
+	void *slots[8];
+	int i, j;
+	u8 *slot;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		heap = make_heap(test, "zone", flags[i], 0, 0);
+		alloc_many(test, heap, *size, slots, ARRAY_SIZE(slots));
+		for (j = 0; !offset_in_page(slots[j]); j++)
+			;
+		slot = slots[j];
+		slot[-1] ^= 0x10;
+		blockslab_free(slot);
+		expect_fault(test, "write before the slot, or past the one before it", slot);
+		KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+		/* refused, and mended */
+		free_many(slots, ARRAY_SIZE(slots));
+		end_heap(test, heap);
+	}
+}
+
 static void writes_within_the_size_are_fine(struct kunit *test)
 {
 	const unsigned long flags = BLOCKSLAB_RED_ZONE | BLOCKSLAB_POISON;
@@ -436,6 +465,7 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(the_wrong_cache_is_refused),
 	KUNIT_CASE_PARAM(a_free_with_the_wrong_size_is_refused, wrong_size_gen_params),
 	KUNIT_CASE_PARAM(a_write_one_byte_past_the_slot_is_told, zone_size_gen_params),
+	KUNIT_CASE_PARAM(a_write_before_the_slot_is_told, before_size_gen_params),
 	KUNIT_CASE(writes_within_the_size_are_fine),
 	KUNIT_CASE_PARAM(a_write_after_free_is_told, after_free_gen_params),
 	KUNIT_CASE(poison_covers_what_was_in_the_slot),
