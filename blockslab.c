@@ -704,6 +704,7 @@ static const char * const WRONG_SIZE = "wrong size";
 static const char * const PAST_SLOT = "write past the slot";
 static const char * const BEFORE_SLOT = "write before the slot, or past the one before it";
 static const char * const AFTER_FREE = "write after free";
+static const char * const DAMAGED = "damaged descriptor";
 
 /* A clock that 32 bits hold for nine years, in steps of 67 ms. */
 static u32 note_clock(void)
@@ -1124,11 +1125,27 @@ static void block_end_rcu(struct rcu_head *rcu)
 	block_end(container_of(rcu, struct blockslab_block, rcu));
 }
 
-/* Gives a block's pages back; it is on no list any more. */
+/* Whether a descriptor that somebody may have written to still has its pages, and can count. */
+static bool block_sound(const struct blockslab_block *block)
+{
+	struct page *page = page_of(block->base);
+
+	return page && page_block(page) == block && block->nr_free <= block->nr_slots;
+}
+
+/*
+ * Gives a block's pages back; it is on no list any more. One that does not know its pages is kept
+ * with all that it belongs to.
+ */
 static void block_put(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 
+	if (unlikely(!block_sound(block))) {
+		report(DAMAGED, block, NULL, _RET_IP_);
+		atomic_long_dec(&class->heap->moving);
+		return;
+	}
 	trace_blockslab_block_put(class->heap->name, class->size, block->node - class->nodes,
 				  block->order);
 	page_words_clear(block);
@@ -1158,6 +1175,19 @@ static size_t block_hoard(const struct blockslab_block *block)
 	return block->state == BLOCK_RETAINED ? block->bytes : 0;
 }
 
+/* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
+static noinline __cold void block_mend(struct blockslab_block *block)
+{
+	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
+
+	report(DAMAGED, block, NULL, _RET_IP_);
+	block->nr_free = bits;
+	if (block_sound(block))
+		return;
+	block->node->nr_free -= bits;
+	block->nr_free = 0;
+}
+
 /* Puts a block on the list that its number of free slots names. */
 static void block_list(struct blockslab_block *block)
 {
@@ -1167,6 +1197,12 @@ static void block_list(struct blockslab_block *block)
 	lockdep_assert_held(&node->lock);
 	if (state == block->state)
 		return;
+	/* Before all of its pages are given away, it must be certain. */
+	if (unlikely(block->nr_free > block->nr_slots ||
+		     (state == BLOCK_RETAINED && !bitmap_full(block->map, block->nr_slots)))) {
+		block_mend(block);
+		state = block_state(block);
+	}
 	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
 	if (block->state != BLOCK_UNLISTED) {
 		node->nr[block->state]--;
@@ -1230,6 +1266,22 @@ static struct blockslab_block *best_block(struct blockslab_node *node)
 	return NULL;
 }
 
+/* The bitmap had fewer slots than its count: those behind the end are left out. */
+static noinline __cold unsigned int take_fewer(struct blockslab_block *block, void **slots,
+					       unsigned int nr, unsigned int got)
+{
+	void *end = slot_address(block, block->node->class->size, block->nr_slots);
+	unsigned int first = nr - got;
+
+	report(DAMAGED, block, NULL, _RET_IP_);
+	while (first < nr && slots[first] >= end)
+		first++;
+	memmove(slots, slots + first, (nr - first) * sizeof(*slots));
+	bitmap_set(block->map, block->nr_slots, block->words * BITS_PER_LONG - block->nr_slots);
+	block->nr_free = nr - first;
+	return nr - first;
+}
+
 /* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
@@ -1237,7 +1289,7 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
-	for (word = 0; got < nr; word++) {
+	for (word = 0; got < nr && word < block->words; word++) {
 		unsigned long bits = block->map[word];
 
 		while (bits && got < nr) {
@@ -1249,6 +1301,8 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		}
 		block->map[word] = bits;
 	}
+	if (unlikely(got < nr || slots[0] >= slot_address(block, size, block->nr_slots)))
+		got = take_fewer(block, slots, nr, got);
 	block->nr_free -= got;
 	block->node->nr_free -= got;
 	block_list(block);
@@ -1259,17 +1313,19 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, unsigned int nr)
 {
 	struct blockslab_block *block;
-	unsigned int got = 0, taken;
+	unsigned int got = 0;
 
 	lockdep_assert_held(&node->lock);
 	while (got < nr) {
 		block = best_block(node);
 		if (!block)
 			break;
-		taken = take_slots(block, slots + got, nr - got);
-		if (WARN_ON_ONCE(!taken))
-			break;
-		got += taken;
+		if (likely(block_sound(block))) {
+			got += take_slots(block, slots + got, nr - got);
+		} else {
+			block_mend(block);
+			block_list(block);
+		}
 	}
 	return got;
 }
@@ -3907,10 +3963,12 @@ static int validate_pages(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
 	struct blockslab_cpu __percpu *cpu = node->class->cpu + (node - node->class->nodes);
-	struct page *page = virt_to_page(block->base);
+	struct page *page = page_of(block->base);
 	unsigned int i;
 	int faults = 0;
 
+	if (!page)
+		return invalid(node->class, "pages of block", block, 0, block->nr_pages);
 	for (i = 0; i < block->nr_pages; i++, page++)
 		if (page_block(page) != block || page_cpu(page) != cpu ||
 		    (page_key(page) != node->class->key && page_key(page) != KEY_SLOW))
