@@ -705,6 +705,7 @@ static const char * const PAST_SLOT = "write past the slot";
 static const char * const BEFORE_SLOT = "write before the slot, or past the one before it";
 static const char * const AFTER_FREE = "write after free";
 static const char * const DAMAGED = "damaged descriptor";
+static const char * const DESTROYED = "allocation from a destroyed heap";
 
 /* A clock that 32 bits hold for nine years, in steps of 67 ms. */
 static u32 note_clock(void)
@@ -2688,6 +2689,11 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 	int tries;
 	void *slot;
 
+	/* It has no magazines, so that every allocation comes here, as long as it has its memory. */
+	if (unlikely(READ_ONCE(node->class->heap->dying))) {
+		report(DESTROYED, NULL, NULL, caller);
+		return NULL;
+	}
 	if (unlikely(READ_ONCE(node->class->heap->track)) && sampled(node, size)) {
 		slot = alloc_tracked(node, size, gfp, caller);
 		if (slot)

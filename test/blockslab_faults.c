@@ -772,22 +772,45 @@ static int descriptor_address(struct arena *arena, u8 *victim)
 	return 0;
 }
 
-/* How many are free, or in use: blockslab's stands 14 bytes behind the first word. */
-static int descriptor_count(struct arena *arena, u8 *victim)
+/*
+ * How many are free, or in use: in blockslab's descriptor 14 bytes behind the first word, after
+ * the number of all, and in SLUB's right behind the freelist.
+ */
+static int write_count(struct arena *arena, const u8 *victim, bool all_but_one)
 {
-	int err = make_partial(arena, victim);
-	unsigned long *word;
+	unsigned long *word = arena->side == SLUB ? slub_freelist(victim) : descriptor(victim);
+	u16 *counts = (u16 *)word;
 
-	if (err)
-		return err;
-	word = arena->side == SLUB ? slub_freelist(victim) : descriptor(victim);
 	if (!word)
 		return -ENXIO;
 	phase("fault");
 	if (arena->side == SLUB)
-		*(u16 *)(word + 1) = 0x7fff;
+		counts[4] = all_but_one ? 1 : 0x7fff;
 	else
-		((u16 *)word)[7] = 0x7fff;
+		counts[7] = all_but_one ? counts[6] - 1 : 0x7fff;
+	return 0;
+}
+
+static int descriptor_count(struct arena *arena, u8 *victim)
+{
+	int err = make_partial(arena, victim);
+
+	return err ?: write_count(arena, victim, false);
+}
+
+/* One more free, and there is nothing in the block, the count says. Its pages must not go. */
+static int descriptor_all_free(struct arena *arena, u8 *victim)
+{
+	int err = make_partial(arena, victim);
+
+	err = err ?: write_count(arena, victim, true);
+	if (err)
+		return err;
+	phase("next");
+	give(arena, drop(arena, 0));
+	shrink(arena);
+	if (!page_count(virt_to_page(victim)))
+		harm("lost");
 	return 0;
 }
 
@@ -911,6 +934,7 @@ static const struct row rows[] = {
 	{ "freelist-overwritten", freelist_overwritten, "" },
 	{ "descriptor-address", descriptor_address, "" },
 	{ "descriptor-count", descriptor_count, "" },
+	{ "descriptor-all-free", descriptor_all_free, "" },
 	{ "descriptor-owner", descriptor_owner, "" },
 };
 
