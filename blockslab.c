@@ -85,6 +85,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/ctype.h>
 #include <linux/debugfs.h>
+#include <linux/fault-inject.h>
 #include <linux/irq_work.h>
 #include <linux/jump_label.h>
 #include <linux/kmemleak.h>
@@ -525,8 +526,45 @@ static struct {
 	atomic_long_t calls;
 } failing = { .after = ATOMIC_LONG_INIT(-1) };
 
+#ifdef CONFIG_FAULT_INJECTION_DEBUG_FS
+/* The same by the kernel's own means: debugfs/blockslab/fail_* (fault-injection/fault-injection). */
+static const char * const fail_names[] = {
+	"fail_pages", "fail_descriptor", "fail_magazine", "fail_class", "fail_track",
+};
+
+static struct fault_attr fail_attrs[ARRAY_SIZE(fail_names)] = {
+	[0 ... ARRAY_SIZE(fail_names) - 1] = FAULT_ATTR_INITIALIZER,
+};
+
+static_assert(BLOCKSLAB_FAIL_TRACK == BIT(ARRAY_SIZE(fail_names) - 1));
+
+static bool should_fail_by_attr(unsigned int what)
+{
+	return should_fail(&fail_attrs[ilog2(what)], 1);
+}
+
+static void fail_debugfs(struct dentry *dir)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(fail_names); i++)
+		fault_create_debugfs_attr(fail_names[i], dir, &fail_attrs[i]);
+}
+#else
+static bool should_fail_by_attr(unsigned int what)
+{
+	return false;
+}
+
+static void fail_debugfs(struct dentry *dir)
+{
+}
+#endif
+
 static bool should_fail_request(unsigned int what)
 {
+	if (should_fail_by_attr(what))
+		return true;
 	if (likely(!(READ_ONCE(failing.what) & what)))
 		return false;
 	atomic_long_inc(&failing.calls);
@@ -690,6 +728,39 @@ static void page_words_clear(struct blockslab_block *block)
 		set_page_private(page, 0);
 		INIT_LIST_HEAD(&page->lru);
 	}
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * KASAN: an access to what is nobody's is reported where it happens
+ */
+
+#ifdef CONFIG_KASAN_GENERIC
+/* As in mm/kasan/kasan.h, which modules do not see; nor are its functions exported. */
+#define SHADOW_REDZONE	0xfc
+#define SHADOW_FREE	0xfb
+
+/* Of a slot's bytes, the first @live may be used from now on. This file itself is not watched. */
+static void kasan_slot(const void *slot, size_t bytes, size_t live)
+{
+	u8 *shadow = kasan_mem_to_shadow(slot);
+	size_t whole = live / 8;
+
+	memset(shadow, 0, whole);
+	if (live % 8)
+		shadow[whole++] = live % 8;
+	memset(shadow + whole, live ? SHADOW_REDZONE : SHADOW_FREE, bytes / 8 - whole);
+}
+#else
+static void kasan_slot(const void *slot, size_t bytes, size_t live)
+{
+}
+#endif
+
+static void kasan_block(const struct blockslab_block *block, bool live)
+{
+	size_t bytes = block->nr_pages * PAGE_SIZE;
+
+	kasan_slot(block->base, bytes, live ? bytes : 0);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1022,6 +1093,8 @@ static void block_prepare(struct blockslab_block *block)
 	if (heap->ctor && !(heap->flags & BLOCKSLAB_POISON))
 		for (i = 0; i < block->nr_slots; i++)
 			heap->ctor(slot_address(block, class->size, i));
+	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
+		kasan_block(block, false);
 	page_words_set(block, class->key);
 	heap_count_block(heap, 1);
 	trace_blockslab_block_get(heap->name, class->size, block->node - class->nodes,
@@ -1150,6 +1223,7 @@ static void block_put(struct blockslab_block *block)
 	trace_blockslab_block_put(class->heap->name, class->size, block->node - class->nodes,
 				  block->order);
 	page_words_clear(block);
+	kasan_block(block, true);
 	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 		call_rcu(&block->rcu, block_end_rcu);
 	else
@@ -2137,8 +2211,11 @@ static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 {
 #if defined(CONFIG_STACKDEPOT) && defined(CONFIG_STACKTRACE)
 	unsigned long entries[STACK_FRAMES + STACK_OWN];
-	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1), own = 0;
+	unsigned int nr, own = 0;
 
+	if (should_fail_request(BLOCKSLAB_FAIL_TRACK))
+		return 0;
+	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
 	while (own < nr && own < STACK_OWN && entries[own] != caller)
 		own++;
 	if (own == nr || own == STACK_OWN)
@@ -2294,6 +2371,7 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 
 	if (heap->flags & EXACT_FLAGS)
 		exact_alloc(block, slot, size, gfp, caller);
+	kasan_slot(slot, slot_bytes(block), size);
 	if (class->size && !keeps_content(heap) && want_init_on_alloc(gfp))
 		memset(slot, 0, heap->zone ? size : class->size);
 	kmemleak_alloc(slot, size, 1, gfp);
@@ -2311,6 +2389,8 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 	if (!keeps_content(heap) && !poisoned(heap) && block->node->class->size &&
 	    want_init_on_free())
 		memset(slot, 0, block->node->class->size - heap->zone);
+	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
+		kasan_slot(slot, slot_bytes(block), 0);
 	return true;
 }
 
@@ -2689,7 +2769,7 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 	int tries;
 	void *slot;
 
-	/* It has no magazines, so that every allocation comes here, as long as it has its memory. */
+	/* It has no magazines: every allocation comes here, as long as it has its memory. */
 	if (unlikely(READ_ONCE(node->class->heap->dying))) {
 		report(DESTROYED, NULL, NULL, caller);
 		return NULL;
@@ -2896,6 +2976,7 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 	    !blockslab_alloc_fast(heap->cpu[size_index[(size + 7) / 8]], size, 0, &slot))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 	bytes = index_size[heap_index(heap, size)];
+	kasan_slot(slot, bytes, size);
 	if (want_init_on_alloc(gfp))
 		memset(slot, 0, bytes);
 	kmemleak_alloc(slot, size, 1, gfp);
@@ -2987,6 +3068,8 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	if (!class)
 		return NULL;
 	slot = take_cached(&class->nodes[numa_mem_id()], size);
+	if (slot)
+		kasan_slot(slot, class->size, size);
 	if (slot && heap->flags & BLOCKSLAB_ZERO)
 		memset(slot, 0, class->size);
 	return slot;
@@ -3516,6 +3599,7 @@ size_t blockslab_usable_size(const void *slot)
 {
 	struct blockslab_block *block;
 	const char *fault;
+	size_t usable;
 
 	if (ZERO_OR_NULL_PTR(slot))
 		return 0;
@@ -3525,7 +3609,9 @@ size_t blockslab_usable_size(const void *slot)
 		report(fault, slot, block, _RET_IP_);
 		return 0;
 	}
-	return usable_bytes(block, block->node->class->size ? slot_number(block, slot) : 0);
+	usable = usable_bytes(block, block->node->class->size ? slot_number(block, slot) : 0);
+	kasan_slot(slot, slot_bytes(block), usable);
+	return usable;
 }
 EXPORT_SYMBOL_GPL(blockslab_usable_size);
 
@@ -5988,6 +6074,7 @@ static void debugfs_init(void)
 	debugfs_dir = debugfs_create_dir("blockslab", NULL);
 	debugfs_create_file("heaps", 0400, debugfs_dir, NULL, &heaps_fops);
 	debugfs_heaps = debugfs_create_dir("heap", debugfs_dir);
+	fail_debugfs(debugfs_dir);
 }
 
 static int __init blockslab_init(void)

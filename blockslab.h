@@ -38,7 +38,7 @@
 #define BLOCKSLAB_HWCACHE_ALIGN		BIT(1)	/* slots start at cache lines */
 #define BLOCKSLAB_ZERO			BIT(2)	/* every allocation is zeroed */
 #define BLOCKSLAB_POISON		BIT(3)	/* free slots are filled, and checked at reuse */
-#define BLOCKSLAB_RED_ZONE		BIT(4)	/* bytes on both sides of what was asked for are checked */
+#define BLOCKSLAB_RED_ZONE		BIT(4)	/* bytes around what was asked for are checked */
 #define BLOCKSLAB_TRACK			BIT(5)	/* callers of allocation and last free are kept */
 #define BLOCKSLAB_ACCOUNT		BIT(6)	/* charged to the task's memory cgroup */
 #define BLOCKSLAB_PANIC			BIT(7)	/* creation panics when it fails */
@@ -121,7 +121,7 @@ void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **
  * For tests: from now on, the requests named in @what fail: the one after @after others, and of
  * all the rest @percent in 100. blockslab_fail(0, 0, 0) ends it. Returns how many such requests
  * there were since the last call. Where the kernel has CONFIG_FAULT_INJECTION_DEBUG_FS,
- * debugfs/blockslab/fail does the same with the kernel's own fault attributes.
+ * debugfs/blockslab/fail_* do the same with the kernel's own fault attributes.
  */
 #define BLOCKSLAB_FAIL_PAGES		BIT(0)	/* pages of blocks and of large allocations */
 #define BLOCKSLAB_FAIL_DESCRIPTOR	BIT(1)	/* descriptors of blocks */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * blockslab_stress: the whole API at random, on all CPUs and in their interrupts, for some seconds.
+ * blockslab_stress: the whole API at random, on all CPUs, in their interrupts, and in what NMIs
+ * there are, for some seconds.
  *
  * Every slot is signed by who allocates it and checked by who frees it. Slots change hands through
  * shared places, by xchg(), so that most are freed on another CPU than they came from. At the end
@@ -22,6 +23,10 @@
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 
+#ifdef CONFIG_X86_LOCAL_APIC
+#include <asm/nmi.h>
+#endif
+
 #include "blockslab.h"
 #include "blockslab_trace.h"
 
@@ -31,6 +36,8 @@
 #define OWN_MAX		200
 #define OBJECT_SIZE	88
 #define OBJECT_MAGIC	0x0b1ec7
+#define FAIL_ALL	(BLOCKSLAB_FAIL_PAGES | BLOCKSLAB_FAIL_DESCRIPTOR | \
+			 BLOCKSLAB_FAIL_MAGAZINE | BLOCKSLAB_FAIL_CLASS | BLOCKSLAB_FAIL_TRACK)
 
 #ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
 static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
@@ -48,6 +55,10 @@ MODULE_PARM_DESC(seconds, "How long (default 10)");
 static unsigned int seed;
 module_param(seed, uint, 0444);
 MODULE_PARM_DESC(seed, "Seed of the random sequences (default: 0, a new one)");
+
+static unsigned int fail;
+module_param(fail, uint, 0444);
+MODULE_PARM_DESC(fail, "Of 100 requests for memory of blockslab's own, so many fail (default 0)");
 
 /* At the start of every slot; all bytes behind it up to @size are @fill. */
 struct item {
@@ -81,7 +92,7 @@ struct worker {
 		bool atomic;
 		unsigned long operations;
 		unsigned long counts[NR_COUNTS];
-	} task, irq;
+	} task, irq, nmi;
 	unsigned int heaps_made;
 	void *own[OWN_MAX];
 };
@@ -89,6 +100,7 @@ struct worker {
 static struct blockslab_heap *heaps[4];		/* the first is the shared one */
 static struct blockslab_cache *cache;
 static void *places[NR_PLACES], *objects[NR_OBJECTS];
+static struct worker *workers;			/* nr_cpu_ids of them */
 static atomic_t bad;
 
 static void failed(const char *what)
@@ -330,6 +342,15 @@ static void op_validate(struct worker *worker)
 		failed("the invariants of a heap in use do not hold");
 }
 
+static void op_track(struct worker *worker)
+{
+	static const size_t periods[] = { 0, 0, 1, 4096, SZ_512K };
+	size_t period = periods[below(&worker->task, ARRAY_SIZE(periods))];
+
+	if (blockslab_track(some_heap(&worker->task), period))
+		failed("tracking could not be switched");
+}
+
 static unsigned int fill_own(struct worker *worker, struct blockslab_heap *heap)
 {
 	unsigned int nr = below(&worker->task, OWN_MAX), i, live = 0;
@@ -369,7 +390,8 @@ static void op_heap(struct worker *worker)
 	snprintf(name, sizeof(name), "stress-%u-%u", worker->cpu, worker->heaps_made++);
 	heap = blockslab_heap_create(name, &attrs);
 	if (IS_ERR(heap)) {
-		failed("a heap could not be made");
+		if (!fail)
+			failed("a heap could not be made");
 		return;
 	}
 	nr = fill_own(worker, heap);
@@ -422,11 +444,56 @@ static int work(void *data)
 			op_shrink(worker);
 		if (!below(&worker->task, 5000))
 			op_validate(worker);
+		if (!below(&worker->task, 5000))
+			op_track(worker);
 		cond_resched();
 	}
 	hrtimer_cancel(&worker->timer);
 	return 0;
 }
+
+#ifdef CONFIG_X86_LOCAL_APIC
+/* Whatever NMI comes, for a backtrace say, is used: none is this handler's own. */
+static int interrupt_nmi(unsigned int type, struct pt_regs *regs)
+{
+	struct context *context = &workers[raw_smp_processor_id()].nmi;
+	size_t size = sizeof(struct item) + below(context, 500);
+	struct item *item;
+
+	item = blockslab_alloc_nolock(some_heap(context), size);
+	if (item)
+		sign(context, item, size);
+	else
+		context->counts[COUNT_REFUSED]++;
+	item = xchg(&places[below(context, NR_PLACES)], item);
+	if (item) {
+		check(item);
+		blockslab_free_nolock(item);
+		context->counts[COUNT_FREED]++;
+	}
+	context->operations++;
+	return NMI_DONE;
+}
+
+static int nmi_start(void)
+{
+	return register_nmi_handler(NMI_LOCAL, interrupt_nmi, 0, "blockslab_stress");
+}
+
+static void nmi_stop(void)
+{
+	unregister_nmi_handler(NMI_LOCAL, "blockslab_stress");
+}
+#else
+static int nmi_start(void)
+{
+	return 0;
+}
+
+static void nmi_stop(void)
+{
+}
+#endif
 
 /* Kept to its CPU, but not for ever: that may go offline meanwhile. */
 static void start(struct worker *worker, unsigned int cpu)
@@ -435,6 +502,7 @@ static void start(struct worker *worker, unsigned int cpu)
 	worker->irq.atomic = true;
 	prandom_seed_state(&worker->task.random, seed + 2 * cpu);
 	prandom_seed_state(&worker->irq.random, seed + 2 * cpu + 1);
+	prandom_seed_state(&worker->nmi.random, seed + 2 * cpu + 2);
 	hrtimer_setup(&worker->timer, interrupt, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
 	worker->thread = kthread_create(work, worker, "stress/%u", cpu);
 	if (IS_ERR(worker->thread)) {
@@ -454,24 +522,31 @@ static void add_counts(struct context *sum, const struct context *context)
 		sum->counts[i] += context->counts[i];
 }
 
-static void run(struct worker *workers)
+static void run(void)
 {
-	struct context task = {}, irq = {};
+	struct context task = {}, irq = {}, nmi = {};
 	unsigned int cpu;
 
 	for_each_online_cpu(cpu)
 		start(&workers[cpu], cpu);
+	if (nmi_start())
+		failed("no NMI handler could be set up");
+	blockslab_fail(fail ? FAIL_ALL : 0, ULONG_MAX, fail);
 	ssleep(seconds);
+	blockslab_fail(0, 0, 0);
+	nmi_stop();
 	for_each_possible_cpu(cpu) {
 		if (IS_ERR_OR_NULL(workers[cpu].thread))
 			continue;
 		kthread_stop(workers[cpu].thread);
 		add_counts(&task, &workers[cpu].task);
 		add_counts(&irq, &workers[cpu].irq);
+		add_counts(&nmi, &workers[cpu].nmi);
 	}
-	pr_info("seed %u: %lu operations, %lu more in interrupts\n", seed, task.operations,
-		irq.operations);
+	pr_info("seed %u: %lu operations, %lu more in interrupts, %lu in NMIs\n", seed,
+		task.operations, irq.operations, nmi.operations);
 	add_counts(&task, &irq);
+	add_counts(&task, &nmi);
 	pr_info("%lu slots allocated, %lu refused, %lu freed, %lu of them on another CPU\n",
 		task.counts[COUNT_ALLOCATED], task.counts[COUNT_REFUSED], task.counts[COUNT_FREED],
 		task.counts[COUNT_REMOTE]);
@@ -555,10 +630,10 @@ static void fault_probe(void *data, const char *what, const void *slot, const ch
 
 static int __init stress_init(void)
 {
-	struct worker *workers = vzalloc(array_size(nr_cpu_ids, sizeof(*workers)));
 	struct context last = {};
 	int error = -ENOMEM;
 
+	workers = vzalloc(array_size(nr_cpu_ids, sizeof(*workers)));
 	if (!workers)
 		return error;
 	seed = seed ?: get_random_u32();
@@ -567,7 +642,7 @@ static int __init stress_init(void)
 	if (!error) {
 		error = make_heaps();
 		if (!error)
-			run(workers);
+			run();
 		empty_places(&last);
 		end_heaps();
 		unregister_trace_blockslab_fault(fault_probe, NULL);

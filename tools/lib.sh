@@ -102,3 +102,13 @@ progress_lines()
 		say "$what: $(($(date +%s) - start)) s, $far so far"
 	done
 }
+
+# build_modules: builds the modules for the kernel that the lines of tools/kernel
+# named ($release, $kdir, $arch), and says in $built where. Every checkout has its own.
+build_modules()
+{
+	built=$cache/modules/$release-$arch-$(echo "$top" | cksum | cut -d ' ' -f 1)
+	mkdir -p "$cache/modules"
+	with_progress "building the modules for $release" flock "$built.lock" \
+		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built"
+}
