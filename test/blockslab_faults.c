@@ -5,14 +5,16 @@
  * For tools/faults, and for guests only: it is made to bring a kernel down. debugfs has
  *
  *   blockslab_faults/rows  the faults: a name, and its flags, a line
- *   blockslab_faults/run   write `ROW blockslab|slub default|debug`
+ *   blockslab_faults/run   write `ROW blockslab|slub default|debug`, or `leave`: allocates slots
+ *                          that will not be freed, for what comes when a client is unloaded so
  *
  * A run fills a heap, or a kmem_cache, of its own with slots of one size, each full of a pattern
  * of its own, and picks a victim with a slot on either side. Then the row goes through phases,
  * each announced in the kernel's log, so that it shows when a report came: `fault` (the faulty
  * call or access itself), `next` (the next free of that slot), `reuse` (allocations until free
- * slots come round again), `free` (of all slots), `validate`, `destroy`. In between, it says on a
- * line of its own what was harmed:
+ * slots come round again), `free` (of all slots), `validate`, `destroy`; in `destroyed` and `oops`
+ * the row does what is reported by intent. In between, it says on a line of its own what was
+ * harmed:
  *
  *   written  the faulty write itself reached another slot
  *   lost     a slot, page or object was taken from its lawful owner
@@ -27,14 +29,20 @@
 
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/poison.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -76,12 +84,12 @@ struct arena {
 	u8 *gone;
 };
 
-static void phase(const char *name)
+static void enter(const char *name)
 {
 	pr_notice("phase %s\n", name);
 }
 
-static void harm(const char *what)
+static void harmed(const char *what)
 {
 	pr_notice("harm %s\n", what);
 }
@@ -151,7 +159,7 @@ static void slub_validate(struct arena *arena)
 
 static void validate(struct arena *arena)
 {
-	phase("validate");
+	enter("validate");
 	if (arena->side == SLUB)
 		slub_validate(arena);
 	else
@@ -257,7 +265,7 @@ static bool all_content(struct arena *arena)
 static void check_content(struct arena *arena)
 {
 	if (!all_content(arena))
-		harm("content");
+		harmed("content");
 }
 
 /* Of slots that overlap one stays in the list, so that the run commits no other fault. */
@@ -279,9 +287,9 @@ static void check_overlap(struct arena *arena)
 	}
 	arena->nr = kept;
 	if (lost)
-		harm("lost");
+		harmed("lost");
 	if (twice)
-		harm("twice");
+		harmed("twice");
 }
 
 /* Whether an allocation of @alloc() comes to be where @owned lies, whose owner still has it. */
@@ -295,7 +303,7 @@ static void check_owner(void *(*alloc)(void *context), void (*free)(void *contex
 		got[i] = alloc(context);
 	for (i = 0; i < ARRAY_SIZE(got); i++)
 		if (got[i] == owned) {
-			harm("lost");
+			harmed("lost");
 			got[i] = NULL;	/* once is enough */
 		}
 	for (i = 0; i < ARRAY_SIZE(got); i++)
@@ -336,7 +344,7 @@ static int twice_after(struct arena *arena, u8 *victim, size_t nr)
 
 	if (err)
 		return err;
-	phase("fault");
+	enter("fault");
 	give(arena, victim);
 	return 0;
 }
@@ -369,7 +377,7 @@ static int double_free_other_cpu(struct arena *arena, u8 *victim)
 		err = set_cpus_allowed_ptr(current, cpumask_of(1));
 	if (err)
 		return err;
-	phase("fault");
+	enter("fault");
 	give(arena, victim);
 	return set_cpus_allowed_ptr(current, cpumask_of(0));
 }
@@ -389,7 +397,7 @@ static int double_free_reused(struct arena *arena, u8 *victim)
 	} while (arena->slots[arena->nr - 1] != victim);
 	fill(arena, from);
 	arena->gone = victim;
-	phase("fault");
+	enter("fault");
 	give(arena, victim);
 	return 0;
 }
@@ -398,7 +406,7 @@ static int double_free_written(struct arena *arena, u8 *victim)
 {
 	drop_slot(arena, victim);
 	give(arena, victim);
-	phase("fault");
+	enter("fault");
 	damage(victim, SIZE);
 	give(arena, victim);
 	return 0;
@@ -410,7 +418,7 @@ static int double_free_written_1(struct arena *arena, u8 *victim)
 
 	if (err)
 		return err;
-	phase("fault");
+	enter("fault");
 	damage(victim, SIZE);
 	give(arena, victim);
 	return 0;
@@ -426,7 +434,7 @@ static int double_free_written_2_cpus(struct arena *arena, u8 *victim)
 
 	drop_slot(arena, victim);
 	give(arena, victim);
-	phase("fault");
+	enter("fault");
 	damage(victim, SIZE);
 	err = set_cpus_allowed_ptr(current, cpumask_of(1));
 	if (err)
@@ -435,7 +443,7 @@ static int double_free_written_2_cpus(struct arena *arena, u8 *victim)
 	err = set_cpus_allowed_ptr(current, cpumask_of(0));
 	if (err)
 		return err;
-	phase("next");
+	enter("next");
 	err = add(arena, 10000);
 	if (err)
 		return err;
@@ -443,7 +451,7 @@ static int double_free_written_2_cpus(struct arena *arena, u8 *victim)
 	check_overlap(arena);
 	while (arena->nr)
 		give(arena, arena->slots[--arena->nr]);
-	phase("free");
+	enter("free");
 	shrink(arena);
 	return 0;
 }
@@ -454,7 +462,7 @@ static int double_free_given_back(struct arena *arena, u8 *victim)
 	while (arena->nr)
 		give(arena, arena->slots[--arena->nr]);
 	shrink(arena);
-	phase("fault");
+	enter("fault");
 	give(arena, victim);
 	return 0;
 }
@@ -464,10 +472,10 @@ static int free_stack(struct arena *arena, u8 *victim)
 	u8 local[SIZE] __aligned(16);
 
 	memset(local, pattern(local), SIZE);
-	phase("fault");
+	enter("fault");
 	give_any(arena, local);
 	if (!all_bytes_are(local, pattern(local), SIZE))
-		harm("lost");
+		harmed("lost");
 	return 0;
 }
 
@@ -475,7 +483,7 @@ static u8 global[SIZE] __aligned(16);
 
 static int free_global(struct arena *arena, u8 *victim)
 {
-	phase("fault");
+	enter("fault");
 	give_any(arena, global);
 	return 0;
 }
@@ -486,7 +494,7 @@ static int free_vmalloc(struct arena *arena, u8 *victim)
 
 	if (!memory)
 		return -ENOMEM;
-	phase("fault");
+	enter("fault");
 	give_any(arena, memory);
 	vfree(memory);
 	return 0;
@@ -509,7 +517,7 @@ static int free_kmalloc(struct arena *arena, u8 *victim)
 
 	if (!memory)
 		return -ENOMEM;
-	phase("fault");
+	enter("fault");
 	give(arena, memory);
 	check_owner(alloc_kmalloc, free_to_kmalloc, NULL, memory);
 	return 0;
@@ -521,10 +529,10 @@ static int free_page_address(struct arena *arena, u8 *victim)
 
 	if (!memory)
 		return -ENOMEM;
-	phase("fault");
+	enter("fault");
 	give_any(arena, memory);
 	if (!page_count(virt_to_page(memory)))
-		harm("lost");
+		harmed("lost");
 	else
 		free_page((unsigned long)memory);
 	return 0;
@@ -532,21 +540,21 @@ static int free_page_address(struct arena *arena, u8 *victim)
 
 static int free_user(struct arena *arena, u8 *victim)
 {
-	phase("fault");
+	enter("fault");
 	give_any(arena, (void *)(current->mm->start_stack & ~15UL));
 	return 0;
 }
 
 static int free_past_memory(struct arena *arena, u8 *victim)
 {
-	phase("fault");
+	enter("fault");
 	give_any(arena, __va(1ULL << 40));
 	return 0;
 }
 
 static int free_inside(struct arena *arena, u8 *victim)
 {
-	phase("fault");
+	enter("fault");
 	give(arena, victim + 8);
 	return 0;
 }
@@ -575,7 +583,7 @@ static int free_other_cache(struct arena *arena, u8 *victim)
 	made = slubs || !IS_ERR_OR_NULL(ours);
 	if (!made)
 		return -ENOMEM;
-	phase("fault");
+	enter("fault");
 	if (slubs)
 		kmem_cache_free(slubs, victim);
 	else
@@ -589,7 +597,7 @@ static int free_other_cache(struct arena *arena, u8 *victim)
 
 static int wrong_size(struct arena *arena, u8 *victim)
 {
-	phase("fault");
+	enter("fault");
 	blockslab_free_sized(victim, 2 * SIZE);
 	return 0;
 }
@@ -599,12 +607,12 @@ static int wrong_size(struct arena *arena, u8 *victim)
 /* Writes beside the victim, and frees it. Slots that were reached are made whole again. */
 static int write_beside(struct arena *arena, u8 *victim, ssize_t offset, size_t bytes)
 {
-	phase("fault");
+	enter("fault");
 	damage(victim + offset, bytes);
 	if (!all_content(arena))
-		harm("written");
+		harmed("written");
 	fill(arena, 0);
-	phase("next");
+	enter("next");
 	drop_slot(arena, victim);
 	give(arena, victim);
 	return 0;
@@ -646,7 +654,7 @@ static int write_after(struct arena *arena, u8 *victim, size_t others)
 
 	if (err)
 		return err;
-	phase("fault");
+	enter("fault");
 	damage(victim + 16, 8);
 	return 0;
 }
@@ -666,7 +674,7 @@ static int read_after_free(struct arena *arena, u8 *victim)
 {
 	drop_slot(arena, victim);
 	give(arena, victim);
-	phase("fault");
+	enter("fault");
 	OPTIMIZER_HIDE_VAR(victim);
 	pr_notice("read %s\n", all_bytes_are(victim + 16, POISON_FREE, 16) ? "poison" : "old");
 	return 0;
@@ -687,7 +695,7 @@ static int reuse(struct arena *arena)
 	bool outside = false;
 	int err;
 
-	phase("reuse");
+	enter("reuse");
 	err = add(arena, NR_REUSE);
 	for (i = arena->nr; i-- > from;)
 		if (in_target(arena->slots[i])) {
@@ -695,7 +703,7 @@ static int reuse(struct arena *arena)
 			drop(arena, i);
 		}
 	if (outside)
-		harm("outside");
+		harmed("outside");
 	fill(arena, from);
 	check_overlap(arena);
 	check_content(arena);
@@ -711,7 +719,7 @@ static int freelist_overwritten(struct arena *arena, u8 *victim)
 
 	if (err)
 		return err;
-	phase("fault");
+	enter("fault");
 	OPTIMIZER_HIDE_VAR(words);
 	for (i = 0; i < SIZE / sizeof(*words); i++)
 		words[i] = (unsigned long)target;
@@ -767,7 +775,7 @@ static int descriptor_address(struct arena *arena, u8 *victim)
 	word = arena->side == SLUB ? slub_freelist(victim) : descriptor(victim);
 	if (!word)
 		return -ENXIO;
-	phase("fault");
+	enter("fault");
 	*word = (unsigned long)target;
 	return 0;
 }
@@ -783,7 +791,7 @@ static int write_count(struct arena *arena, const u8 *victim, bool all_but_one)
 
 	if (!word)
 		return -ENXIO;
-	phase("fault");
+	enter("fault");
 	if (arena->side == SLUB)
 		counts[4] = all_but_one ? 1 : 0x7fff;
 	else
@@ -806,11 +814,11 @@ static int descriptor_all_free(struct arena *arena, u8 *victim)
 	err = err ?: write_count(arena, victim, true);
 	if (err)
 		return err;
-	phase("next");
+	enter("next");
 	give(arena, drop(arena, 0));
 	shrink(arena);
 	if (!page_count(virt_to_page(victim)))
-		harm("lost");
+		harmed("lost");
 	return 0;
 }
 
@@ -829,9 +837,9 @@ static int descriptor_owner(struct arena *arena, u8 *victim)
 		words = (unsigned long *)&virt_to_page(victim)->lru;
 	else
 		words += i;
-	phase("fault");
+	enter("fault");
 	*words = (unsigned long)target;
-	phase("next");
+	enter("next");
 	drop_slot(arena, victim);
 	give(arena, victim);
 	return 0;
@@ -855,12 +863,12 @@ static int destroy_live(struct arena *arena, u8 *victim)
 	drop_slot(arena, victim);
 	while (arena->nr)
 		give(arena, arena->slots[--arena->nr]);
-	phase("fault");
+	enter("fault");
 	destroy(arena);
-	phase("next");
+	enter("next");
 	memset(victim, pattern(victim), SIZE);
 	if (!all_bytes_are(victim, pattern(victim), SIZE))
-		harm("content");
+		harmed("content");
 	give(arena, victim);
 	return make_heap(arena);
 }
@@ -876,15 +884,112 @@ static int destroy_alloc(struct arena *arena, u8 *victim)
 	drop_slot(arena, victim);
 	while (arena->nr)
 		give(arena, arena->slots[--arena->nr]);
-	phase("destroyed");
+	enter("destroyed");
 	destroy(arena);
-	phase("fault");
+	enter("fault");
 	slot = take(arena);
-	phase("over");
+	enter("over");
 	if (slot)
 		give(arena, slot);
 	give(arena, victim);
 	return make_heap(arena);
+}
+
+/* --- rows: clients that end badly ------------------------------------------------------------- */
+
+struct client {
+	struct arena *arena;
+	struct mutex mutex;	/* of the client's own, as is lock: they guard nothing */
+	spinlock_t lock;	/* held at the oops */
+	size_t nr;
+	u8 *slots[64];
+};
+
+/* Runs a thread that does not come back by itself; false if it does not end at all. */
+static bool thread_ends(int (*run)(void *client), struct client *client, bool kill)
+{
+	struct task_struct *task = kthread_create(run, client, "faults-client");
+	int tries;
+
+	if (IS_ERR(task))
+		return false;
+	get_task_struct(task);
+	wake_up_process(task);
+	msleep(200);
+	if (kill)
+		send_sig(SIGKILL, task, 1);
+	for (tries = 0; tries < 600 && !READ_ONCE(task->exit_state); tries++)
+		msleep(100);
+	kill = READ_ONCE(task->exit_state);
+	put_task_struct(task);
+	return kill;
+}
+
+/* The rest of its slots are freed by somebody else. */
+static int client_ends(struct arena *arena, int (*run)(void *client), bool kill)
+{
+	struct client *client = kzalloc(sizeof(*client), GFP_KERNEL);
+
+	if (!client)
+		return -ENOMEM;
+	client->arena = arena;
+	mutex_init(&client->mutex);
+	spin_lock_init(&client->lock);
+	enter("oops");
+	if (!thread_ends(run, client, kill))
+		return -ETIMEDOUT;
+	enter("next");
+	while (client->nr)
+		give(arena, client->slots[--client->nr]);
+	validate(arena);
+	return 0;
+}
+
+static int oops(void *context)
+{
+	struct client *client = context;
+	int *nowhere = NULL;
+
+	while (client->nr < ARRAY_SIZE(client->slots)) {
+		u8 *slot = take(client->arena);
+
+		if (!slot)
+			return 0;
+		client->slots[client->nr++] = slot;
+	}
+	mutex_lock(&client->mutex);
+	spin_lock(&client->lock);
+	OPTIMIZER_HIDE_VAR(nowhere);
+	WRITE_ONCE(*nowhere, 1);
+	spin_unlock(&client->lock);	/* not reached */
+	mutex_unlock(&client->mutex);
+	return 0;
+}
+
+static int client_oopses(struct arena *arena, u8 *victim)
+{
+	return client_ends(arena, oops, false);
+}
+
+static int free_by_rcu(void *context)
+{
+	struct client *client = context;
+
+	allow_signal(SIGKILL);
+	while (!signal_pending(current)) {
+		void *slot = take(client->arena);
+
+		if (slot)
+			blockslab_free_rcu(slot);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Killed with slots on their way through a grace period. */
+static int client_killed_in_free_rcu(struct arena *arena, u8 *victim)
+{
+	return client_ends(arena, free_by_rcu, true);
 }
 
 /* --- runs ------------------------------------------------------------------------------------- */
@@ -936,6 +1041,8 @@ static const struct row rows[] = {
 	{ "descriptor-count", descriptor_count, "" },
 	{ "descriptor-all-free", descriptor_all_free, "" },
 	{ "descriptor-owner", descriptor_owner, "" },
+	{ "client-oopses", client_oopses, "" },
+	{ "client-killed-in-free-rcu", client_killed_in_free_rcu, "ours" },
 };
 
 static int make_heap(struct arena *arena)
@@ -974,12 +1081,12 @@ static int commit(const struct row *row, struct arena *arena)
 	err = reuse(arena);
 	if (err)
 		return err;
-	phase("free");
+	enter("free");
 	while (arena->nr)
 		give(arena, arena->slots[--arena->nr]);
 	shrink(arena);
 	validate(arena);
-	phase("destroy");
+	enter("destroy");
 	if (arena->side == BLOCKSLAB)
 		blockslab_heap_release(arena->heap);	/* what was refused is still allocated */
 	destroy(arena);
@@ -1000,6 +1107,20 @@ static int run(const struct row *row, struct arena *arena)
 	return err;
 }
 
+/* Slots of a heap that nobody will free: this module can be unloaded after that. */
+static int leave(void)
+{
+	struct blockslab_heap *heap = blockslab_heap_create("left", NULL);
+	int i;
+
+	if (IS_ERR(heap))
+		return PTR_ERR(heap);
+	for (i = 0; i < NR_FIRST; i++)
+		if (!blockslab_alloc(heap, 1 + i * 8, GFP_KERNEL))
+			return -ENOMEM;
+	return 0;
+}
+
 static ssize_t run_write(struct file *file, const char __user *user, size_t size, loff_t *pos)
 {
 	char text[80] = "", name[32], side[16], mode[16];
@@ -1011,6 +1132,8 @@ static ssize_t run_write(struct file *file, const char __user *user, size_t size
 		return -EINVAL;
 	if (copy_from_user(text, user, size))
 		return -EFAULT;
+	if (!strcmp(strim(text), "leave"))
+		return leave() ?: size;
 	if (sscanf(text, "%31s %15s %15s", name, side, mode) != 3)
 		return -EINVAL;
 	arena.side = strcmp(side, "slub") ? BLOCKSLAB : SLUB;
