@@ -3,7 +3,7 @@
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
 # step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
 #
-#   boot.sh [all | nodebugfs] [SECONDS of each stress]
+#   boot.sh [all | nodebugfs | left] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -223,6 +223,22 @@ memory_is_given_back()
 	[ "$(cell heaps shared blocks)" = 0 ]
 }
 
+client_leaves_slots()
+{
+	load blockslab_faults
+	echo leave >/sys/kernel/debug/blockslab_faults/run
+	rmmod blockslab_faults
+}
+
+what_was_left_is_seen()
+{
+	[ "$(cell heaps left slots)" = 256 ]
+	echo 1 >$blockslab/heap/left/validate
+	[ "$(cat $blockslab/heap/left/validate)" = 0 ]
+	echo 1 >$blockslab/heap/left/shrink
+	[ "$(cell heaps left slots)" = 256 ]
+}
+
 rmmod_is_granted()
 {
 	rmmod blockslab
@@ -239,6 +255,14 @@ nodebugfs)
 	step 'without debugfs rmmod is refused to a client' refused rmmod blockslab
 	step 'without debugfs the client unloads' rmmod blockslab_sample
 	step 'without debugfs the module unloads' rmmod blockslab
+	exit $failed
+	;;
+left)
+	step 'a client unloads and leaves its slots' client_leaves_slots
+	step 'what it left is seen, and whole' what_was_left_is_seen
+	step 'rmmod is refused to it for ever' refused rmmod blockslab
+	step 'another client goes on' sample_client_allocates
+	step 'and unloads' client_unloads
 	exit $failed
 	;;
 esac
