@@ -262,8 +262,8 @@ enum block_state {
 
 /* Bits of block->flags, which may be set in NMI context. */
 enum block_flags {
-	BLOCK_QUEUED,		/* on deferred_blocks */
-	BLOCK_WANTS_GRACE,	/* its deferred slots may go only after a grace period */
+	BLOCK_QUEUED = BIT(0),		/* on deferred_blocks */
+	BLOCK_WANTS_GRACE = BIT(1),	/* its deferred slots may go only after a grace period */
 };
 
 /**
@@ -276,9 +276,9 @@ enum block_flags {
  * @order: of its pages
  * @state: the list it is on (node->lock)
  * @reserved: it belongs to the heap's reserve
- * @words: longs in each bitmap
- * @nr_notes: room in @notes
+ * @small: from block_cache
  * @nr_pages: pages in it
+ * @meta: bytes of descriptor and notes, in eights
  * @born: when it got its pages, by note_clock()
  * @node: what it belongs to; changes only while it has no slots out
  * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
@@ -287,8 +287,7 @@ enum block_flags {
  * @notes: one a slot, or NULL
  * @deferred: in deferred_blocks
  * @flags: enum block_flags
- * @bytes: charged for pages, descriptor and notes
- * @map: two bitmaps of @words longs: free slots, with the bits of the tail always set
+ * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
  *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
  */
 struct blockslab_block {
@@ -299,12 +298,12 @@ struct blockslab_block {
 	u8 index;
 	u8 order;
 	u8 state;
-	bool reserved;
-	u16 words;
-	u16 nr_notes;
-	u32 nr_pages;
-	u32 bytes;
+	bool reserved : 1;
+	bool small : 1;
+	u16 nr_pages;
+	u16 meta;
 	u32 born;
+	atomic_t flags;
 	struct blockslab_node *node;
 	union {
 		struct list_head list;
@@ -313,9 +312,10 @@ struct blockslab_block {
 	struct list_head all;
 	struct blockslab_note *notes;
 	struct llist_node deferred;
-	unsigned long flags;
 	unsigned long map[];
 };
+
+static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
 
 /**
  * struct blockslab_node - a class on one NUMA node
@@ -512,6 +512,8 @@ static LIST_HEAD(heaps);
 static DEFINE_SPINLOCK(heaps_lock);	/* heaps, and each heap's way out of it */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
+/* Of sizes that kmalloc() would round up by a third: most descriptors, and all classes. */
+static struct kmem_cache *block_cache, *class_cache;
 static struct shrinker *shrinker;
 static struct dentry *debugfs_dir, *debugfs_heaps;
 
@@ -599,6 +601,13 @@ static void *meta_alloc(unsigned int what, size_t size, gfp_t gfp, int nid)
 	return kzalloc_node(size, (gfp & GFP_META) | __GFP_NOWARN, nid);
 }
 
+static void *meta_cache_alloc(unsigned int what, struct kmem_cache *cache, gfp_t gfp, int nid)
+{
+	if (should_fail_request(what))
+		return NULL;
+	return kmem_cache_alloc_node(cache, (gfp & GFP_META) | __GFP_NOWARN | __GFP_ZERO, nid);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Pointer -> block
  */
@@ -675,9 +684,15 @@ static __always_inline void *slot_address(const struct blockslab_block *block, u
 	return block->base + (size_t)number * size;
 }
 
+/* Longs in each of a block's bitmaps: a bit a slot, and one at least for the tail. */
+static unsigned int map_words(unsigned int nr_slots)
+{
+	return BITS_TO_LONGS(nr_slots + 1);
+}
+
 static unsigned long *deferred_map(struct blockslab_block *block)
 {
-	return block->map + block->words;
+	return block->map + map_words(block->nr_slots);
 }
 
 /* ASLR and a boot secret make it a value that no data holds by accident. */
@@ -823,7 +838,7 @@ static void print_block(struct blockslab_block *block, const void *slot)
 	else
 		pr_err("heap %s, %u whole pages at %p\n", class->heap->name, block->nr_pages,
 		       block->base);
-	if (number < block->nr_notes)
+	if (block->notes && number < block->nr_slots)
 		print_note(&block->notes[number]);
 }
 
@@ -961,10 +976,17 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait);
  * Page provider
  */
 
-static size_t descriptor_bytes(unsigned int bits)
+/* What a block counts for: pages, descriptor and notes. */
+static size_t block_bytes(const struct blockslab_block *block)
 {
-	return kmalloc_size_roundup(struct_size((struct blockslab_block *)NULL, map,
-						2 * BITS_TO_LONGS(bits)));
+	return block->nr_pages * PAGE_SIZE + block->meta * 8;
+}
+
+static size_t descriptor_bytes(unsigned int nr_slots)
+{
+	size_t bytes = struct_size((struct blockslab_block *)NULL, map, 2 * map_words(nr_slots));
+
+	return map_words(nr_slots) == 1 ? bytes : kmalloc_size_roundup(bytes);
 }
 
 /*
@@ -980,7 +1002,7 @@ static unsigned int block_order(const struct blockslab_node *node)
 
 	for (order = best; order <= max_order && PAGE_SIZE << order <= BLOCK_BYTES_MAX; order++) {
 		size_t bytes = PAGE_SIZE << order;
-		size_t each = bytes % size + descriptor_bytes(bytes / size + 1);
+		size_t each = bytes % size + descriptor_bytes(bytes / size);
 		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes / 2;
 
 		if (bytes % size > bytes / 8)
@@ -1020,18 +1042,30 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	return pages_get(gfp & ~__GFP_NOFAIL, nid, least);
 }
 
-/* Room for @bits slots and tail bits; not charged yet. */
-static struct blockslab_block *descriptor_get(unsigned int bits, gfp_t gfp, int nid)
+/* Room for @nr_slots and tail bits; not charged yet. */
+static struct blockslab_block *descriptor_get(unsigned int nr_slots, gfp_t gfp, int nid)
 {
+	bool small = map_words(nr_slots) == 1;
 	struct blockslab_block *block;
 
-	block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(bits), gfp, nid);
+	if (small)
+		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp, nid);
+	else
+		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
 	if (!block)
 		return NULL;
-	block->words = BITS_TO_LONGS(bits);
-	block->bytes = descriptor_bytes(bits);
+	block->small = small;
+	block->meta = descriptor_bytes(nr_slots) / 8;
 	block->state = BLOCK_UNLISTED;
 	return block;
+}
+
+static void descriptor_put(struct blockslab_block *block)
+{
+	if (block->small)
+		kmem_cache_free(block_cache, block);
+	else
+		kfree(block);
 }
 
 static bool notes_get(struct blockslab_block *block, gfp_t gfp)
@@ -1041,8 +1075,7 @@ static bool notes_get(struct blockslab_block *block, gfp_t gfp)
 	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
 	if (!block->notes)
 		return false;
-	block->nr_notes = block->nr_slots;
-	block->bytes += bytes;
+	block->meta += bytes / 8;
 	return true;
 }
 
@@ -1122,7 +1155,7 @@ static struct blockslab_block *reserve_take(struct blockslab_class *class)
 	block_bind(block, class);
 	atomic_long_inc(&heap->moving);
 	/* Charged to the heap since it was reserved; from now on to its node too. */
-	atomic_long_add(block->bytes, &block->node->held);
+	atomic_long_add(block_bytes(block), &block->node->held);
 	return block;
 }
 
@@ -1131,7 +1164,7 @@ static void reserve_put_back(struct blockslab_block *block)
 	struct blockslab_heap *heap = block->node->class->heap;
 	unsigned long irq;
 
-	atomic_long_sub(block->bytes, &block->node->held);
+	atomic_long_sub(block_bytes(block), &block->node->held);
 	spin_lock_irqsave(&heap->lock, irq);
 	list_add(&block->list, &heap->reserve);
 	heap->reserved += block->nr_pages * PAGE_SIZE;
@@ -1149,7 +1182,7 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 	page = block_pages(node, gfp, &order);
 	if (!page)
 		return NULL;
-	block = descriptor_get((PAGE_SIZE << order) / class->size + 1, gfp, page_to_nid(page));
+	block = descriptor_get((PAGE_SIZE << order) / class->size, gfp, page_to_nid(page));
 	if (!block)
 		goto no_descriptor;
 	block->base = page_address(page);
@@ -1159,9 +1192,8 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 	block->born = note_clock();
 	if (class->noted && !notes_get(block, gfp))
 		goto no_notes;
-	block->bytes += PAGE_SIZE << order;
 	atomic_long_inc(&class->heap->moving);
-	if (!heap_charge(block->node, block->bytes))
+	if (!heap_charge(block->node, block_bytes(block)))
 		goto over_limit;
 	count_pages(block, 1);
 	return block;
@@ -1170,7 +1202,7 @@ over_limit:
 	atomic_long_dec(&class->heap->moving);
 	kfree(block->notes);
 no_notes:
-	kfree(block);
+	descriptor_put(block);
 no_descriptor:
 	__free_pages(page, order);
 	return NULL;
@@ -1186,9 +1218,9 @@ static void block_end(struct blockslab_block *block)
 	} else {
 		count_pages(block, -1);
 		block_free_pages(block);
-		heap_uncharge(block->node, block->bytes);
+		heap_uncharge(block->node, block_bytes(block));
 		kfree(block->notes);
-		kfree(block);
+		descriptor_put(block);
 	}
 	atomic_long_dec(&heap->moving);
 	heap_count_block(heap, -1);
@@ -1247,7 +1279,7 @@ static unsigned int block_state(const struct blockslab_block *block)
 
 static size_t block_hoard(const struct blockslab_block *block)
 {
-	return block->state == BLOCK_RETAINED ? block->bytes : 0;
+	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
 }
 
 /* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
@@ -1352,7 +1384,8 @@ static noinline __cold unsigned int take_fewer(struct blockslab_block *block, vo
 	while (first < nr && slots[first] >= end)
 		first++;
 	memmove(slots, slots + first, (nr - first) * sizeof(*slots));
-	bitmap_set(block->map, block->nr_slots, block->words * BITS_PER_LONG - block->nr_slots);
+	bitmap_set(block->map, block->nr_slots,
+		   map_words(block->nr_slots) * BITS_PER_LONG - block->nr_slots);
 	block->nr_free = nr - first;
 	return nr - first;
 }
@@ -1364,7 +1397,7 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
-	for (word = 0; got < nr && word < block->words; word++) {
+	for (word = 0; got < nr && word < map_words(block->nr_slots); word++) {
 		unsigned long bits = block->map[word];
 
 		while (bits && got < nr) {
@@ -1674,10 +1707,14 @@ static void magazine_add_canaries(struct blockslab_magazine *magazine, unsigned 
 		*blockslab_word(magazine->slots[i], canary) = canary_of(magazine->slots[i]);
 }
 
-/* Slots that were flushed and are wanted again would better have been kept; up to depot_kib. */
+/*
+ * Slots that were flushed and are wanted again would better have been kept; up to depot_kib, and
+ * a quarter of the class's slots.
+ */
 static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
-	unsigned int most = max(READ_ONCE(depot_kib) * 1024 / node->class->size, 2U);
+	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
+				  READ_ONCE(node->nr_slots) / 4);
 
 	missed = min(missed, READ_ONCE(node->flushed));
 	WRITE_ONCE(node->flushed, node->flushed - missed);
@@ -1691,7 +1728,7 @@ static unsigned int capacity_least(unsigned int size)
 }
 
 /*
- * Magazines are small at first, and grow with what a class does: to the next size after every 16
+ * Magazines are small at first, and grow with what a class does: to the next size after every 32
  * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
  * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case.
  * With their head magazines fill a power of two. A trim brings them back to the least.
@@ -1700,9 +1737,9 @@ static void magazines_grow(struct blockslab_node *node, bool share)
 {
 	unsigned long size = node->class->size, most, next = node->capacity * 2 + 4;
 
-	if (READ_ONCE(node->trades) % 16)
+	if (READ_ONCE(node->trades) % 32)
 		return;
-	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (16 * num_online_cpus()));
+	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
 		most = max_t(unsigned long, most, clamp_t(unsigned long, SZ_4K / size, 1, 60));
 	if (next <= min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
@@ -2237,9 +2274,14 @@ static int stacks_init(void)
 #endif
 }
 
+static unsigned int nr_notes(const struct blockslab_block *block)
+{
+	return block->notes ? block->nr_slots : 0;
+}
+
 static struct blockslab_note *note_of(struct blockslab_block *block, unsigned int number)
 {
-	return number < block->nr_notes ? &block->notes[number] : NULL;
+	return number < nr_notes(block) ? &block->notes[number] : NULL;
 }
 
 /* The note of an address in a block. */
@@ -2447,14 +2489,14 @@ static size_t class_bytes(void)
 
 static size_t class_fixed_bytes(void)
 {
-	return kmalloc_size_roundup(class_bytes()) +
+	return class_bytes() +
 	       num_possible_cpus() * nr_node_ids * sizeof(struct blockslab_cpu);
 }
 
 static void class_free(struct blockslab_class *class)
 {
 	free_percpu(class->cpu);
-	kfree(class);
+	kmem_cache_free(class_cache, class);
 }
 
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
@@ -2463,13 +2505,13 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	struct blockslab_class *class;
 	int nid, cpu;
 
-	class = meta_alloc(BLOCKSLAB_FAIL_CLASS, class_bytes(), gfp, NUMA_NO_NODE);
+	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp, NUMA_NO_NODE);
 	if (!class)
 		return NULL;
 	class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
 					SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
 	if (!class->cpu) {
-		kfree(class);
+		kmem_cache_free(class_cache, class);
 		return NULL;
 	}
 	class->heap = heap;
@@ -2824,16 +2866,15 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	block->born = note_clock();
 	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
 		goto no_notes;
-	block->bytes += block->nr_pages * PAGE_SIZE;
 	atomic_long_inc(&class->heap->moving);
-	if (heap_charge(block->node, block->bytes))
+	if (heap_charge(block->node, block_bytes(block)))
 		return block;
 	atomic_long_dec(&class->heap->moving);
 no_notes:
 	kfree(block->notes);
 	block_free_pages(block);
 no_pages:
-	kfree(block);
+	descriptor_put(block);
 	return NULL;
 }
 
@@ -3689,11 +3730,11 @@ static void free_deferred(struct blockslab_block *block)
 	unsigned int number, word, bits = block->nr_slots;
 	void *base = block->base;
 
-	clear_bit(BLOCK_QUEUED, &block->flags);
+	atomic_andnot(BLOCK_QUEUED, &block->flags);
 	smp_mb__after_atomic();		/* marks set from now on queue the block again */
 	for (word = 0; word < BITS_TO_LONGS(bits); word++)
 		marks[word] = xchg(&deferred_map(block)[word], 0);
-	if (test_and_clear_bit(BLOCK_WANTS_GRACE, &block->flags))
+	if (atomic_fetch_andnot(BLOCK_WANTS_GRACE, &block->flags) & BLOCK_WANTS_GRACE)
 		synchronize_rcu();
 	/* The block may be gone with the last of them. */
 	for_each_set_bit(number, marks, bits)
@@ -3727,13 +3768,13 @@ static void defer_free(struct blockslab_block *block, const void *slot, bool gra
 	unsigned int number = block->node->class->size ? slot_number(block, slot) : 0;
 
 	if (grace)
-		set_bit(BLOCK_WANTS_GRACE, &block->flags);
+		atomic_or(BLOCK_WANTS_GRACE, &block->flags);
 	if (test_and_set_bit(number, deferred_map(block))) {
 		report(DOUBLE_FREE, slot, block, caller);
 		return;
 	}
 	atomic_long_inc(&nr_deferred);
-	if (!test_and_set_bit(BLOCK_QUEUED, &block->flags)) {
+	if (!(atomic_fetch_or(BLOCK_QUEUED, &block->flags) & BLOCK_QUEUED)) {
 		llist_add(&block->deferred, &deferred_blocks);
 		irq_work_queue(&deferred_irq);
 	}
@@ -4117,7 +4158,7 @@ static int validate_blocks(struct blockslab_node *node, size_t *held, struct sum
 		block = cursor_next(&cursor);
 		if (block) {
 			faults += validate_block(block);
-			*held += block->bytes;
+			*held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;
 		}
@@ -4407,14 +4448,14 @@ static bool read_notes(struct callers *callers)
 	callers->nr_notes = 0;
 	spin_lock_irqsave(&node->lock, irq);
 	block = cursor_last(&callers->cursor, callers->block);
-	if (!block || callers->number >= block->nr_notes) {
+	if (!block || callers->number >= nr_notes(block)) {
 		block = cursor_next(&callers->cursor);
 		callers->number = 0;
 	}
 	callers->block = block;
 	if (block) {
 		callers->bytes = slot_bytes(block);
-		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, block->nr_notes);
+		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, nr_notes(block));
 		for (; callers->number < end; callers->number++)
 			copy_note(callers, block);
 	}
@@ -4663,20 +4704,19 @@ static void heap_leave(struct blockslab_heap *heap)
 static struct blockslab_block *reserve_block(void)
 {
 	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
-	struct blockslab_block *block = descriptor_get(bytes / 8 + 1, GFP_KERNEL, NUMA_NO_NODE);
+	struct blockslab_block *block = descriptor_get(bytes / 8, GFP_KERNEL, NUMA_NO_NODE);
 	struct page *page;
 
 	if (!block)
 		return NULL;
 	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
 	if (!page) {
-		kfree(block);
+		descriptor_put(block);
 		return NULL;
 	}
 	block->base = page_address(page);
 	block->order = RESERVE_ORDER;
 	block->nr_pages = 1U << RESERVE_ORDER;
-	block->bytes += bytes;
 	block->reserved = true;
 	count_pages(block, 1);
 	return block;
@@ -4692,12 +4732,12 @@ static void reserve_drop(struct blockslab_heap *heap)
 	list_splice_init(&heap->reserve, &gone);
 	heap->reserved = 0;
 	list_for_each_entry(block, &gone, list)
-		atomic_long_sub(block->bytes, &heap->held);
+		atomic_long_sub(block_bytes(block), &heap->held);
 	spin_unlock_irqrestore(&heap->lock, irq);
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(block, -1);
 		__free_pages(virt_to_page(block->base), block->order);
-		kfree(block);
+		descriptor_put(block);
 	}
 }
 
@@ -4717,7 +4757,7 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 			return -ENOMEM;
 		list_add(&block->list, &heap->reserve);
 		heap->reserved += block->nr_pages * PAGE_SIZE;
-		atomic_long_add(block->bytes, &heap->held);
+		atomic_long_add(block_bytes(block), &heap->held);
 		if (heap->limit && held_bytes(heap) > heap->limit)
 			return -EINVAL;
 	}
@@ -5567,8 +5607,8 @@ static void read_holder(struct blocks_reader *reader, struct blockslab_block *bl
 	unsigned int number, votes = 0, left = HOLDERS_READ;
 
 	reader->holder = 0;
-	reader->age = block->nr_notes ? 0 : note_age(block->born);
-	for_each_clear_bit(number, block->map, block->nr_notes) {
+	reader->age = block->notes ? 0 : note_age(block->born);
+	for_each_clear_bit(number, block->map, nr_notes(block)) {
 		const struct blockslab_note *note = &block->notes[number];
 		depot_stack_handle_t stack = READ_ONCE(note->got);
 
@@ -6069,6 +6109,22 @@ static int __init hotplug_init(void)
 	return min(cpu_states[1], 0);
 }
 
+static void caches_destroy(void)
+{
+	kmem_cache_destroy(class_cache);
+	kmem_cache_destroy(block_cache);
+}
+
+static bool __init caches_init(void)
+{
+	block_cache = kmem_cache_create("blockslab_block", descriptor_bytes(1), 0, 0, NULL);
+	class_cache = kmem_cache_create("blockslab_class", class_bytes(), 0, 0, NULL);
+	if (block_cache && class_cache)
+		return true;
+	caches_destroy();
+	return false;
+}
+
 static void debugfs_init(void)
 {
 	debugfs_dir = debugfs_create_dir("blockslab", NULL);
@@ -6085,9 +6141,11 @@ static int __init blockslab_init(void)
 	span_find();
 	sizes_init();
 	cpus_init();
+	if (!caches_init())
+		return -ENOMEM;
 	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!workqueue)
-		return -ENOMEM;
+		goto no_workqueue;
 	if (shrinker_init())
 		goto no_shrinker;
 	error = hotplug_init();
@@ -6111,6 +6169,8 @@ no_hotplug:
 	shrinker_free(shrinker);
 no_shrinker:
 	destroy_workqueue(workqueue);
+no_workqueue:
+	caches_destroy();
 	return error;
 }
 
@@ -6129,6 +6189,7 @@ static void __exit blockslab_exit(void)
 	rcu_barrier();
 	destroy_workqueue(workqueue);
 	rcu_barrier();
+	caches_destroy();
 }
 
 module_init(blockslab_init);
