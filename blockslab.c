@@ -529,7 +529,7 @@ static struct {
 } failing = { .after = ATOMIC_LONG_INIT(-1) };
 
 #ifdef CONFIG_FAULT_INJECTION_DEBUG_FS
-/* The same by the kernel's own means: debugfs/blockslab/fail_* (fault-injection/fault-injection). */
+/* The same by the kernel's own means: fault attributes, in debugfs/blockslab/fail_*. */
 static const char * const fail_names[] = {
 	"fail_pages", "fail_descriptor", "fail_magazine", "fail_class", "fail_track",
 };
@@ -538,7 +538,7 @@ static struct fault_attr fail_attrs[ARRAY_SIZE(fail_names)] = {
 	[0 ... ARRAY_SIZE(fail_names) - 1] = FAULT_ATTR_INITIALIZER,
 };
 
-static_assert(BLOCKSLAB_FAIL_TRACK == BIT(ARRAY_SIZE(fail_names) - 1));
+static_assert(ilog2(BLOCKSLAB_FAIL_TRACK) + 1 == ARRAY_SIZE(fail_names));
 
 static bool should_fail_by_attr(unsigned int what)
 {

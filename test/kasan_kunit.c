@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* With KASAN: accesses to what is nobody's are reported. `tools/test --sanitize kasan` runs this. */
+/* With KASAN (tools/test --sanitize kasan): accesses to what is nobody's are reported. */
 #include "blockslab_kunit.h"
 
 #include <trace/events/error_report.h>
