@@ -493,8 +493,11 @@ static u16 index_size[NR_SIZES] __ro_after_init;
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
-/* Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. */
-static DEFINE_PER_CPU(struct blockslab_cpu, no_class);
+/*
+ * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
+ * line a node, as every class has, since the home offset is added to this address too.
+ */
+static struct blockslab_cpu __percpu *no_class __ro_after_init;
 
 /*
  * On while anything rare is to be done at every alloc (tracing, init_on_alloc, kmemleak), and at
@@ -2991,7 +2994,7 @@ static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t
 	void *slot;
 
 	might_alloc(gfp);
-	if (READ_ONCE(heap->cpu[index]) != &no_class) {
+	if (READ_ONCE(heap->cpu[index]) != no_class) {
 		class = class_find(heap, 0, heap_index(heap, size));
 		slot = alloc_from(&class->nodes[numa_mem_id()], size, gfp, caller);
 		if (slot || !(gfp & __GFP_NOFAIL))
@@ -4645,7 +4648,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 
 	strscpy(heap->name, name, sizeof(heap->name));
 	for (i = 0; i < NR_INDEXES; i++)
-		heap->cpu[i] = &no_class;
+		heap->cpu[i] = no_class;
 	xa_init_flags(&heap->rare, XA_FLAGS_LOCK_IRQ);
 	INIT_LIST_HEAD(&heap->classes);
 	INIT_LIST_HEAD(&heap->reserve);
@@ -4850,7 +4853,7 @@ static void heap_retire(struct blockslab_heap *heap)
 	WRITE_ONCE(heap->dying, true);
 	WRITE_ONCE(heap->exact, true);
 	for (i = 0; i < NR_INDEXES; i++)
-		WRITE_ONCE(heap->cpu[i], &no_class);
+		WRITE_ONCE(heap->cpu[i], no_class);
 	cancel_delayed_work_sync(&heap->trim);
 	/* A CPU that dies is drained here, or found in the list of heaps by drain_dead_cpu(). */
 	cpus_read_lock();
@@ -5016,14 +5019,14 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
 {
 	if (cache->heap->exact || cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
-		return &no_class;
+		return no_class;
 	return cache->class->cpu;
 }
 
 /* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
 static void cache_publish(struct blockslab_cache *cache)
 {
-	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? &no_class : cache_lines(cache));
+	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? no_class : cache_lines(cache));
 }
 
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
@@ -6141,8 +6144,11 @@ static int __init blockslab_init(void)
 	span_find();
 	sizes_init();
 	cpus_init();
-	if (!caches_init())
+	no_class = __alloc_percpu(nr_node_ids * sizeof(struct blockslab_cpu), SMP_CACHE_BYTES);
+	if (!no_class)
 		return -ENOMEM;
+	if (!caches_init())
+		goto no_caches;
 	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!workqueue)
 		goto no_workqueue;
@@ -6171,6 +6177,8 @@ no_shrinker:
 	destroy_workqueue(workqueue);
 no_workqueue:
 	caches_destroy();
+no_caches:
+	free_percpu(no_class);
 	return error;
 }
 
@@ -6190,6 +6198,7 @@ static void __exit blockslab_exit(void)
 	destroy_workqueue(workqueue);
 	rcu_barrier();
 	caches_destroy();
+	free_percpu(no_class);
 }
 
 module_init(blockslab_init);
