@@ -272,7 +272,8 @@ enum block_flags {
  * @recip: 2^32 / slot size, rounded up
  * @nr_slots: slots in it; 0 marks a reader's place in node->all
  * @nr_free: bits of slots set in the bitmap (node->lock)
- * @index: of the class among the sizes
+ * @size: of its slots
+ * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
  * @order: of its pages
  * @state: the list it is on (node->lock)
  * @reserved: it belongs to the heap's reserve
@@ -295,7 +296,8 @@ struct blockslab_block {
 	u32 recip;
 	u16 nr_slots;
 	u16 nr_free;
-	u8 index;
+	u16 size;
+	u16 sizes;
 	u8 order;
 	u8 state;
 	bool reserved : 1;
@@ -484,10 +486,8 @@ struct blockslab_heap {
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
 
-/* Cached slots carry their address mixed with this in one word. */
-static unsigned long secret __ro_after_init;
-/* By (size + 7) / 8: index of the class that serves it. */
-static u8 size_index[BLOCKSLAB_SLOT_MAX / 8 + 1] __ro_after_init;
+/* Index of the class that serves a size. */
+static u8 size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
 static u16 index_size[NR_SIZES] __ro_after_init;
 
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
@@ -623,8 +623,11 @@ static void *meta_cache_alloc(unsigned int what, struct kmem_cache *cache, gfp_t
 static struct {
 	unsigned long base;
 	unsigned long size;
+	unsigned long reach;	/* size, or 0 where every free is to take the slow path */
 	struct page *page;
 } span __read_mostly;
+/* The largest size for the fast path of blockslab_alloc(); 0 while something rare is to be done. */
+static unsigned long fast_size __read_mostly = BLOCKSLAB_SLOT_MAX;
 
 static __always_inline unsigned long span_offset(const void *slot)
 {
@@ -658,11 +661,17 @@ static __always_inline unsigned long page_key(const struct page *page)
 	return (unsigned long)page->lru.prev - (unsigned long)page - (unsigned long)page->lru.next;
 }
 
-/* page_key(page) == key, in two instructions. */
-static __always_inline bool page_has_key(const struct page *page, unsigned long key)
+/* The word that a page of this per-CPU state and key has in lru.prev. */
+static __always_inline unsigned long page_mark(const struct page *page,
+					       const struct blockslab_cpu __percpu *cpu,
+					       unsigned long key)
 {
-	return (unsigned long)page->lru.prev ==
-	       (unsigned long)page + (unsigned long)page->lru.next + key;
+	return (unsigned long)page + (__force unsigned long)cpu + key;
+}
+
+static __always_inline bool page_has_mark(const struct page *page, unsigned long mark)
+{
+	return likely((unsigned long)page->lru.prev == mark);
 }
 
 static __always_inline struct blockslab_block *page_block(const struct page *page)
@@ -698,10 +707,30 @@ static unsigned long *deferred_map(struct blockslab_block *block)
 	return block->map + map_words(block->nr_slots);
 }
 
-/* ASLR and a boot secret make it a value that no data holds by accident. */
-static __always_inline unsigned long canary_of(const void *slot)
+/* A node's part of its class's per-CPU state. */
+static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node)
 {
-	return (unsigned long)slot ^ secret;
+	return node->class->cpu + (node - node->class->nodes);
+}
+
+/*
+ * What a free slot holds in one word: the key of its page as it is in the page, so that the fast
+ * path has it at hand. Being odd and made of two addresses, it is a value that no data holds by
+ * accident.
+ */
+static unsigned long canary_of(const struct blockslab_node *node, const void *slot)
+{
+	return page_mark(page_of(slot), node_cpu(node), node->class->key);
+}
+
+static bool has_canary(const struct blockslab_node *node, const void *slot)
+{
+	return *blockslab_word(slot, node->class->canary) == canary_of(node, slot);
+}
+
+static void put_canary(const struct blockslab_node *node, const void *slot)
+{
+	*blockslab_word(slot, node->class->canary) = canary_of(node, slot);
 }
 
 /* The block a pointer points into, exactly checked; NULL for a foreign pointer. */
@@ -726,14 +755,13 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	struct blockslab_node *node = block->node;
 	struct page *page = virt_to_page(block->base);
-	struct blockslab_cpu __percpu *cpu = node->class->cpu + (node - node->class->nodes);
+	struct blockslab_cpu __percpu *cpu = node_cpu(node);
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (__force struct list_head *)cpu);
-		WRITE_ONCE(page->lru.prev, (__force struct list_head *)
-			   ((unsigned long)page + (__force unsigned long)cpu + key));
+		WRITE_ONCE(page->lru.prev, (struct list_head *)page_mark(page, cpu, key));
 	}
 }
 
@@ -1088,6 +1116,14 @@ static void count_pages(struct blockslab_block *block, long sign)
 			    sign * (long)(block->nr_pages * PAGE_SIZE));
 }
 
+/* How many sizes, from that of its slots down, are a class's and no other's. */
+static unsigned int class_sizes(const struct blockslab_class *class)
+{
+	if (class->index == INDEX_CACHE)
+		return class->size + 1;
+	return class->size - (class->index ? index_size[class->index - 1] : 0);
+}
+
 /* Makes the pages behind a descriptor slots of a class, all free. */
 static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
 {
@@ -1095,7 +1131,8 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	unsigned int bits = bytes / class->size + 1;
 
 	block->node = &class->nodes[page_to_nid(virt_to_page(block->base))];
-	block->index = class->index;
+	block->size = class->size;
+	block->sizes = class_sizes(class);
 	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
 	block->nr_slots = bytes / class->size;
 	block->nr_free = block->nr_slots;
@@ -1116,6 +1153,22 @@ static void block_free_pages(struct blockslab_block *block)
 		__free_page(page + i);
 }
 
+/* All slots of a new block are free, and marked so: a magazine takes them as they are. */
+static void put_canaries(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	void *slot = block->base, *end = slot_address(block, class->size, block->nr_slots);
+	unsigned long mark;
+	void *next;
+
+	while (slot < end) {
+		mark = canary_of(block->node, slot);
+		next = min(end, PTR_ALIGN(slot + 1, PAGE_SIZE));
+		for (; slot < next; slot += class->size)
+			*blockslab_word(slot, class->canary) = mark;
+	}
+}
+
 static void block_prepare(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
@@ -1129,6 +1182,8 @@ static void block_prepare(struct blockslab_block *block)
 	if (heap->ctor && !(heap->flags & BLOCKSLAB_POISON))
 		for (i = 0; i < block->nr_slots; i++)
 			heap->ctor(slot_address(block, class->size, i));
+	if (class->key != KEY_SLOW)
+		put_canaries(block);
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
 	page_words_set(block, class->key);
@@ -1592,7 +1647,7 @@ static bool node_exact(struct blockslab_node *node)
 
 static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
 {
-	return per_cpu_ptr(node->class->cpu, cpu) + (node - node->class->nodes);
+	return per_cpu_ptr(node_cpu(node), cpu);
 }
 
 /* This CPU's line of a node, claimed and with preemption off; or NULL with preemption as it was. */
@@ -1601,7 +1656,7 @@ static struct blockslab_cpu *claim_line(struct blockslab_node *node)
 	struct blockslab_cpu *line;
 
 	preempt_disable();
-	line = this_cpu_ptr(node->class->cpu) + (node - node->class->nodes);
+	line = this_cpu_ptr(node_cpu(node));
 	if (blockslab_claim(line))
 		return line;
 	preempt_enable();
@@ -1700,14 +1755,6 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
 {
 	magazine_flush(magazine);
 	magazine_put(magazine);
-}
-
-static void magazine_add_canaries(struct blockslab_magazine *magazine, unsigned long canary)
-{
-	unsigned int i;
-
-	for (i = 0; i < magazine->count; i++)
-		*blockslab_word(magazine->slots[i], canary) = canary_of(magazine->slots[i]);
 }
 
 /*
@@ -1911,7 +1958,6 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
-	magazine_add_canaries(magazine, class->canary);
 	trace_blockslab_refill(class->heap->name, class->size, node - class->nodes,
 			       magazine->count);
 	return magazine->count;
@@ -2439,10 +2485,22 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 	return true;
 }
 
+/* The fast paths follow the static keys by what they compare with anyway. */
+static void follow_keys(void)
+{
+	static DEFINE_SPINLOCK(lock);
+
+	spin_lock(&lock);
+	WRITE_ONCE(fast_size, static_key_enabled(&blockslab_rare) ? 0 : BLOCKSLAB_SLOT_MAX);
+	WRITE_ONCE(span.reach, static_key_enabled(&rare_free) ? 0 : span.size);
+	spin_unlock(&lock);
+}
+
 int blockslab_trace_on(void)
 {
 	static_branch_inc(&blockslab_rare);
 	static_branch_inc(&rare_free);
+	follow_keys();
 	return 0;
 }
 
@@ -2450,6 +2508,7 @@ void blockslab_trace_off(void)
 {
 	static_branch_dec(&blockslab_rare);
 	static_branch_dec(&rare_free);
+	follow_keys();
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2458,7 +2517,7 @@ void blockslab_trace_off(void)
 
 static unsigned int heap_index(const struct blockslab_heap *heap, size_t size)
 {
-	unsigned int index = size_index[(size + heap->zone + 7) / 8], align = 1;
+	unsigned int index = size_index[size + heap->zone], align = 1;
 
 	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
 		align = cache_line_size();
@@ -2864,7 +2923,6 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	block->base = page_address(page);
 	block->nr_pages = PFN_UP(size + class->heap->zone);
 	block->node = &class->nodes[page_to_nid(page)];
-	block->index = INDEX_LARGE;
 	block->nr_slots = 1;
 	block->born = note_clock();
 	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
@@ -2989,7 +3047,7 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 				 unsigned long caller)
 {
-	unsigned int index = size_index[(size + 7) / 8];
+	unsigned int index = size_index[size];
 	struct blockslab_class *class;
 	void *slot;
 
@@ -3017,7 +3075,7 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 	void *slot;
 
 	if (unlikely(!request_plain(size, gfp)) ||
-	    !blockslab_alloc_fast(heap->cpu[size_index[(size + 7) / 8]], size, 0, &slot))
+	    !blockslab_alloc_fast(heap->cpu[size_index[size]], size, 0, &slot))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 	bytes = index_size[heap_index(heap, size)];
 	kasan_slot(slot, bytes, size);
@@ -3047,10 +3105,9 @@ void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	if (unlikely(size > BLOCKSLAB_SLOT_MAX || gfp & BLOCKSLAB_GFP_SLOW) ||
-	    static_branch_unlikely(&blockslab_rare))
+	if (unlikely(size > fast_size || gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	cpu = heap->cpu[size_index[(size + 7) / 8]];
+	cpu = heap->cpu[size_index[size]];
 	if (likely(blockslab_alloc_fast(cpu, size, 0, &slot)))
 		return slot;
 	return alloc_more(heap, size, gfp, _RET_IP_);
@@ -3313,25 +3370,12 @@ static const char *find_fault(struct blockslab_block *block, const void *slot, s
 	if (test_bit(number, block->map) || test_bit(number, deferred_map(block)))
 		return DOUBLE_FREE;
 	if (node->class->size &&
-	    *blockslab_word(slot, node->class->canary) == canary_of(slot) &&
+	    has_canary(node, slot) &&
 	    (cpus_hold(node, slot) || (!no_lock && depot_holds(node, slot))))
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
 	return NULL;
-}
-
-/* Puts a slot into a claimed line's loaded magazine, if that has room. */
-static bool push(struct blockslab_cpu *line, const void *slot, unsigned long canary)
-{
-	unsigned long count = blockslab_count(line);
-
-	if (count >= line->capacity)
-		return false;
-	line->loaded[count] = (void *)slot;
-	line->tally++;
-	*blockslab_word(slot, canary) = canary_of(slot);
-	return true;
 }
 
 /* Into this CPU's loaded or spare magazine; false if there is no room. Takes no lock. */
@@ -3345,7 +3389,12 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 	if (blockslab_count(line) >= line->capacity && line->spare &&
 	    line->spare->count < line->spare->capacity)
 		swap_spare(line);
-	put = push(line, slot, node->class->canary);
+	put = blockslab_count(line) < line->capacity;
+	if (put) {
+		line->loaded[blockslab_count(line)] = (void *)slot;
+		line->tally++;
+		put_canary(node, slot);
+	}
 	unclaim_line(line);
 	return put;
 }
@@ -3356,6 +3405,8 @@ static void free_direct(struct blockslab_node *node, const void *slot)
 	unsigned long irq;
 	LIST_HEAD(gone);
 
+	if (node->class->key != KEY_SLOW)
+		put_canary(node, slot);
 	spin_lock_irqsave(&node->lock, irq);
 	node->frees++;
 	return_slots(node, (void **)&slot, 1, &gone);
@@ -3409,26 +3460,22 @@ enum freed {
 };
 
 /*
- * The fast path for a page whose key is right: if that matters, of the right size index, the
- * start of a slot, not free in its block, and no canary; then into this CPU's loaded magazine.
+ * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
+ * canary, which would be @mark in @word; then into this CPU's loaded magazine.
  */
 static __always_inline enum freed free_fast(const struct page *page, const void *slot,
-					    struct blockslab_cpu __percpu *cpu, unsigned int index,
-					    unsigned long canary)
+					    unsigned long mark, unsigned long *word)
 {
 	struct blockslab_block *block = page_block(page);
-	unsigned long mark, count;
+	long number = slot_number(block, slot);
+	struct blockslab_cpu __percpu *cpu;
 	struct blockslab_cpu *line;
-	long number;
+	unsigned long count;
 
-	if (!(__builtin_constant_p(index) && index == ANY_INDEX) &&
-	    unlikely(block->index != (u8)index))
+	if (unlikely(number < 0))
 		return DOUBTFUL;
-	number = slot_number(block, slot);
-	if (unlikely(number < 0 || test_bit(number, block->map)))
-		return DOUBTFUL;
-	mark = canary_of(slot);
-	if (unlikely(*blockslab_word(slot, canary) == mark))
+	cpu = page_cpu(page);
+	if (unlikely(test_bit(number, block->map) || *word == mark))
 		return DOUBTFUL;
 
 	preempt_disable();
@@ -3440,7 +3487,7 @@ static __always_inline enum freed free_fast(const struct page *page, const void 
 		goto full;
 	line->loaded[count] = (void *)slot;
 	line->tally++;
-	*blockslab_word(slot, canary) = mark;
+	*word = mark;
 	blockslab_unclaim(line);
 	preempt_enable();
 	return FREED;
@@ -3453,21 +3500,23 @@ busy:
 }
 
 /* The same for any heap's slot. */
-static __always_inline enum freed free_any(const struct page *page, const void *slot,
-					   unsigned int index)
+static __always_inline enum freed free_any(const struct page *page, const void *slot)
 {
-	if (unlikely(!page_has_key(page, KEY_FAST)))
+	struct blockslab_cpu __percpu *cpu = page_cpu(page);
+	unsigned long mark = page_mark(page, cpu, KEY_FAST);
+
+	if (!page_has_mark(page, mark))
 		return DOUBTFUL;
-	return free_fast(page, slot, page_cpu(page), index, 0);
+	return free_fast(page, slot, mark, blockslab_word(slot, 0));
 }
 
-/* A slot beyond the span, or none at all. */
+/* A slot beyond the span, or none at all; or something rare is to be done. */
 static noinline void free_beyond(const void *slot, size_t size, unsigned long caller)
 {
 	struct page *page = page_of(slot);
 
 	if (!page || size != ANY_SIZE || static_branch_unlikely(&rare_free) ||
-	    free_any(page, slot, ANY_INDEX) != FREED)
+	    free_any(page, slot) != FREED)
 		free_slow(slot, size, NULL, caller);
 }
 
@@ -3485,36 +3534,16 @@ void blockslab_free(const void *slot)
 	struct page *page;
 	enum freed freed;
 
-	if (unlikely(offset >= span.size))
+	if (unlikely(offset >= span.reach))
 		return free_beyond(slot, ANY_SIZE, _RET_IP_);
-	if (static_branch_unlikely(&rare_free))
-		return free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
 	page = span_page(offset);
-	freed = free_any(page, slot, ANY_INDEX);
+	freed = free_any(page, slot);
 	if (unlikely(freed == NO_ROOM))
 		return free_to(page_block(page)->node, slot);
 	if (unlikely(freed == DOUBTFUL))
 		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free);
-
-static __always_inline void free_sized(const void *slot, size_t size, unsigned int index)
-{
-	unsigned long offset = span_offset(slot);
-	struct page *page;
-	enum freed freed;
-
-	if (unlikely(offset >= span.size))
-		return free_beyond(slot, size, _RET_IP_);
-	if (static_branch_unlikely(&rare_free))
-		return free_slow(slot, size, NULL, _RET_IP_);
-	page = span_page(offset);
-	freed = free_any(page, slot, index);
-	if (unlikely(freed == NO_ROOM))
-		return free_to(page_block(page)->node, slot);
-	if (unlikely(freed == DOUBTFUL))
-		free_slow(slot, size, NULL, _RET_IP_);
-}
 
 /**
  * blockslab_free_sized() - free a slot whose size is known
@@ -3527,25 +3556,26 @@ static __always_inline void free_sized(const void *slot, size_t size, unsigned i
  */
 void blockslab_free_sized(const void *slot, size_t size)
 {
-	if (unlikely(size > BLOCKSLAB_SLOT_MAX))
-		return free_slow(slot, min(size, ANY_SIZE - 1), NULL, _RET_IP_);
-	free_sized(slot, size, size_index[(size + 7) / 8]);
+	unsigned long offset = span_offset(slot), mark;
+	struct blockslab_cpu __percpu *cpu;
+	enum freed freed = DOUBTFUL;
+	struct page *page;
+
+	if (unlikely(offset >= span.reach))
+		return free_beyond(slot, min(size, ANY_SIZE - 1), _RET_IP_);
+	page = span_page(offset);
+	cpu = page_cpu(page);
+	mark = page_mark(page, cpu, KEY_FAST);
+	/* A size that is right all the same is told by the slow path. */
+	if (page_has_mark(page, mark) &&
+	    likely(page_block(page)->size - size < page_block(page)->sizes))
+		freed = free_fast(page, slot, mark, blockslab_word(slot, 0));
+	if (unlikely(freed == NO_ROOM))
+		return free_to(page_block(page)->node, slot);
+	if (unlikely(freed == DOUBTFUL))
+		free_slow(slot, min(size, ANY_SIZE - 1), NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
-
-/**
- * blockslab_free_index() - what blockslab_free_sized() is for a constant size
- * @slot: as for blockslab_free()
- * @size: as it was asked for
- * @index: blockslab_index() of the size
- *
- * Context: as blockslab_free().
- */
-void blockslab_free_index(const void *slot, size_t size, unsigned int index)
-{
-	free_sized(slot, size, index);
-}
-EXPORT_SYMBOL_GPL(blockslab_free_index);
 
 /*
  * Frees slots as free_fast() does, from the first on, as long as they are of one class and node
@@ -3555,7 +3585,7 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 				       unsigned long key, unsigned long canary)
 {
 	struct blockslab_block *block = NULL;
-	unsigned long count, room, mark, last = 0;
+	unsigned long count, room, mark = 0, last = 0;
 	struct blockslab_cpu *line;
 	const struct page *page;
 	long number;
@@ -3577,7 +3607,8 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 			if (unlikely(last >= span.size))
 				break;
 			page = span_page(last);
-			if (page_cpu(page) != cpu || !page_has_key(page, key))
+			mark = page_mark(page, cpu, key);
+			if (!page_has_mark(page, mark))
 				break;
 			block = page_block(page);
 			last = (unsigned long)slot;
@@ -3585,7 +3616,6 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 		number = slot_number(block, slot);
 		if (unlikely(number < 0 || test_bit(number, block->map)))
 			break;
-		mark = canary_of(slot);
 		if (unlikely(*blockslab_word(slot, canary) == mark))
 			break;
 		line->loaded[count + i] = (void *)slot;
@@ -3601,11 +3631,11 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 static struct blockslab_cpu __percpu *slot_cpu(const void *slot, unsigned long key)
 {
 	unsigned long offset = span_offset(slot);
+	struct page *page = span_page(offset);
 
-	if (static_branch_unlikely(&rare_free) || offset >= span.size ||
-	    !page_has_key(span_page(offset), key))
+	if (offset >= span.reach || !page_has_mark(page, page_mark(page, page_cpu(page), key)))
 		return NULL;
-	return page_cpu(span_page(offset));
+	return page_cpu(page);
 }
 
 /**
@@ -3671,7 +3701,7 @@ size_t blockslab_size_roundup(size_t size)
 	if (!size)
 		return 0;
 	if (size <= BLOCKSLAB_SLOT_MAX)
-		return index_size[size_index[(size + 7) / 8]];
+		return index_size[size_index[size]];
 	return size > SIZE_MAX - PAGE_SIZE ? size : PAGE_ALIGN(size);
 }
 EXPORT_SYMBOL_GPL(blockslab_size_roundup);
@@ -4098,7 +4128,7 @@ static bool invalid(struct blockslab_class *class, const char *what, const void 
 static int validate_pages(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
-	struct blockslab_cpu __percpu *cpu = node->class->cpu + (node - node->class->nodes);
+	struct blockslab_cpu __percpu *cpu = node_cpu(node);
 	struct page *page = page_of(block->base);
 	unsigned int i;
 	int faults = 0;
@@ -4139,11 +4169,10 @@ static int validate_block(struct blockslab_block *block)
 	if (block->state != block_state(block))
 		faults += invalid(class, "list of block", block->base, block->state,
 				  block_state(block));
-	if (class->size && (block->index != class->index ||
+	if (class->size && (block->size != class->size || block->sizes != class_sizes(class) ||
 			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
 			    block->nr_slots > block->nr_pages * PAGE_SIZE / class->size))
-		faults += invalid(class, "class of block", block->base, block->index,
-				  class->index);
+		faults += invalid(class, "class of block", block->base, block->size, class->size);
 	return faults;
 }
 
@@ -5214,20 +5243,18 @@ static noinline void cache_free_slow(struct blockslab_cache *cache, const void *
  */
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 {
-	unsigned long line, offset = span_offset(slot);
-	struct blockslab_cpu __percpu *cpu;
+	unsigned long offset = span_offset(slot), mark;
 	struct page *page;
 	enum freed freed;
 
-	if (static_branch_unlikely(&rare_free) || unlikely(offset >= span.size))
+	if (unlikely(offset >= span.reach))
 		return cache_free_slow(cache, slot, _RET_IP_);
 	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
 	page = span_page(offset);
-	line = (unsigned long)page->lru.prev - (unsigned long)page - cache->magic;
-	if (unlikely(line >= cache->lines))
+	mark = (unsigned long)page->lru.prev;
+	if (unlikely(mark - (unsigned long)page - cache->magic >= cache->lines))
 		return cache_free_slow(cache, slot, _RET_IP_);
-	cpu = (__force struct blockslab_cpu __percpu *)(cache->first + line);
-	freed = free_fast(page, slot, cpu, ANY_INDEX, cache->canary);
+	freed = free_fast(page, slot, mark, blockslab_word(slot, cache->canary));
 	if (unlikely(freed == NO_ROOM))
 		return free_to(page_block(page)->node, slot);
 	if (unlikely(freed == DOUBTFUL))
@@ -6006,8 +6033,10 @@ static void __init span_find(void)
 /* Struct pages may go with their memory: from then on every address is looked at the slow way. */
 static int memory_going(struct notifier_block *self, unsigned long action, void *data)
 {
-	if (action == MEM_GOING_OFFLINE)
+	if (action == MEM_GOING_OFFLINE) {
 		WRITE_ONCE(span.size, 0);
+		follow_keys();
+	}
 	return NOTIFY_OK;
 }
 
@@ -6066,11 +6095,11 @@ static void __init sizes_init(void)
 	}
 	size_index[0] = INDEX_SLOW;
 	for (i = 1; i < ARRAY_SIZE(size_index); i++) {
-		while (index_size[index] < i * 8 || index_size[index] % ARCH_KMALLOC_MINALIGN)
+		while (index_size[index] < i || index_size[index] % ARCH_KMALLOC_MINALIGN)
 			index++;
 		size_index[i] = index;
 	}
-	static_assert(NR_SIZES < INDEX_CACHE);
+	static_assert(NR_INDEXES <= INDEX_CACHE);
 	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
 }
 
@@ -6140,7 +6169,6 @@ static int __init blockslab_init(void)
 {
 	int error = -ENOMEM;
 
-	secret = get_random_long();
 	span_find();
 	sizes_init();
 	cpus_init();
@@ -6167,6 +6195,7 @@ static int __init blockslab_init(void)
 		static_branch_inc(&blockslab_rare);
 	if (RARE_ALWAYS || want_init_on_free())
 		static_branch_inc(&rare_free);
+	follow_keys();
 	pr_info("version %s: %u size classes to %u bytes, %lu MiB of memory in reach of the fast path\n",
 		BLOCKSLAB_VERSION, NR_SIZES, BLOCKSLAB_SLOT_MAX, span.size >> 20);
 	return 0;

@@ -300,19 +300,8 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	return blockslab_alloc(heap, size, gfp);
 }
 
-void blockslab_free_index(const void *slot, size_t size, unsigned int index);
-
-static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
-{
-	if (__builtin_constant_p(size) && size && size <= BLOCKSLAB_SLOT_MAX)
-		blockslab_free_index(slot, size, blockslab_index(size));
-	else
-		blockslab_free_sized(slot, size);
-}
-
 #ifndef BLOCKSLAB_BUILD
 #define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
-#define blockslab_free_sized(slot, size)	blockslab_free_sized_inline(slot, size)
 #endif
 
 /*
