@@ -180,6 +180,7 @@ MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per 
 #define BLOCK_BYTES_MAX		min_t(size_t, PAGE_SIZE << BLOCK_ORDER_MAX, SZ_512K)
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
+#define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 
@@ -1335,7 +1336,7 @@ static unsigned int block_state(const struct blockslab_block *block)
 	return BLOCK_PARTIAL + (block->nr_free - 1) * NR_PARTIAL / block->nr_slots;
 }
 
-static size_t block_hoard(const struct blockslab_block *block)
+static long block_hoard(const struct blockslab_block *block)
 {
 	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
 }
@@ -1358,6 +1359,7 @@ static void block_list(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
 	unsigned int state = block_state(block);
+	long hoard = -block_hoard(block);
 
 	lockdep_assert_held(&node->lock);
 	if (state == block->state)
@@ -1368,7 +1370,6 @@ static void block_list(struct blockslab_block *block)
 		block_mend(block);
 		state = block_state(block);
 	}
-	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
 	if (block->state != BLOCK_UNLISTED) {
 		node->nr[block->state]--;
 		list_del(&block->list);
@@ -1376,7 +1377,9 @@ static void block_list(struct blockslab_block *block)
 	block->state = state;
 	node->nr[state]++;
 	list_add(&block->list, &node->blocks[state]);
-	atomic_long_add(block_hoard(block), &node->class->heap->hoard);
+	hoard += block_hoard(block);
+	if (hoard)
+		atomic_long_add(hoard, &node->class->heap->hoard);
 }
 
 static void block_link(struct blockslab_block *block)
@@ -1451,22 +1454,18 @@ static noinline __cold unsigned int take_fewer(struct blockslab_block *block, vo
 /* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
-	unsigned int size = block->node->class->size, got = 0, word;
+	unsigned long *word = block->map, *end = deferred_map(block), size = block->size, bits;
+	void *base = block->base, **to;
+	unsigned int got;
 
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
-	for (word = 0; got < nr && word < map_words(block->nr_slots); word++) {
-		unsigned long bits = block->map[word];
-
-		while (bits && got < nr) {
-			unsigned int bit = __ffs(bits);
-
-			bits &= bits - 1;
-			got++;
-			slots[nr - got] = slot_address(block, size, word * BITS_PER_LONG + bit);
-		}
-		block->map[word] = bits;
+	for (to = slots + nr; to > slots && word < end; word++, base += size * BITS_PER_LONG) {
+		for (bits = *word; bits && to > slots; bits &= bits - 1)
+			*--to = base + size * __ffs(bits);
+		*word = bits;
 	}
+	got = slots + nr - to;
 	if (unlikely(got < nr || slots[0] >= slot_address(block, size, block->nr_slots)))
 		got = take_fewer(block, slots, nr, got);
 	block->nr_free -= got;
@@ -1496,6 +1495,23 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 	return got;
 }
 
+/* After slots came back to a block; to @gone with it if it is empty and one too many. */
+static void block_returned(struct blockslab_block *block, struct list_head *gone)
+{
+	struct blockslab_node *node = block->node;
+	unsigned int keep = max(node->keep, READ_ONCE(retain));
+
+	block_list(block);
+	if (block->state != BLOCK_RETAINED)
+		return;
+	if (READ_ONCE(node->class->heap->dying))
+		keep = 0;
+	if (block->reserved || node->nr[BLOCK_RETAINED] > keep) {
+		node->given_back++;
+		block_unlink(block, gone);
+	}
+}
+
 /* Marks slots free from the first on, as long as they are of the first one's block; how many. */
 static unsigned int return_run(struct blockslab_block *block, void **slots, unsigned int nr)
 {
@@ -1521,12 +1537,10 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 static void return_slots(struct blockslab_node *node, void **slots, unsigned int nr,
 			 struct list_head *gone)
 {
-	unsigned int done, run, keep = max(node->keep, READ_ONCE(retain));
 	struct blockslab_block *block;
+	unsigned int done, run;
 
 	lockdep_assert_held(&node->lock);
-	if (READ_ONCE(node->class->heap->dying))
-		keep = 0;
 	for (done = 0; done < nr; done += run) {
 		block = block_of(slots[done]);
 		if (unlikely(!block || block->node != node)) {
@@ -1537,12 +1551,7 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 			continue;
 		}
 		run = return_run(block, slots + done, nr - done);
-		block_list(block);
-		if (block->state == BLOCK_RETAINED &&
-		    (block->reserved || node->nr[BLOCK_RETAINED] > keep)) {
-			node->given_back++;
-			block_unlink(block, gone);
-		}
+		block_returned(block, gone);
 	}
 }
 
@@ -1777,23 +1786,31 @@ static unsigned int capacity_least(unsigned int size)
 	return size <= 512 ? 4 : size <= 2048 ? 2 : 1;
 }
 
+/* To the next size, if that is not over @most slots. With their head they fill a power of two. */
+static void magazines_grow_to(struct blockslab_node *node, unsigned long most)
+{
+	unsigned long next = node->capacity * 2 + 4;
+
+	if (next <= min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
+		WRITE_ONCE(node->capacity, next);
+}
+
 /*
  * Magazines are small at first, and grow with what a class does: to the next size after every 32
  * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
- * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case.
- * With their head magazines fill a power of two. A trim brings them back to the least.
+ * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case. A
+ * trim brings them back to the least.
  */
 static void magazines_grow(struct blockslab_node *node, bool share)
 {
-	unsigned long size = node->class->size, most, next = node->capacity * 2 + 4;
+	unsigned long size = node->class->size, most;
 
 	if (READ_ONCE(node->trades) % 32)
 		return;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
 		most = max_t(unsigned long, most, clamp_t(unsigned long, SZ_4K / size, 1, 60));
-	if (next <= min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
-		WRITE_ONCE(node->capacity, next);
+	magazines_grow_to(node, most);
 }
 
 /* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
@@ -3177,40 +3194,85 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);
 
-/* As many slots as this CPU's loaded magazine has, up to @nr. */
-static size_t pop_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
+/* Takes up to @nr slots from a claimed line's loaded magazine. */
+static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned long canary)
 {
-	unsigned int canary = node->class->canary;
-	struct blockslab_cpu *line = claim_line(node);
-	size_t i, got;
-	void **from;
+	size_t i, got = min_t(size_t, nr, blockslab_count(line));
+	void **from = line->loaded + blockslab_count(line) - got;
 
-	if (!line)
-		return 0;
-	if (!blockslab_count(line) && line->spare)
-		swap_spare(line);
-	got = min_t(size_t, nr, blockslab_count(line));
-	if (unlikely(line->credit < (long)(got * size)))
-		got = line->credit / size;	/* the next one may have to be tracked */
-	from = line->loaded + blockslab_count(line) - got;
 	for (i = 0; i < got; i++) {
 		slots[i] = from[i];
 		*blockslab_word(from[i], canary) = 0;
 	}
 	line->tally += got * (BLOCKSLAB_ALLOC - 1);
-	spend(line, got * size);
-	unclaim_line(line);
 	return got;
 }
 
-/* Up to @nr slots; fewer only where there are no more. A turn gets one at least, or is the last. */
-static size_t alloc_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t nr,
+/* Up to @nr slots of this CPU's loaded and spare magazine for its own node. */
+static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, void **slots)
+{
+	struct blockslab_cpu *line;
+	size_t got = 0;
+
+	preempt_disable();
+	line = blockslab_home_line(class->cpu);
+	if (likely(blockslab_claim(line))) {
+		nr = min_t(size_t, nr, 2 * MAGAZINE_SLOTS_MAX);
+		if (unlikely(line->credit < (long)(nr * size)))
+			nr = line->credit / size;	/* the next one may have to be tracked */
+		got = pop(line, nr, slots, class->canary);
+		if (got < nr && line->spare && line->spare->count) {
+			swap_spare(line);
+			got += pop(line, nr - got, slots + got, class->canary);
+		}
+		spend(line, got * size);
+		blockslab_unclaim(line);
+	}
+	preempt_enable();
+	return got;
+}
+
+/*
+ * From so many slots on a bulk call better goes past the magazines, as for fewer they would have
+ * to be traded. Not while this CPU's are smaller than they might be: they grow by trades.
+ */
+static size_t many(const struct blockslab_cpu *line)
+{
+	unsigned int capacity = READ_ONCE(line->node->capacity);
+
+	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
+}
+
+/* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
+static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
+{
+	unsigned int canary = node->class->canary;
+	unsigned long irq;
+	size_t i, got;
+
+	spin_lock_irqsave(&node->lock, irq);
+	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
+	node->allocs += got;
+	node->requested += got * size;
+	spin_unlock_irqrestore(&node->lock, irq);
+	for (i = 0; i < got; i++)
+		*blockslab_word(slots[i], canary) = 0;
+	return got;
+}
+
+/*
+ * Up to @nr slots when this CPU's magazines are empty; fewer only where there are no more. Each
+ * turn gets one at least, or is the last.
+ */
+static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t nr,
 			 void **slots, unsigned long caller)
 {
 	size_t got = 0;
 
 	while (got < nr) {
-		got += pop_many(node, size, nr - got, slots + got);
+		if (nr - got >= many(raw_cpu_ptr(node_cpu(node))) &&
+		    !READ_ONCE(node->class->heap->track))
+			got += take_many(node, size, nr - got, slots + got);
 		if (got == nr)
 			break;
 		/* Brings a magazine, too, if this CPU's line can be claimed. */
@@ -3218,8 +3280,23 @@ static size_t alloc_many(struct blockslab_node *node, size_t size, gfp_t gfp, si
 		if (!slots[got])
 			break;
 		got++;
+		got += pop_many(node->class, size, nr - got, slots + got);
 	}
 	return got;
+}
+
+/* Up to @nr slots; fewer only where there are no more. */
+static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, size_t nr,
+			 void **slots, unsigned long caller)
+{
+	size_t got = pop_many(class, size, nr, slots);
+	struct blockslab_node *node;
+
+	if (got == nr)
+		return nr;
+	node = &class->nodes[numa_mem_id()];
+	magazines_grow_to(node, min(SZ_32K / class->size, nr));
+	return got + bring_many(node, size, gfp, nr - got, slots + got, caller);
 }
 
 /* Hooks for slots of one bulk allocation, where there is anything to do. */
@@ -3259,7 +3336,7 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 		class = class_for(heap, size, gfp);
 		if (!class)
 			return 0;
-		got = alloc_many(&class->nodes[numa_mem_id()], size, gfp, nr, slots, _RET_IP_);
+		got = alloc_many(class, size, gfp, nr, slots, _RET_IP_);
 		bulk_hooks(heap, size, gfp, got, slots, _RET_IP_);
 	} else {
 		for (got = 0; got < nr; got++) {
@@ -3577,56 +3654,6 @@ void blockslab_free_sized(const void *slot, size_t size)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
 
-/*
- * Frees slots as free_fast() does, from the first on, as long as they are of one class and node
- * and this CPU's loaded magazine has room: one claim for all of them. Returns how many.
- */
-static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_t nr, void **slots,
-				       unsigned long key, unsigned long canary)
-{
-	struct blockslab_block *block = NULL;
-	unsigned long count, room, mark = 0, last = 0;
-	struct blockslab_cpu *line;
-	const struct page *page;
-	long number;
-	size_t i;
-
-	preempt_disable();
-	line = this_cpu_ptr(cpu);
-	if (unlikely(!blockslab_claim(line))) {
-		preempt_enable();
-		return 0;
-	}
-	count = blockslab_count(line);
-	room = min_t(size_t, nr, line->capacity - count);
-	for (i = 0; i < room; i++) {
-		const void *slot = slots[i];
-
-		if (((unsigned long)slot ^ last) >> PAGE_SHIFT) {
-			last = span_offset(slot);
-			if (unlikely(last >= span.size))
-				break;
-			page = span_page(last);
-			mark = page_mark(page, cpu, key);
-			if (!page_has_mark(page, mark))
-				break;
-			block = page_block(page);
-			last = (unsigned long)slot;
-		}
-		number = slot_number(block, slot);
-		if (unlikely(number < 0 || test_bit(number, block->map)))
-			break;
-		if (unlikely(*blockslab_word(slot, canary) == mark))
-			break;
-		line->loaded[count + i] = (void *)slot;
-		*blockslab_word(slot, canary) = mark;
-	}
-	line->tally += i;
-	blockslab_unclaim(line);
-	preempt_enable();
-	return i;
-}
-
 /* The per-CPU state that a slot says it belongs to, or NULL where the slow path is due. */
 static struct blockslab_cpu __percpu *slot_cpu(const void *slot, unsigned long key)
 {
@@ -3636,6 +3663,140 @@ static struct blockslab_cpu __percpu *slot_cpu(const void *slot, unsigned long k
 	if (offset >= span.reach || !page_has_mark(page, page_mark(page, page_cpu(page), key)))
 		return NULL;
 	return page_cpu(page);
+}
+
+/* Slots of one class and node that are freed in a row. */
+struct run {
+	struct blockslab_cpu __percpu *cpu;
+	unsigned long key;
+	unsigned long canary;
+	const void *last;		/* the slot whose page was looked at last */
+	unsigned long mark;		/* of that page */
+	struct blockslab_block *block;	/* and its block */
+};
+
+/* Looks at the page of a slot; false if it is not one of the run. */
+static __always_inline bool run_enter(struct run *run, const void *slot)
+{
+	unsigned long offset = span_offset(slot);
+	struct page *page = span_page(offset);
+
+	run->last = slot;
+	run->mark = page_mark(page, run->cpu, run->key);
+	if (unlikely(offset >= span.reach) || !page_has_mark(page, run->mark))
+		return false;
+	run->block = page_block(page);
+	return true;
+}
+
+/* The number in run->block of a slot of which all is well, as free_fast() sees it; else -1. */
+static __always_inline long run_check(struct run *run, const void *slot)
+{
+	long number;
+
+	if (((unsigned long)slot ^ (unsigned long)run->last) >> PAGE_SHIFT && !run_enter(run, slot))
+		return -1;
+	number = slot_number(run->block, slot);
+	if (unlikely(number < 0 || test_bit(number, run->block->map) ||
+		     *blockslab_word(slot, run->canary) == run->mark))
+		return -1;
+	return number;
+}
+
+/* Frees up to @nr slots into a claimed line's loaded magazine. */
+static __always_inline size_t push(struct blockslab_cpu *line, struct run *run, size_t nr,
+				   void **slots)
+{
+	void **to = line->loaded + blockslab_count(line);
+	size_t i;
+
+	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
+	for (i = 0; i < nr && run_check(run, slots[i]) >= 0; i++) {
+		to[i] = slots[i];
+		*blockslab_word(slots[i], run->canary) = run->mark;
+	}
+	line->tally += i;
+	return i;
+}
+
+/* Frees up to @nr slots into this CPU's loaded and spare magazine. */
+static __always_inline size_t push_many(struct run *run, size_t nr, void **slots)
+{
+	struct blockslab_cpu *line;
+	size_t put = 0;
+
+	if (!run_enter(run, slots[0]))
+		return 0;
+	preempt_disable();
+	line = this_cpu_ptr(run->cpu);
+	if (likely(blockslab_claim(line))) {
+		put = push(line, run, nr, slots);
+		if (put < nr && blockslab_count(line) == line->capacity && line->spare &&
+		    line->spare->count < line->spare->capacity) {
+			swap_spare(line);
+			put += push(line, run, nr - put, slots + put);
+		}
+		blockslab_unclaim(line);
+	}
+	preempt_enable();
+	return put;
+}
+
+/* Frees up to @nr slots, and RUN_MAX, straight into their blocks. */
+static __always_inline size_t return_many(struct run *run, struct blockslab_node *node, size_t nr,
+					  void **slots)
+{
+	struct blockslab_block *block = NULL;
+	unsigned long irq;
+	LIST_HEAD(gone);
+	long number;
+	size_t i;
+
+	nr = min_t(size_t, nr, RUN_MAX);
+	spin_lock_irqsave(&node->lock, irq);
+	if (!run_enter(run, slots[0]))	/* what it saw before may be gone */
+		nr = 0;
+	for (i = 0; i < nr; i++) {
+		number = run_check(run, slots[i]);
+		if (unlikely(number < 0))
+			break;
+		if (run->block != block) {
+			if (block)
+				block_returned(block, &gone);
+			block = run->block;
+		}
+		__set_bit(number, block->map);
+		*blockslab_word(slots[i], run->canary) = run->mark;
+		block->nr_free++;
+		node->nr_free++;
+	}
+	if (block)
+		block_returned(block, &gone);
+	node->frees += i;
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+	heap_arm(node->class->heap);
+	return i;
+}
+
+/*
+ * Frees slots from the first on, as long as they are of one class and node, nothing is wrong with
+ * them, and there is room. Returns how many.
+ */
+static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_t nr, void **slots,
+				       unsigned long key, unsigned long canary)
+{
+	struct run run = { .cpu = cpu, .key = key, .canary = canary };
+	size_t done = push_many(&run, nr, slots), least;
+
+	/* A second magazine comes by the free of a single slot. */
+	if (done == nr || !READ_ONCE(raw_cpu_ptr(cpu)->spare))
+		return done;
+	/* The slot farther on tells whether many of the rest are of this kind. */
+	least = many(raw_cpu_ptr(cpu));
+	if (nr - done >= least && slot_cpu(slots[done + least - 1], key) == cpu)
+		done += return_many(&run, raw_cpu_ptr(cpu)->node, nr - done, slots + done);
+	return done;
 }
 
 /**
@@ -5279,8 +5440,7 @@ size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size
 	might_alloc(gfp);
 	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
 	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
-	got = alloc_many(&cache->class->nodes[numa_mem_id()], cache->size, gfp, nr, slots,
-			 _RET_IP_);
+	got = alloc_many(cache->class, cache->size, gfp, nr, slots, _RET_IP_);
 	bulk_hooks(cache->heap, cache->size, gfp, got, slots, _RET_IP_);
 	if (got == nr)
 		return nr;
