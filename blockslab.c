@@ -2471,6 +2471,13 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 	return true;
 }
 
+/* Whether somebody wants to know of every allocation. */
+static bool alloc_watched(void)
+{
+	return IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) || IS_ENABLED(CONFIG_KASAN) ||
+	       trace_blockslab_alloc_enabled();
+}
+
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
 			unsigned long caller)
 {
@@ -2599,8 +2606,10 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class->key = class->noted || !size ? KEY_SLOW : KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++) {
 		node_init(&class->nodes[nid], class);
-		for_each_possible_cpu(cpu)
+		for_each_possible_cpu(cpu) {
 			node_line(&class->nodes[nid], cpu)->node = &class->nodes[nid];
+			node_line(&class->nodes[nid], cpu)->size = size;
+		}
 	}
 	return class;
 }
@@ -3084,23 +3093,28 @@ static bool request_plain(size_t size, gfp_t gfp)
 	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
 }
 
-/* The fast path with what is rare, and with zeroing. */
+static noinline void *alloc_tell(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	after_alloc(heap, slot, size, gfp, caller);
+	return slot;
+}
+
+/* The fast path with what is rare, and with zeroing. The calls at its ends need no registers. */
 static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 				 unsigned long caller)
 {
-	unsigned int bytes;
+	struct blockslab_cpu __percpu *cpu;
 	void *slot;
 
-	if (unlikely(!request_plain(size, gfp)) ||
-	    !blockslab_alloc_fast(heap->cpu[size_index[size]], size, 0, &slot))
+	if (unlikely(!request_plain(size, gfp)))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	bytes = index_size[heap_index(heap, size)];
-	kasan_slot(slot, bytes, size);
-	if (want_init_on_alloc(gfp))
-		memset(slot, 0, bytes);
-	kmemleak_alloc(slot, size, 1, gfp);
-	trace_blockslab_alloc(caller, heap->name, slot, size, bytes, gfp);
-	return slot;
+	cpu = heap->cpu[size_index[size]];
+	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
+		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+	if (alloc_watched())
+		return alloc_tell(heap, slot, size, gfp, caller);
+	return want_init_on_alloc(gfp) ? memset(slot, 0, raw_cpu_read(cpu->size)) : slot;
 }
 
 /**
@@ -3300,15 +3314,20 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 }
 
 /* Hooks for slots of one bulk allocation, where there is anything to do. */
-static void bulk_hooks(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr, void **slots,
-		       unsigned long caller)
+static void bulk_hooks(struct blockslab_class *class, size_t size, gfp_t gfp, size_t nr,
+		       void **slots, unsigned long caller)
 {
+	struct blockslab_heap *heap = class->heap;
+	unsigned int bytes = class->size;
 	size_t i;
 
-	if (!static_branch_unlikely(&blockslab_rare) && !heap->exact && !(gfp & __GFP_ZERO))
-		return;
-	for (i = 0; i < nr; i++)
-		after_alloc(heap, slots[i], size, gfp, caller);
+	if (heap->exact || alloc_watched()) {
+		for (i = 0; i < nr; i++)
+			after_alloc(heap, slots[i], size, gfp, caller);
+	} else if (want_init_on_alloc(gfp) && !keeps_content(heap)) {
+		for (i = 0; i < nr; i++)
+			memset(slots[i], 0, bytes);
+	}
 }
 
 /**
@@ -3337,7 +3356,7 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 		if (!class)
 			return 0;
 		got = alloc_many(class, size, gfp, nr, slots, _RET_IP_);
-		bulk_hooks(heap, size, gfp, got, slots, _RET_IP_);
+		bulk_hooks(class, size, gfp, got, slots, _RET_IP_);
 	} else {
 		for (got = 0; got < nr; got++) {
 			slots[got] = alloc_slow(heap, size, gfp, NUMA_NO_NODE, _RET_IP_);
@@ -5168,6 +5187,7 @@ EXPORT_SYMBOL_GPL(blockslab_shrink);
  * @lines: and the length of that, in bytes
  * @canary: offset of the word that tells a cached slot
  * @size: of its objects, as asked for
+ * @zeroed: bytes of a slot that are to be zeroed when zeroes are wanted
  * @class: its only one
  * @heap: it is
  */
@@ -5179,6 +5199,7 @@ struct blockslab_cache {
 	unsigned long lines;
 	unsigned long canary;
 	unsigned int size;
+	unsigned int zeroed;
 	struct blockslab_class *class;
 	struct blockslab_heap *heap;
 };
@@ -5241,6 +5262,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->class = class;
 	cache->canary = class->canary;
 	cache->size = size;
+	cache->zeroed = keeps_content(heap) ? 0 : class->size;
 	cache->key = class->key;
 	cache->first = (__force unsigned long)class->cpu;
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
@@ -5348,6 +5370,20 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 	return slot;
 }
 
+/* As alloc_rare(). */
+static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
+				       unsigned long caller)
+{
+	void *slot;
+
+	if (unlikely(!request_plain(cache->size, gfp) ||
+		     !blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+		return cache_alloc_slow(cache, gfp, caller);
+	if (alloc_watched())
+		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
+	return cache->zeroed && want_init_on_alloc(gfp) ? memset(slot, 0, cache->zeroed) : slot;
+}
+
 /**
  * blockslab_cache_alloc() - allocate an object
  * @cache: to take it from
@@ -5360,10 +5396,10 @@ void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
 {
 	void *slot;
 
-	if (likely(!(gfp & BLOCKSLAB_GFP_SLOW)) && !static_branch_unlikely(&blockslab_rare)) {
-		if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
-			return slot;
-	}
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW) || static_branch_unlikely(&blockslab_rare))
+		return cache_alloc_rare(cache, gfp, _RET_IP_);
+	if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+		return slot;
 	return cache_alloc_slow(cache, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
@@ -5441,7 +5477,7 @@ size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size
 	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
 	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
 	got = alloc_many(cache->class, cache->size, gfp, nr, slots, _RET_IP_);
-	bulk_hooks(cache->heap, cache->size, gfp, got, slots, _RET_IP_);
+	bulk_hooks(cache->class, cache->size, gfp, got, slots, _RET_IP_);
 	if (got == nr)
 		return nr;
 	blockslab_cache_free_bulk(cache, got, slots);

@@ -157,6 +157,7 @@ struct blockslab_node;
  *	what was asked for
  * @capacity: room in the loaded magazine
  * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
+ * @size: of its class's slots, in bytes; not used of a cache's
  * @node: what this is a part of
  * @spare: the second magazine, full or empty or anything between
  * @granted: credit given so far
@@ -174,6 +175,7 @@ struct blockslab_cpu {
 	long credit;
 	u16 capacity;
 	u8 busy;
+	u16 size;
 	struct blockslab_node *node;
 	struct blockslab_magazine *spare;
 	unsigned long granted;
