@@ -26,9 +26,13 @@
  *   start of a slot (Lemire, Kaser & Kurz, "Faster remainder by direct computation", 2019).
  * - Magazines (Bonwick & Adams, "Magazines and Vmem", 2001). The common alloc and free touch the
  *   CPU's loaded magazine only. It is guarded by preemption off and a plain flag, with interrupts
- *   left on: an interrupt that finds the flag set takes the slow path. Cached slots carry a
- *   canary in one word (their address mixed with a boot secret), cleared on the way out: a free
- *   that finds it takes the exact, slow check. The canary is a hint and never followed.
+ *   left on: an interrupt that finds the flag set takes the slow path. Free slots carry a canary
+ *   in one word (the key of their page, which a free has at hand), from the making of their block
+ *   on, cleared on the way out: a free that finds it takes the exact, slow check. The canary is a
+ *   hint and never followed.
+ * - Bulk calls move all that this CPU's magazines hold or take under one claim. The rest goes
+ *   straight out of the blocks and into them, many slots per hold of the lock, if it is enough to
+ *   be cheaper than a trade; magazines of classes that see bulk calls grow, so that it gets less.
  * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line of magazines
  *   per node, so that a slot freed anywhere is cached with its own node's slots and goes home
  *   with them in batches. The line of the CPU's own node is found by adding one per-CPU offset,
@@ -37,10 +41,11 @@
  *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
  *   their own, with notes beside them and a key that leads their frees to the slow path. So it
  *   can be switched on and off at any time, and what is not tracked pays nothing.
- * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on one static key;
- *   what is peculiar to a heap or block (poison, red zones, large pages) is told by
- *   another key in its pages and by empty magazines, both of which lead out of the fast path
- *   without a test of their own.
+ * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on two static keys,
+ *   which the fast paths feel by what they compare with anyway: no size is then small enough, no
+ *   address within the span. What is peculiar to a heap or block (poison, red zones, large
+ *   pages) is told by another key in its pages and by empty magazines, both of which lead out of
+ *   the fast path without a test of their own.
  *
  * Equations, checked by blockslab_validate():
  *
@@ -51,13 +56,15 @@
  *   set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 82 in all, where kmalloc() and kfree() spend 265):
+ * (tools/bench --listing shows them; 70 in all, where kmalloc() and kfree() spend 260):
  *
- * - call and return 3 + 3; heap and request 7; tracing and the like 1 + 1
- * - size -> class -> line 4, address -> page and its key 10, page -> block and slot 9: these are
+ * - entry and return 2 + 2; heap and request 7
+ * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
- * - canary 1 + 5, preemption and this CPU's line 5 + 4, claim 4 + 4
- * - magazine 6 + 7, the last dependent load of each; statistics 3 + 1, on the same line
+ * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
+ * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
+ *
+ * A free with the size spends 5 more: what it is told cannot stand in for what it has to check.
  *
  * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
