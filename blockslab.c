@@ -633,6 +633,7 @@ static struct {
 	unsigned long size;
 	unsigned long reach;	/* size, or 0 where every free is to take the slow path */
 	struct page *page;
+	unsigned long secret;	/* even; what is read from a free slot tells no address */
 } span __read_mostly;
 /* The largest size for the fast path of blockslab_alloc(); 0 while something rare is to be done. */
 static unsigned long fast_size __read_mostly = BLOCKSLAB_SLOT_MAX;
@@ -666,7 +667,8 @@ static __always_inline struct blockslab_cpu __percpu *page_cpu(const struct page
 /* What remains of a page's key when the page and the per-CPU state it names are taken away. */
 static __always_inline unsigned long page_key(const struct page *page)
 {
-	return (unsigned long)page->lru.prev - (unsigned long)page - (unsigned long)page->lru.next;
+	return (unsigned long)page->lru.prev - (unsigned long)page -
+	       (unsigned long)page->lru.next - span.secret;
 }
 
 /* The word that a page of this per-CPU state and key has in lru.prev. */
@@ -674,7 +676,7 @@ static __always_inline unsigned long page_mark(const struct page *page,
 					       const struct blockslab_cpu __percpu *cpu,
 					       unsigned long key)
 {
-	return (unsigned long)page + (__force unsigned long)cpu + key;
+	return (unsigned long)page + (__force unsigned long)cpu + span.secret + key;
 }
 
 static __always_inline bool page_has_mark(const struct page *page, unsigned long mark)
@@ -723,8 +725,8 @@ static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node
 
 /*
  * What a free slot holds in one word: the key of its page as it is in the page, so that the fast
- * path has it at hand. Being odd and made of two addresses, it is a value that no data holds by
- * accident.
+ * path has it at hand. Being odd and made of two addresses and a secret of this boot, it is a
+ * value that no data holds by accident.
  */
 static unsigned long canary_of(const struct blockslab_node *node, const void *slot)
 {
@@ -5189,7 +5191,7 @@ EXPORT_SYMBOL_GPL(blockslab_shrink);
  * struct blockslab_cache - a heap of one class
  * @cpu: of its class; the empty one where the slow path is due
  * @key: of its pages
- * @magic: sum of @key and @first
+ * @magic: sum of @key, @first and the secret
  * @first: offset of its per-CPU state
  * @lines: and the length of that, in bytes
  * @canary: offset of the word that tells a cached slot
@@ -5273,7 +5275,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->key = class->key;
 	cache->first = (__force unsigned long)class->cpu;
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->magic = cache->key + cache->first;
+	cache->magic = cache->key + cache->first + span.secret;
 	heap->cache = cache;
 	cache_publish(cache);
 	return 0;
@@ -6372,6 +6374,7 @@ static int __init blockslab_init(void)
 {
 	int error = -ENOMEM;
 
+	span.secret = get_random_long() << 1;
 	span_find();
 	sizes_init();
 	cpus_init();
