@@ -3256,8 +3256,8 @@ static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, vo
 }
 
 /*
- * From so many slots on a bulk call better goes past the magazines, as for fewer they would have
- * to be traded. Not while this CPU's are smaller than they might be: they grow by trades.
+ * A call for so many slots gets what this CPU's magazines lack past them: it would have to trade
+ * them each time. Not while they are smaller than they might be: they grow by trades.
  */
 static size_t many(const struct blockslab_cpu *line)
 {
@@ -3284,16 +3284,14 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 }
 
 /*
- * Up to @nr slots when this CPU's magazines are empty; fewer only where there are no more. Each
- * turn gets one at least, or is the last.
+ * The rest of @nr slots when this CPU's magazines are empty; fewer only where there are no more.
+ * Each turn gets one at least, or is the last.
  */
-static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t nr,
-			 void **slots, unsigned long caller)
+static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t got,
+			 size_t nr, void **slots, unsigned long caller)
 {
-	size_t got = 0;
-
 	while (got < nr) {
-		if (nr - got >= many(raw_cpu_ptr(node_cpu(node))) &&
+		if (nr >= many(raw_cpu_ptr(node_cpu(node))) &&
 		    !READ_ONCE(node->class->heap->track))
 			got += take_many(node, size, nr - got, slots + got);
 		if (got == nr)
@@ -3319,7 +3317,7 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 		return nr;
 	node = &class->nodes[numa_mem_id()];
 	magazines_grow_to(node, min(SZ_32K / class->size, nr));
-	return got + bring_many(node, size, gfp, nr - got, slots + got, caller);
+	return bring_many(node, size, gfp, got, nr, slots, caller);
 }
 
 /* Hooks for slots of one bulk allocation, where there is anything to do. */
@@ -3820,9 +3818,9 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 	/* A second magazine comes by the free of a single slot. */
 	if (done == nr || !READ_ONCE(raw_cpu_ptr(cpu)->spare))
 		return done;
-	/* The slot farther on tells whether many of the rest are of this kind. */
+	/* There were many, or a slot farther on tells that there are. */
 	least = many(raw_cpu_ptr(cpu));
-	if (nr - done >= least && slot_cpu(slots[done + least - 1], key) == cpu)
+	if (done >= least || (nr - done >= least && slot_cpu(slots[done + least - 1], key) == cpu))
 		done += return_many(&run, raw_cpu_ptr(cpu)->node, nr - done, slots + done);
 	return done;
 }
