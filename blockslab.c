@@ -282,13 +282,12 @@ enum block_flags {
  * @nr_free: bits of slots set in the bitmap (node->lock)
  * @size: of its slots
  * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
- * @order: of its pages
+ * @nr_pages: pages in it
+ * @meta: bytes of descriptor and notes, in eights
  * @state: the list it is on (node->lock)
  * @reserved: it belongs to the heap's reserve
  * @small: from block_cache
- * @nr_pages: pages in it
- * @meta: bytes of descriptor and notes, in eights
- * @born: when it got its pages, by note_clock()
+ * @born: when it got its pages, by block_clock()
  * @node: what it belongs to; changes only while it has no slots out
  * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
  * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
@@ -306,13 +305,12 @@ struct blockslab_block {
 	u16 nr_free;
 	u16 size;
 	u16 sizes;
-	u8 order;
-	u8 state;
-	bool reserved : 1;
-	bool small : 1;
 	u16 nr_pages;
 	u16 meta;
-	u32 born;
+	u32 state : 3;
+	u32 reserved : 1;
+	u32 small : 1;
+	u32 born : 27;
 	atomic_t flags;
 	struct blockslab_node *node;
 	union {
@@ -326,6 +324,7 @@ struct blockslab_block {
 };
 
 static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
+static_assert(BLOCK_UNLISTED < 8);	/* state */
 
 /**
  * struct blockslab_node - a class on one NUMA node
@@ -846,6 +845,20 @@ static unsigned int note_age(u32 when)
 	return div_u64((u64)max_t(s32, note_clock() - when, 0) << 26, NSEC_PER_MSEC);
 }
 
+/* In steps of a second, for four years. */
+static u32 block_clock(void)
+{
+	return local_clock() >> 30;
+}
+
+/* Milliseconds since a block got its pages. */
+static unsigned int block_age(const struct blockslab_block *block)
+{
+	u64 age = (block_clock() - block->born) & GENMASK(26, 0);
+
+	return div_u64(age << 30, NSEC_PER_MSEC);
+}
+
 static void print_stack(const char *what, depot_stack_handle_t stack)
 {
 #ifdef CONFIG_STACKDEPOT
@@ -1017,6 +1030,11 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait);
  * Page provider
  */
 
+static unsigned int block_order(const struct blockslab_block *block)
+{
+	return order_base_2(block->nr_pages);
+}
+
 /* What a block counts for: pages, descriptor and notes. */
 static size_t block_bytes(const struct blockslab_block *block)
 {
@@ -1032,11 +1050,11 @@ static size_t descriptor_bytes(unsigned int nr_slots)
 
 /*
  * The order that wastes least, for what the class holds now: every block has its tail and
- * descriptor, and the class as a whole about half a block that is not in use. So a little-used
+ * descriptor, and the class as a whole up to a block that is not in use. So a little-used
  * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
  * small. A tail of over an eighth is only for want of something better.
  */
-static unsigned int block_order(const struct blockslab_node *node)
+static unsigned int new_block_order(const struct blockslab_node *node)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
 	unsigned int order, best = get_order(size);
@@ -1044,7 +1062,7 @@ static unsigned int block_order(const struct blockslab_node *node)
 	for (order = best; order <= max_order && PAGE_SIZE << order <= BLOCK_BYTES_MAX; order++) {
 		size_t bytes = PAGE_SIZE << order;
 		size_t each = bytes % size + descriptor_bytes(bytes / size);
-		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes / 2;
+		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
 
 		if (bytes % size > bytes / 8)
 			waste += SZ_1G;
@@ -1072,7 +1090,7 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	struct page *page;
 
 	gfp = (gfp & ~(__GFP_ZERO | __GFP_HIGHMEM)) | class->kind;
-	*order = block_order(node);
+	*order = new_block_order(node);
 	if (*order > least) {
 		page = pages_get((gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
 				 ~(__GFP_RECLAIM | __GFP_NOFAIL), nid, *order);
@@ -1156,7 +1174,7 @@ static void block_free_pages(struct blockslab_block *block)
 	unsigned int i;
 
 	if (block->node->class->size) {
-		__free_pages(page, block->order);
+		__free_pages(page, block_order(block));
 		return;
 	}
 	for (i = 0; i < block->nr_pages; i++)	/* split, see large_get() */
@@ -1199,7 +1217,7 @@ static void block_prepare(struct blockslab_block *block)
 	page_words_set(block, class->key);
 	heap_count_block(heap, 1);
 	trace_blockslab_block_get(heap->name, class->size, block->node - class->nodes,
-				  block->order);
+				  block_order(block));
 }
 
 /* A block of the heap's reserve, for a class that gets none from the page allocator. */
@@ -1254,10 +1272,9 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 	if (!block)
 		goto no_descriptor;
 	block->base = page_address(page);
-	block->order = order;
 	block->nr_pages = 1U << order;
 	block_bind(block, class);
-	block->born = note_clock();
+	block->born = block_clock();
 	if (class->noted && !notes_get(block, gfp))
 		goto no_notes;
 	atomic_long_inc(&class->heap->moving);
@@ -1321,7 +1338,7 @@ static void block_put(struct blockslab_block *block)
 		return;
 	}
 	trace_blockslab_block_put(class->heap->name, class->size, block->node - class->nodes,
-				  block->order);
+				  block_order(block));
 	page_words_clear(block);
 	kasan_block(block, true);
 	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
@@ -1510,6 +1527,9 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	struct blockslab_node *node = block->node;
 	unsigned int keep = max(node->keep, READ_ONCE(retain));
 
+	/* Where slots are not cached, a double free is told for as long as the block stays. */
+	if (node->class->noted)
+		keep = max(keep, 1U);
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
@@ -1777,12 +1797,12 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
 
 /*
  * Slots that were flushed and are wanted again would better have been kept; up to depot_kib, and
- * a quarter of the class's slots.
+ * half of the class's slots.
  */
 static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
 	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
-				  READ_ONCE(node->nr_slots) / 4);
+				  READ_ONCE(node->nr_slots) / 2);
 
 	missed = min(missed, READ_ONCE(node->flushed));
 	WRITE_ONCE(node->flushed, node->flushed - missed);
@@ -1792,7 +1812,7 @@ static void depot_grow(struct blockslab_node *node, unsigned int missed)
 /* Slots of a class's first magazines. */
 static unsigned int capacity_least(unsigned int size)
 {
-	return size <= 512 ? 4 : size <= 2048 ? 2 : 1;
+	return size <= 128 ? 4 : size <= 1024 ? 2 : 1;
 }
 
 /* To the next size, if that is not over @most slots. With their head they fill a power of two. */
@@ -1805,7 +1825,7 @@ static void magazines_grow_to(struct blockslab_node *node, unsigned long most)
 }
 
 /*
- * Magazines are small at first, and grow with what a class does: to the next size after every 32
+ * Magazines are small at first, and grow with what a class does: to the next size after every 8
  * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
  * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case. A
  * trim brings them back to the least.
@@ -1814,7 +1834,7 @@ static void magazines_grow(struct blockslab_node *node, bool share)
 {
 	unsigned long size = node->class->size, most;
 
-	if (READ_ONCE(node->trades) % 32)
+	if (READ_ONCE(node->trades) % 8)
 		return;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
@@ -2959,7 +2979,7 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	block->nr_pages = PFN_UP(size + class->heap->zone);
 	block->node = &class->nodes[page_to_nid(page)];
 	block->nr_slots = 1;
-	block->born = note_clock();
+	block->born = block_clock();
 	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
 		goto no_notes;
 	atomic_long_inc(&class->heap->moving);
@@ -4934,7 +4954,6 @@ static struct blockslab_block *reserve_block(void)
 		return NULL;
 	}
 	block->base = page_address(page);
-	block->order = RESERVE_ORDER;
 	block->nr_pages = 1U << RESERVE_ORDER;
 	block->reserved = true;
 	count_pages(block, 1);
@@ -4955,7 +4974,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 	spin_unlock_irqrestore(&heap->lock, irq);
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(block, -1);
-		__free_pages(virt_to_page(block->base), block->order);
+		__free_pages(virt_to_page(block->base), RESERVE_ORDER);
 		descriptor_put(block);
 	}
 }
@@ -5694,7 +5713,7 @@ DEFINE_SHOW_ATTRIBUTE(heaps);
 
 static void class_line(struct seq_file *m, struct blockslab_class *class)
 {
-	unsigned int order = class->size ? block_order(&class->nodes[numa_mem_id()]) : 0;
+	unsigned int order = class->size ? new_block_order(&class->nodes[numa_mem_id()]) : 0;
 	struct sums sums;
 
 	class_sums(&sums, class);
@@ -5840,7 +5859,7 @@ static void read_holder(struct blocks_reader *reader, struct blockslab_block *bl
 	unsigned int number, votes = 0, left = HOLDERS_READ;
 
 	reader->holder = 0;
-	reader->age = block->notes ? 0 : note_age(block->born);
+	reader->age = block->notes ? 0 : block_age(block);
 	for_each_clear_bit(number, block->map, nr_notes(block)) {
 		const struct blockslab_note *note = &block->notes[number];
 		depot_stack_handle_t stack = READ_ONCE(note->got);
@@ -5866,7 +5885,7 @@ static bool read_block(struct blocks_reader *reader)
 	if (block) {
 		reader->base = block->base;
 		reader->nr_slots = block->nr_slots;
-		reader->order = block->order;
+		reader->order = block_order(block);
 		bitmap_copy(reader->map, block->map, block->nr_slots);
 		if (reader->sparse)
 			read_holder(reader, block);
