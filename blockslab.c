@@ -4896,7 +4896,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
 	refcount_set(&heap->refs, 1);
-	INIT_DEFERRABLE_WORK(&heap->trim, heap_trim_work);
+	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
 	INIT_WORK(&heap->free_work, heap_free);
 }
 
