@@ -822,16 +822,41 @@ static void kasan_block(const struct blockslab_block *block, bool live)
  * Faults: one report each, and the operation is refused
  */
 
-static const char * const DOUBLE_FREE = "double free";
-static const char * const FOREIGN = "foreign pointer";
-static const char * const INSIDE = "pointer inside a slot";
-static const char * const WRONG_CACHE = "wrong cache";
-static const char * const WRONG_SIZE = "wrong size";
-static const char * const PAST_SLOT = "write past the slot";
-static const char * const BEFORE_SLOT = "write before the slot, or past the one before it";
-static const char * const AFTER_FREE = "write after free";
-static const char * const DAMAGED = "damaged descriptor";
-static const char * const DESTROYED = "allocation from a destroyed heap";
+enum fault {
+	NO_FAULT,
+	DOUBLE_FREE,
+	FOREIGN,
+	INSIDE,
+	WRONG_CACHE,
+	WRONG_SIZE,
+	PAST_SLOT,
+	BEFORE_SLOT,
+	AFTER_FREE,
+	DAMAGED,
+	DESTROYED,
+	NR_FAULTS,
+};
+
+static const char * const fault_names[] = {
+	[NO_FAULT] = "none",
+	[DOUBLE_FREE] = "double free",
+	[FOREIGN] = "foreign pointer",
+	[INSIDE] = "pointer inside a slot",
+	[WRONG_CACHE] = "wrong cache",
+	[WRONG_SIZE] = "wrong size",
+	[PAST_SLOT] = "write past the slot",
+	[BEFORE_SLOT] = "write before the slot, or past the one before it",
+	[AFTER_FREE] = "write after free",
+	[DAMAGED] = "damaged descriptor",
+	[DESTROYED] = "allocation from a destroyed heap",
+};
+
+static_assert(ARRAY_SIZE(fault_names) == NR_FAULTS);
+
+/* One a kind, so that a storm of one kind hides no other. */
+static struct ratelimit_state fault_limits[] = {
+	[0 ... NR_FAULTS - 1] = RATELIMIT_STATE_INIT(fault_limits, 5 * HZ, 50),
+};
 
 /* A clock that 32 bits hold for nine years, in steps of 67 ms. */
 static u32 note_clock(void)
@@ -897,16 +922,16 @@ static void print_block(struct blockslab_block *block, const void *slot)
 }
 
 /* @block may be NULL: not known. */
-static noinline __cold void report(const char *what, const void *slot,
+static noinline __cold void report(enum fault fault, const void *slot,
 				   struct blockslab_block *block, unsigned long caller)
 {
-	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 50);
 	struct blockslab_class *class = block ? block->node->class : NULL;
 
-	trace_blockslab_fault(what, slot, class ? class->heap->name : "", class ? class->size : 0);
-	if (!__ratelimit(&limit))
+	trace_blockslab_fault(fault_names[fault], slot, class ? class->heap->name : "",
+			      class ? class->size : 0);
+	if (!__ratelimit(&fault_limits[fault]))
 		return;
-	pr_err("fault: %s: slot %p, by %pS\n", what, slot, (void *)caller);
+	pr_err("fault: %s: slot %p, by %pS\n", fault_names[fault], slot, (void *)caller);
 	if (block)
 		print_block(block, slot);
 	pr_err("the call was refused; nothing was changed\n");
@@ -3475,9 +3500,9 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 #define NO_LOCK		true
 #define MAY_LOCK	false
 
-/* What is wrong with freeing a pointer, or NULL if nothing is. @cache may be NULL for any. */
-static const char *find_fault(struct blockslab_block *block, const void *slot, size_t size,
-			      const struct blockslab_heap *cache, bool no_lock)
+/* What is wrong with freeing a pointer. @cache may be NULL for any. */
+static enum fault find_fault(struct blockslab_block *block, const void *slot, size_t size,
+			     const struct blockslab_heap *cache, bool no_lock)
 {
 	struct blockslab_node *node;
 	long number;
@@ -3498,7 +3523,7 @@ static const char *find_fault(struct blockslab_block *block, const void *slot, s
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
-	return NULL;
+	return NO_FAULT;
 }
 
 /* Into this CPU's loaded or spare magazine; false if there is no room. Takes no lock. */
@@ -3557,7 +3582,7 @@ static noinline void free_slow(const void *slot, size_t size, const struct block
 			       unsigned long caller)
 {
 	struct blockslab_block *block;
-	const char *fault;
+	enum fault fault;
 
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
@@ -3879,7 +3904,7 @@ EXPORT_SYMBOL_GPL(blockslab_free_bulk);
 size_t blockslab_usable_size(const void *slot)
 {
 	struct blockslab_block *block;
-	const char *fault;
+	enum fault fault;
 	size_t usable;
 
 	if (ZERO_OR_NULL_PTR(slot))
@@ -4031,7 +4056,7 @@ static void defer_free(struct blockslab_block *block, const void *slot, bool gra
 void blockslab_free_nolock(const void *slot)
 {
 	struct blockslab_block *block;
-	const char *fault;
+	enum fault fault;
 
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
@@ -4132,7 +4157,7 @@ void blockslab_free_rcu(const void *slot)
 {
 	struct blockslab_block *block;
 	struct rcu_cpu *rcu;
-	const char *fault;
+	enum fault fault;
 	unsigned long irq;
 	bool added;
 
