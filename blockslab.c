@@ -104,6 +104,7 @@
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/poison.h>
+#include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -175,6 +176,18 @@ MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3
 static unsigned int depot_kib = 64;
 module_param(depot_kib, uint, 0644);
 MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node (default 64)");
+
+static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
+module_param(shuffle, bool, 0644);
+MODULE_PARM_DESC(shuffle, "Give out the slots of a fresh block in random order (default: as CONFIG_SLAB_FREELIST_RANDOM)");
+
+static unsigned int quarantine_kib;
+module_param(quarantine_kib, uint, 0644);
+MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
+
+static unsigned long quarantined;	/* quarantine_lock */
+module_param(quarantined, ulong, 0444);
+MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 
 #define NR_SIZES		BLOCKSLAB_NR_SIZES
 #define INDEX_SLOW		NR_SIZES	/* in heap->cpu[]: always the slow path */
@@ -336,6 +349,7 @@ static_assert(BLOCK_UNLISTED < 8);	/* state */
  * @nr_slots: slots of all blocks
  * @nr_free: free slots of all blocks
  * @pages: bytes of all blocks; little-used classes get small ones
+ * @seed: of the order in which slots are taken
  * @allocs: allocations that went past the magazines
  * @frees: frees that went past the magazines
  * @requested: bytes asked for by such allocations
@@ -363,6 +377,7 @@ struct blockslab_node {
 	unsigned long nr_slots;
 	unsigned long nr_free;
 	unsigned long pages;
+	u32 seed;
 	unsigned long allocs;
 	unsigned long frees;
 	unsigned long requested;
@@ -1193,17 +1208,79 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	bitmap_zero(deferred_map(block), bits);
 }
 
+/*
+ * Pages of destroyed heaps, if the parameter quarantine_kib says so: nobody gets them for a while,
+ * so that who still has a pointer there meets nobody's data. Under memory pressure they go back.
+ */
+static LIST_HEAD(quarantine);			/* by page->lru, the oldest first */
+static DEFINE_SPINLOCK(quarantine_lock);	/* quarantine and quarantined */
+
+static void quarantine_count(struct page *page, unsigned int order, long sign)
+{
+	quarantined += sign * (1L << order);
+	mod_node_page_state(page_pgdat(page), NR_SLAB_UNRECLAIMABLE_B,
+			    sign * (long)(PAGE_SIZE << order));
+}
+
+/* Gives back all but @most pages; how many. */
+static unsigned long quarantine_trim(unsigned long most)
+{
+	unsigned long pages = 0, irq;
+	struct page *page, *next;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &quarantine, lru) {
+		if (quarantined <= most)
+			break;
+		quarantine_count(page, page_private(page), -1);
+		list_move(&page->lru, &gone);
+	}
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &gone, lru) {
+		unsigned int order = page_private(page);
+
+		pages += 1UL << order;
+		set_page_private(page, 0);
+		INIT_LIST_HEAD(&page->lru);
+		__free_pages(page, order);
+	}
+	return pages;
+}
+
+static void quarantine_add(struct page *page, unsigned int order)
+{
+	unsigned long irq;
+
+	memset(page_address(page), POISON_FREE, PAGE_SIZE << order);
+	spin_lock_irqsave(&quarantine_lock, irq);
+	set_page_private(page, order);
+	list_add_tail(&page->lru, &quarantine);
+	quarantine_count(page, order, 1);
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	quarantine_trim(READ_ONCE(quarantine_kib) / (PAGE_SIZE / SZ_1K));
+}
+
+static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned int order)
+{
+	if (heap->dying && READ_ONCE(quarantine_kib))
+		quarantine_add(page, order);
+	else
+		__free_pages(page, order);
+}
+
 static void block_free_pages(struct blockslab_block *block)
 {
+	struct blockslab_heap *heap = block->node->class->heap;
 	struct page *page = virt_to_page(block->base);
 	unsigned int i;
 
 	if (block->node->class->size) {
-		__free_pages(page, block_order(block));
+		pages_put(heap, page, block_order(block));
 		return;
 	}
 	for (i = 0; i < block->nr_pages; i++)	/* split, see large_get() */
-		__free_page(page + i);
+		pages_put(heap, page + i, 0);
 }
 
 /* All slots of a new block are free, and marked so: a magazine takes them as they are. */
@@ -1502,6 +1579,32 @@ static noinline __cold unsigned int take_fewer(struct blockslab_block *block, vo
 	return nr - first;
 }
 
+/* A random order of a word's bits, another one at every boot. */
+static u8 bit_order[BITS_PER_LONG] __ro_after_init;
+
+/*
+ * Takes slots of a word, most of which are free, from @to down to @slots: neighbours in a fresh
+ * block do not go out one after the other. Each time bit_order is begun elsewhere.
+ */
+static void **take_shuffled(struct blockslab_block *block, unsigned long *word, void *base,
+			    void **to, void **slots)
+{
+	unsigned int tail = block->nr_slots - (word - block->map) * BITS_PER_LONG, bit, i;
+	unsigned long size = block->size, bits = *word;
+	struct blockslab_node *node = block->node;
+
+	node->seed = next_pseudo_random32(node->seed);
+	for (i = 0; i < BITS_PER_LONG && to > slots; i++) {
+		bit = bit_order[((node->seed >> 16) + i) % BITS_PER_LONG];
+		if (bit >= tail || !(bits & BIT(bit)))
+			continue;
+		bits ^= BIT(bit);
+		*--to = base + size * bit;
+	}
+	*word = bits;
+	return to;
+}
+
 /* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
@@ -1512,6 +1615,8 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
 	for (to = slots + nr; to > slots && word < end; word++, base += size * BITS_PER_LONG) {
+		if (READ_ONCE(shuffle) && hweight_long(*word) > BITS_PER_LONG / 2)
+			to = take_shuffled(block, word, base, to, slots);
 		for (bits = *word; bits && to > slots; bits &= bits - 1)
 			*--to = base + size * __ffs(bits);
 		*word = bits;
@@ -2620,6 +2725,7 @@ static void node_init(struct blockslab_node *node, struct blockslab_class *class
 	INIT_LIST_HEAD(&node->full);
 	INIT_LIST_HEAD(&node->empty);
 	node->capacity = capacity_least(class->size);
+	node->seed = get_random_u32();
 }
 
 static size_t class_bytes(void)
@@ -5660,7 +5766,7 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
 		bytes += max(atomic_long_read(&heap->hoard), 0L);
-	return bytes / PAGE_SIZE ?: SHRINK_EMPTY;
+	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
 static struct blockslab_heap *largest_hoarder(void)
@@ -5693,6 +5799,8 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 			break;
 		pages += got;
 	}
+	if (!pages)
+		pages = quarantine_trim(0);
 	return pages ?: SHRINK_STOP;
 }
 
@@ -6350,6 +6458,17 @@ static void __init sizes_init(void)
 	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
 }
 
+static void __init bit_order_init(void)
+{
+	unsigned int i, other;
+
+	for (i = 0; i < BITS_PER_LONG; i++) {
+		other = get_random_u32() % (i + 1);
+		bit_order[i] = bit_order[other];
+		bit_order[other] = i;
+	}
+}
+
 static void __init cpus_init(void)
 {
 	int cpu;
@@ -6419,6 +6538,7 @@ static int __init blockslab_init(void)
 	span.secret = get_random_long() << 1;
 	span_find();
 	sizes_init();
+	bit_order_init();
 	cpus_init();
 	no_class = __alloc_percpu(nr_node_ids * sizeof(struct blockslab_cpu), SMP_CACHE_BYTES);
 	if (!no_class)
@@ -6474,6 +6594,7 @@ static void __exit blockslab_exit(void)
 	rcu_barrier();
 	destroy_workqueue(workqueue);
 	rcu_barrier();
+	quarantine_trim(0);
 	caches_destroy();
 	free_percpu(no_class);
 }
