@@ -202,6 +202,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define MAGAZINE_SLOTS_MAX	124
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
+#define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 
 /* GFP bits of a request that hold for descriptors, magazines and classes too. */
@@ -2206,6 +2207,12 @@ static bool node_sparse(const struct blockslab_node *node)
 	       READ_ONCE(nr[BLOCK_PARTIAL + 1]) + 1;
 }
 
+/* Large slots are cached in one magazine a CPU, unless bulk calls have made that larger. */
+static bool may_have_spare(const struct blockslab_node *node)
+{
+	return node->class->size <= SZ_2K || READ_ONCE(node->capacity) > SZ_32K / SZ_2K;
+}
+
 static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
 {
 	struct blockslab_cpu *line = claim_line(node);
@@ -2244,7 +2251,7 @@ static bool bring_room(struct blockslab_node *node)
 		return false;
 	atomic_long_inc(&heap->moving);
 	sparse = node_sparse(node);
-	magazine = take_off_full(node, !sparse && node->class->size <= SZ_2K);
+	magazine = take_off_full(node, !sparse && may_have_spare(node));
 	if (magazine && !sparse && depot_leave_full(node, magazine))
 		magazine = NULL;
 	if (magazine)
@@ -3277,6 +3284,18 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 	return want_init_on_alloc(gfp) ? memset(slot, 0, raw_cpu_read(cpu->size)) : slot;
 }
 
+static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+					 unsigned long caller)
+{
+	void *slot;
+
+	if (unlikely(size > fast_size))
+		return alloc_rare(heap, size, gfp, caller);
+	if (likely(blockslab_alloc_fast(heap->cpu[size_index[size]], size, 0, &slot)))
+		return slot;
+	return alloc_more(heap, size, gfp, caller);
+}
+
 /**
  * blockslab_alloc() - allocate a slot
  * @heap: to take it from; NULL for the shared heap
@@ -3292,18 +3311,19 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
  */
 void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
-	struct blockslab_cpu __percpu *cpu;
-	void *slot;
-
 	heap = heap_or_shared(heap);
-	if (unlikely(size > fast_size || gfp & BLOCKSLAB_GFP_SLOW))
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	cpu = heap->cpu[size_index[size]];
-	if (likely(blockslab_alloc_fast(cpu, size, 0, &slot)))
-		return slot;
-	return alloc_more(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc);
+
+/* What the inline blockslab_alloc() of the header calls. */
+void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	return alloc_plain(heap, size, gfp, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc_plain);
 
 /**
  * blockslab_zalloc() - allocate a slot filled with zeroes
@@ -3467,7 +3487,7 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 	if (got == nr)
 		return nr;
 	node = &class->nodes[numa_mem_id()];
-	magazines_grow_to(node, min(SZ_32K / class->size, nr));
+	magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, nr));
 	return bring_many(node, size, gfp, got, nr, slots, caller);
 }
 
@@ -3965,14 +3985,15 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
 {
 	struct run run = { .cpu = cpu, .key = key, .canary = canary };
 	size_t done = push_many(&run, nr, slots), least;
+	struct blockslab_cpu *line = raw_cpu_ptr(cpu);
 
 	/* A second magazine comes by the free of a single slot. */
-	if (done == nr || !READ_ONCE(raw_cpu_ptr(cpu)->spare))
+	if (done == nr || (!READ_ONCE(line->spare) && may_have_spare(line->node)))
 		return done;
 	/* There were many, or a slot farther on tells that there are. */
-	least = many(raw_cpu_ptr(cpu));
+	least = many(line);
 	if (done >= least || (nr - done >= least && slot_cpu(slots[done + least - 1], key) == cpu))
-		done += return_many(&run, raw_cpu_ptr(cpu)->node, nr - done, slots + done);
+		done += return_many(&run, line->node, nr - done, slots + done);
 	return done;
 }
 

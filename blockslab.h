@@ -286,20 +286,27 @@ static __always_inline unsigned int blockslab_index(size_t size)
 	       ((size - 1) >> (bits - 5));
 }
 
+/* blockslab_alloc() of a heap that is not NULL, with none of BLOCKSLAB_GFP_SLOW. */
+void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+	__alloc_size(2) __malloc;
+
+/* What the compiler knows of the arguments is not looked at again. */
 static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
 						    gfp_t gfp)
 {
 	struct blockslab_heap_cpus *cpus;
 	void *slot;
 
-	if (!__builtin_constant_p(size) || !size || size > BLOCKSLAB_SLOT_MAX ||
-	    !__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
 		return blockslab_alloc(heap, size, gfp);
-	cpus = (struct blockslab_heap_cpus *)(heap ?: &blockslab_shared);
+	heap = heap ?: &blockslab_shared;
+	if (!__builtin_constant_p(size) || !size || size > BLOCKSLAB_SLOT_MAX)
+		return blockslab_alloc_plain(heap, size, gfp);
+	cpus = (struct blockslab_heap_cpus *)heap;
 	if (!static_branch_unlikely(&blockslab_rare) &&
 	    likely(blockslab_alloc_fast(cpus->cpu[blockslab_index(size)], size, 0, &slot)))
 		return slot;
-	return blockslab_alloc(heap, size, gfp);
+	return blockslab_alloc_plain(heap, size, gfp);
 }
 
 #ifndef BLOCKSLAB_BUILD
