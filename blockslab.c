@@ -56,10 +56,10 @@
  *   set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 70 in all, where kmalloc() and kfree() spend 260):
+ * (tools/bench --listing shows them; 69 in all, where kmalloc() and kfree() spend 262):
  *
- * - entry and return 2 + 2; heap and request 7
- * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
+ * - entry and return 3 + 3; the request 2, its GFP flags being looked at by the caller's compiler
+ * - size -> class -> line 4, address -> page and its key 13, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
  * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
@@ -705,14 +705,20 @@ static __always_inline struct blockslab_block *page_block(const struct page *pag
 }
 
 /*
- * The number of a slot in its block, or -1 for a pointer into a slot. Exact for offsets below
- * 2^32 / size, which BLOCK_BYTES_MAX sees to.
+ * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
+ * offsets below 2^32 / size, which BLOCK_BYTES_MAX sees to.
  */
+static __always_inline long number_at(unsigned long offset, unsigned long recip)
+{
+	u64 product = (u64)offset * recip;
+
+	return likely((u32)product < (u32)recip) ? (long)(product >> 32) : -1;
+}
+
+/* The number of a slot in its block, or -1 for a pointer into a slot. */
 static __always_inline long slot_number(const struct blockslab_block *block, const void *slot)
 {
-	u64 product = (u64)(u32)(slot - block->base) * block->recip;
-
-	return likely((u32)product < block->recip) ? (long)(product >> 32) : -1;
+	return number_at((u32)(slot - block->base), block->recip);
 }
 
 static __always_inline void *slot_address(const struct blockslab_block *block, unsigned int size,
@@ -3284,16 +3290,15 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 	return want_init_on_alloc(gfp) ? memset(slot, 0, raw_cpu_read(cpu->size)) : slot;
 }
 
-static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-					 unsigned long caller)
+static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
 	void *slot;
 
 	if (unlikely(size > fast_size))
-		return alloc_rare(heap, size, gfp, caller);
+		return alloc_rare(heap, size, gfp, _RET_IP_);
 	if (likely(blockslab_alloc_fast(heap->cpu[size_index[size]], size, 0, &slot)))
 		return slot;
-	return alloc_more(heap, size, gfp, caller);
+	return alloc_more(heap, size, gfp, _RET_IP_);
 }
 
 /**
@@ -3314,14 +3319,14 @@ void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 	heap = heap_or_shared(heap);
 	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	return alloc_plain(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc);
 
 /* What the inline blockslab_alloc() of the header calls. */
 void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
-	return alloc_plain(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_plain);
 
@@ -3392,11 +3397,12 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);
 static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned long canary)
 {
 	size_t i, got = min_t(size_t, nr, blockslab_count(line));
-	void **from = line->loaded + blockslab_count(line) - got;
+	void **from = line->loaded + blockslab_count(line) - got, *slot;
 
 	for (i = 0; i < got; i++) {
-		slots[i] = from[i];
-		*blockslab_word(from[i], canary) = 0;
+		slot = from[i];
+		slots[i] = slot;
+		*blockslab_word(slot, canary) = 0;
 	}
 	line->tally += got * (BLOCKSLAB_ALLOC - 1);
 	return got;
@@ -3867,9 +3873,11 @@ struct run {
 	struct blockslab_cpu __percpu *cpu;
 	unsigned long key;
 	unsigned long canary;
-	const void *last;		/* the slot whose page was looked at last */
+	const void *page;		/* that was looked at last */
 	unsigned long mark;		/* of that page */
 	struct blockslab_block *block;	/* and its block */
+	unsigned long before;		/* bytes of the block before that page */
+	unsigned long recip;		/* of the block */
 };
 
 /* Looks at the page of a slot; false if it is not one of the run. */
@@ -3877,42 +3885,56 @@ static __always_inline bool run_enter(struct run *run, const void *slot)
 {
 	unsigned long offset = span_offset(slot);
 	struct page *page = span_page(offset);
+	unsigned long mark = page_mark(page, run->cpu, run->key);
 
-	run->last = slot;
-	run->mark = page_mark(page, run->cpu, run->key);
-	if (unlikely(offset >= span.reach) || !page_has_mark(page, run->mark))
+	if (unlikely(offset >= span.reach) || !page_has_mark(page, mark))
 		return false;
+	run->page = slot - offset_in_page(slot);
+	run->mark = mark;
 	run->block = page_block(page);
+	run->before = run->page - run->block->base;
+	run->recip = run->block->recip;
 	return true;
 }
 
 /* The number in run->block of a slot of which all is well, as free_fast() sees it; else -1. */
 static __always_inline long run_check(struct run *run, const void *slot)
 {
+	unsigned long offset = slot - run->page;
 	long number;
 
-	if (((unsigned long)slot ^ (unsigned long)run->last) >> PAGE_SHIFT && !run_enter(run, slot))
-		return -1;
-	number = slot_number(run->block, slot);
+	if (offset >= PAGE_SIZE) {
+		if (!run_enter(run, slot))
+			return -1;
+		offset = slot - run->page;
+	}
+	number = number_at(offset + run->before, run->recip);
 	if (unlikely(number < 0 || test_bit(number, run->block->map) ||
 		     *blockslab_word(slot, run->canary) == run->mark))
 		return -1;
 	return number;
 }
 
-/* Frees up to @nr slots into a claimed line's loaded magazine. */
-static __always_inline size_t push(struct blockslab_cpu *line, struct run *run, size_t nr,
-				   void **slots)
+/*
+ * Frees up to @nr slots into a claimed line's loaded magazine. Out of line, with a run of its own:
+ * all that its loop needs is in registers then.
+ */
+static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t nr, void **slots)
 {
-	void **to = line->loaded + blockslab_count(line);
+	void **to = line->loaded + blockslab_count(line), *slot;
+	struct run own = *run;
 	size_t i;
 
 	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
-	for (i = 0; i < nr && run_check(run, slots[i]) >= 0; i++) {
-		to[i] = slots[i];
-		*blockslab_word(slots[i], run->canary) = run->mark;
+	for (i = 0; i < nr; i++) {
+		slot = slots[i];
+		if (unlikely(run_check(&own, slot) < 0))
+			break;
+		to[i] = slot;
+		*blockslab_word(slot, own.canary) = own.mark;
 	}
 	line->tally += i;
+	*run = own;
 	return i;
 }
 
@@ -5562,6 +5584,17 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 	return cache->zeroed && want_init_on_alloc(gfp) ? memset(slot, 0, cache->zeroed) : slot;
 }
 
+static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
+{
+	void *slot;
+
+	if (static_branch_unlikely(&blockslab_rare))
+		return cache_alloc_rare(cache, gfp, _RET_IP_);
+	if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+		return slot;
+	return cache_alloc_slow(cache, gfp, _RET_IP_);
+}
+
 /**
  * blockslab_cache_alloc() - allocate an object
  * @cache: to take it from
@@ -5572,15 +5605,18 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
  */
 void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
 {
-	void *slot;
-
-	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW) || static_branch_unlikely(&blockslab_rare))
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return cache_alloc_rare(cache, gfp, _RET_IP_);
-	if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
-		return slot;
-	return cache_alloc_slow(cache, gfp, _RET_IP_);
+	return cache_alloc_plain(cache, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
+
+/* What the inline blockslab_cache_alloc() of the header calls. */
+void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
+{
+	return cache_alloc_plain(cache, gfp);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
 
 /**
  * blockslab_cache_heap() - the heap that a cache is

@@ -309,8 +309,19 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	return blockslab_alloc_plain(heap, size, gfp);
 }
 
+/* blockslab_cache_alloc() with none of BLOCKSLAB_GFP_SLOW. */
+void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp) __malloc;
+
+static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache *cache, gfp_t gfp)
+{
+	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+		return blockslab_cache_alloc(cache, gfp);
+	return blockslab_cache_alloc_plain(cache, gfp);
+}
+
 #ifndef BLOCKSLAB_BUILD
 #define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
+#define blockslab_cache_alloc(cache, gfp)	blockslab_cache_alloc_inline(cache, gfp)
 #endif
 
 /*

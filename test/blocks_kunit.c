@@ -65,6 +65,21 @@ static void slots_of_a_page_are_whole_slots_apart(struct kunit *test)
 	}
 }
 
+/* A write past a slot of a fresh block shall not be sure to meet the one given out next. */
+static void a_fresh_block_s_slots_come_in_no_order(struct kunit *test)
+{
+	void *slots[512];
+	size_t i, next_to_last = 0;
+
+	if (!IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM))
+		kunit_skip(test, "the parameter shuffle is off");
+	alloc_many(test, fixture.heap, 64, slots, ARRAY_SIZE(slots));
+	for (i = 1; i < ARRAY_SIZE(slots); i++)
+		next_to_last += abs(slots[i] - slots[i - 1]) == 64;
+	KUNIT_EXPECT_LT(test, next_to_last, ARRAY_SIZE(slots) / 2);
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
 static void heaps_share_no_block(struct kunit *test)
 {
 	struct blockslab_heap *other = make_heap(test, "other", 0, 0, 0);
@@ -155,6 +170,7 @@ static struct kunit_case blocks_cases[] = {
 	KUNIT_CASE(an_unused_heap_holds_no_block),
 	KUNIT_CASE(a_block_in_use_keeps_its_class),
 	KUNIT_CASE(slots_of_a_page_are_whole_slots_apart),
+	KUNIT_CASE(a_fresh_block_s_slots_come_in_no_order),
 	KUNIT_CASE(heaps_share_no_block),
 	KUNIT_CASE_PARAM(invariants_hold_while_blocks_fill_and_drain, fill_gen_params),
 	KUNIT_CASE(blocks_are_packed_with_slots),

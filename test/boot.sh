@@ -216,6 +216,21 @@ cpus_come_and_go_under_load()
 	[ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ]
 }
 
+# pages of a destroyed heap, until memory is short
+quarantine_keeps_pages()
+{
+	parameters=/sys/module/blockslab/parameters
+	[ "$(cat $parameters/quarantined)" = 0 ]
+	echo 64 >$parameters/quarantine_kib
+	load blockslab_sample
+	rmmod blockslab_sample
+	[ "$(cat $parameters/quarantined)" -gt 0 ]
+	[ "$(cat $parameters/quarantined)" -le 16 ]
+	echo 0 >$parameters/quarantine_kib
+	echo 2 >/proc/sys/vm/drop_caches
+	[ "$(cat $parameters/quarantined)" = 0 ]
+}
+
 memory_is_given_back()
 {
 	echo 3 >/proc/sys/vm/drop_caches
@@ -283,6 +298,7 @@ done
 step "$seconds seconds of everything on all CPUs" stress_finds_nothing
 cat /tmp/figures
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
+step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
 step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads
