@@ -104,7 +104,6 @@
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/poison.h>
-#include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -1600,7 +1599,7 @@ static void **take_shuffled(struct blockslab_block *block, unsigned long *word, 
 	unsigned long size = block->size, bits = *word;
 	struct blockslab_node *node = block->node;
 
-	node->seed = next_pseudo_random32(node->seed);
+	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1: quick and dirty */
 	for (i = 0; i < BITS_PER_LONG && to > slots; i++) {
 		bit = bit_order[((node->seed >> 16) + i) % BITS_PER_LONG];
 		if (bit >= tail || !(bits & BIT(bit)))

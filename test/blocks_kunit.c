@@ -68,16 +68,16 @@ static void slots_of_a_page_are_whole_slots_apart(struct kunit *test)
 /* A write past a slot of a fresh block shall not be sure to meet the one given out next. */
 static void a_fresh_block_s_slots_come_in_no_order(struct kunit *test)
 {
-	void *slots[512];
+	void **slots = slot_array(test, NR_SLOTS);
 	size_t i, next_to_last = 0;
 
 	if (!IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM))
 		kunit_skip(test, "the parameter shuffle is off");
-	alloc_many(test, fixture.heap, 64, slots, ARRAY_SIZE(slots));
-	for (i = 1; i < ARRAY_SIZE(slots); i++)
+	alloc_many(test, fixture.heap, 64, slots, NR_SLOTS);
+	for (i = 1; i < NR_SLOTS; i++)
 		next_to_last += abs(slots[i] - slots[i - 1]) == 64;
-	KUNIT_EXPECT_LT(test, next_to_last, ARRAY_SIZE(slots) / 2);
-	free_many(slots, ARRAY_SIZE(slots));
+	KUNIT_EXPECT_LT(test, next_to_last, NR_SLOTS / 2);
+	free_many(slots, NR_SLOTS);
 }
 
 static void heaps_share_no_block(struct kunit *test)
