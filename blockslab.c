@@ -15,11 +15,11 @@
  * Design, from the page allocator up (each layer is a section below, in this order):
  *
  * - Pointer -> block. Every page of a block carries in its struct page: in lru.next the class's
- *   per-CPU state, in lru.prev a key made of the page's own address, that state and a constant,
- *   in private the block's descriptor. One compare on a line that is read anyway tells a foreign
- *   pointer, and the class is known without a dependent load. Blocks are not compound pages: the
- *   words stand on every page, so no head page has to be found, and bit 0 of the first word stays
- *   clear. There is no metadata in slots.
+ *   per-CPU state, a secret of this boot added, in lru.prev the sum of that, the page's own address
+ *   and a key, in private the block's descriptor. One compare on a line that is read anyway tells
+ *   a foreign pointer, and the class is known without a dependent load. Blocks are not compound
+ *   pages: the words stand on every page, so no head page has to be found, and bit 0 of the first
+ *   word stays clear. There is no metadata in slots.
  * - Blocks. The descriptor holds a bitmap of the free slots, so a double free is a bit test and
  *   what a writer after free destroys is only its own content. A slot's number is its offset
  *   times the reciprocal of the slot size; the low half of the product tells whether it is the
@@ -56,10 +56,10 @@
  *   set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 69 in all, where kmalloc() and kfree() spend 262):
+ * (tools/bench --listing shows them; 67 in all, where kmalloc() and kfree() spend 262):
  *
  * - entry and return 3 + 3; the request 2, its GFP flags being looked at by the caller's compiler
- * - size -> class -> line 4, address -> page and its key 13, page -> block and slot 10: these are
+ * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
  * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
@@ -515,6 +515,8 @@ static u16 index_size[NR_SIZES] __ro_after_init;
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
+/* This CPU's per-CPU offset, less the secret that is in the pages. */
+static DEFINE_PER_CPU(unsigned long, unsealing);
 /*
  * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
  * line a node, as every class has, since the home offset is added to this address too.
@@ -673,24 +675,39 @@ static struct page *page_of(const void *slot)
 	return virt_addr_valid(slot) ? virt_to_page(slot) : NULL;
 }
 
-static __always_inline struct blockslab_cpu __percpu *page_cpu(const struct page *page)
+/* In pages, the address of per-CPU state has the secret added: it is sealed. */
+static unsigned long seal(const struct blockslab_cpu __percpu *cpu)
 {
-	return (__force struct blockslab_cpu __percpu *)page->lru.next;
+	return (__force unsigned long)cpu + span.secret;
+}
+
+static __always_inline const unsigned long *sealed_word(const struct page *page)
+{
+	return (const unsigned long *)&page->lru.next;
+}
+
+static __always_inline unsigned long page_sealed(const struct page *page)
+{
+	return *sealed_word(page);
+}
+
+/* This CPU's line of the state that was sealed; a hint only, unless preemption is off. */
+static __always_inline struct blockslab_cpu *sealed_line(unsigned long sealed)
+{
+	return (struct blockslab_cpu *)(sealed + raw_cpu_read(unsealing));
 }
 
 /* What remains of a page's key when the page and the per-CPU state it names are taken away. */
 static __always_inline unsigned long page_key(const struct page *page)
 {
-	return (unsigned long)page->lru.prev - (unsigned long)page -
-	       (unsigned long)page->lru.next - span.secret;
+	return (unsigned long)page->lru.prev - (unsigned long)page - page_sealed(page);
 }
 
 /* The word that a page of this per-CPU state and key has in lru.prev. */
-static __always_inline unsigned long page_mark(const struct page *page,
-					       const struct blockslab_cpu __percpu *cpu,
+static __always_inline unsigned long page_mark(const struct page *page, unsigned long sealed,
 					       unsigned long key)
 {
-	return (unsigned long)page + (__force unsigned long)cpu + span.secret + key;
+	return (unsigned long)page + sealed + key;
 }
 
 static __always_inline bool page_has_mark(const struct page *page, unsigned long mark)
@@ -750,7 +767,7 @@ static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node
  */
 static unsigned long canary_of(const struct blockslab_node *node, const void *slot)
 {
-	return page_mark(page_of(slot), node_cpu(node), node->class->key);
+	return page_mark(page_of(slot), seal(node_cpu(node)), node->class->key);
 }
 
 static bool has_canary(const struct blockslab_node *node, const void *slot)
@@ -785,13 +802,13 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	struct blockslab_node *node = block->node;
 	struct page *page = virt_to_page(block->base);
-	struct blockslab_cpu __percpu *cpu = node_cpu(node);
+	unsigned long sealed = seal(node_cpu(node));
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
 		set_page_private(page, (unsigned long)block);
-		WRITE_ONCE(page->lru.next, (__force struct list_head *)cpu);
-		WRITE_ONCE(page->lru.prev, (struct list_head *)page_mark(page, cpu, key));
+		WRITE_ONCE(page->lru.next, (struct list_head *)sealed);
+		WRITE_ONCE(page->lru.prev, (struct list_head *)page_mark(page, sealed, key));
 	}
 }
 
@@ -1952,12 +1969,14 @@ static unsigned int capacity_least(unsigned int size)
 }
 
 /* To the next size, if that is not over @most slots. With their head they fill a power of two. */
-static void magazines_grow_to(struct blockslab_node *node, unsigned long most)
+static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 {
 	unsigned long next = node->capacity * 2 + 4;
 
-	if (next <= min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
-		WRITE_ONCE(node->capacity, next);
+	if (next > min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
+		return false;
+	WRITE_ONCE(node->capacity, next);
+	return true;
 }
 
 /*
@@ -2381,6 +2400,7 @@ static int home_this_cpu(unsigned int cpu)
 	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
 
 	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
+	per_cpu(unsealing, cpu) = offset - span.secret;
 	return 0;
 }
 
@@ -3392,17 +3412,26 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);
 
+static __always_inline void hand_out(void *slot, void **to, unsigned long canary)
+{
+	*to = slot;
+	*blockslab_word(slot, canary) = 0;
+}
+
 /* Takes up to @nr slots from a claimed line's loaded magazine. */
 static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned long canary)
 {
 	size_t i, got = min_t(size_t, nr, blockslab_count(line));
-	void **from = line->loaded + blockslab_count(line) - got, *slot;
+	void **from = line->loaded + blockslab_count(line) - got;
 
-	for (i = 0; i < got; i++) {
-		slot = from[i];
-		slots[i] = slot;
-		*blockslab_word(slot, canary) = 0;
+	for (i = 0; i + 4 <= got; i += 4) {
+		hand_out(from[i], &slots[i], canary);
+		hand_out(from[i + 1], &slots[i + 1], canary);
+		hand_out(from[i + 2], &slots[i + 2], canary);
+		hand_out(from[i + 3], &slots[i + 3], canary);
 	}
+	for (; i < got; i++)
+		hand_out(from[i], &slots[i], canary);
 	line->tally += got * (BLOCKSLAB_ALLOC - 1);
 	return got;
 }
@@ -3491,8 +3520,10 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 
 	if (got == nr)
 		return nr;
+	/* One magazine shall hold such a call, if it may. */
 	node = &class->nodes[numa_mem_id()];
-	magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, nr));
+	while (magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, 2 * nr)))
+		;
 	return bring_many(node, size, gfp, got, nr, slots, caller);
 }
 
@@ -3742,23 +3773,22 @@ enum freed {
  * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
  * canary, which would be @mark in @word; then into this CPU's loaded magazine.
  */
-static __always_inline enum freed free_fast(const struct page *page, const void *slot,
-					    unsigned long mark, unsigned long *word)
+static __always_inline enum freed free_fast(const struct page *page, const unsigned long *sealed,
+					    const void *slot, unsigned long mark,
+					    unsigned long *word)
 {
 	struct blockslab_block *block = page_block(page);
 	long number = slot_number(block, slot);
-	struct blockslab_cpu __percpu *cpu;
 	struct blockslab_cpu *line;
 	unsigned long count;
 
 	if (unlikely(number < 0))
 		return DOUBTFUL;
-	cpu = page_cpu(page);
 	if (unlikely(test_bit(number, block->map) || *word == mark))
 		return DOUBTFUL;
 
 	preempt_disable();
-	line = this_cpu_ptr(cpu);
+	line = sealed_line(*sealed);
 	if (unlikely(!blockslab_claim(line)))
 		goto busy;
 	count = blockslab_count(line);
@@ -3781,12 +3811,11 @@ busy:
 /* The same for any heap's slot. */
 static __always_inline enum freed free_any(const struct page *page, const void *slot)
 {
-	struct blockslab_cpu __percpu *cpu = page_cpu(page);
-	unsigned long mark = page_mark(page, cpu, KEY_FAST);
+	unsigned long sealed = page_sealed(page), mark = page_mark(page, sealed, KEY_FAST);
 
 	if (!page_has_mark(page, mark))
 		return DOUBTFUL;
-	return free_fast(page, slot, mark, blockslab_word(slot, 0));
+	return free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
 }
 
 /* A slot beyond the span, or none at all; or something rare is to be done. */
@@ -3835,20 +3864,19 @@ EXPORT_SYMBOL_GPL(blockslab_free);
  */
 void blockslab_free_sized(const void *slot, size_t size)
 {
-	unsigned long offset = span_offset(slot), mark;
-	struct blockslab_cpu __percpu *cpu;
+	unsigned long offset = span_offset(slot), sealed, mark;
 	enum freed freed = DOUBTFUL;
 	struct page *page;
 
 	if (unlikely(offset >= span.reach))
 		return free_beyond(slot, min(size, ANY_SIZE - 1), _RET_IP_);
 	page = span_page(offset);
-	cpu = page_cpu(page);
-	mark = page_mark(page, cpu, KEY_FAST);
+	sealed = page_sealed(page);
+	mark = page_mark(page, sealed, KEY_FAST);
 	/* A size that is right all the same is told by the slow path. */
 	if (page_has_mark(page, mark) &&
 	    likely(page_block(page)->size - size < page_block(page)->sizes))
-		freed = free_fast(page, slot, mark, blockslab_word(slot, 0));
+		freed = free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
 	if (unlikely(freed == NO_ROOM))
 		return free_to(page_block(page)->node, slot);
 	if (unlikely(freed == DOUBTFUL))
@@ -3856,20 +3884,20 @@ void blockslab_free_sized(const void *slot, size_t size)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
 
-/* The per-CPU state that a slot says it belongs to, or NULL where the slow path is due. */
-static struct blockslab_cpu __percpu *slot_cpu(const void *slot, unsigned long key)
+/* The per-CPU state that a slot says it belongs to, sealed; or 0 where the slow path is due. */
+static unsigned long slot_sealed(const void *slot, unsigned long key)
 {
 	unsigned long offset = span_offset(slot);
 	struct page *page = span_page(offset);
 
-	if (offset >= span.reach || !page_has_mark(page, page_mark(page, page_cpu(page), key)))
-		return NULL;
-	return page_cpu(page);
+	if (offset >= span.reach || !page_has_mark(page, page_mark(page, page_sealed(page), key)))
+		return 0;
+	return page_sealed(page);
 }
 
 /* Slots of one class and node that are freed in a row. */
 struct run {
-	struct blockslab_cpu __percpu *cpu;
+	unsigned long sealed;
 	unsigned long key;
 	unsigned long canary;
 	const void *page;		/* that was looked at last */
@@ -3884,7 +3912,7 @@ static __always_inline bool run_enter(struct run *run, const void *slot)
 {
 	unsigned long offset = span_offset(slot);
 	struct page *page = span_page(offset);
-	unsigned long mark = page_mark(page, run->cpu, run->key);
+	unsigned long mark = page_mark(page, run->sealed, run->key);
 
 	if (unlikely(offset >= span.reach) || !page_has_mark(page, mark))
 		return false;
@@ -3946,7 +3974,7 @@ static __always_inline size_t push_many(struct run *run, size_t nr, void **slots
 	if (!run_enter(run, slots[0]))
 		return 0;
 	preempt_disable();
-	line = this_cpu_ptr(run->cpu);
+	line = sealed_line(run->sealed);
 	if (likely(blockslab_claim(line))) {
 		put = push(line, run, nr, slots);
 		if (put < nr && blockslab_count(line) == line->capacity && line->spare &&
@@ -4001,19 +4029,20 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
  * Frees slots from the first on, as long as they are of one class and node, nothing is wrong with
  * them, and there is room. Returns how many.
  */
-static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_t nr, void **slots,
+static __always_inline size_t free_run(unsigned long sealed, size_t nr, void **slots,
 				       unsigned long key, unsigned long canary)
 {
-	struct run run = { .cpu = cpu, .key = key, .canary = canary };
+	struct run run = { .sealed = sealed, .key = key, .canary = canary };
 	size_t done = push_many(&run, nr, slots), least;
-	struct blockslab_cpu *line = raw_cpu_ptr(cpu);
+	struct blockslab_cpu *line = sealed_line(sealed);
 
 	/* A second magazine comes by the free of a single slot. */
 	if (done == nr || (!READ_ONCE(line->spare) && may_have_spare(line->node)))
 		return done;
 	/* There were many, or a slot farther on tells that there are. */
 	least = many(line);
-	if (done >= least || (nr - done >= least && slot_cpu(slots[done + least - 1], key) == cpu))
+	if (done >= least ||
+	    (nr - done >= least && slot_sealed(slots[done + least - 1], key) == sealed))
 		done += return_many(&run, line->node, nr - done, slots + done);
 	return done;
 }
@@ -4027,13 +4056,13 @@ static __always_inline size_t free_run(struct blockslab_cpu __percpu *cpu, size_
  */
 void blockslab_free_bulk(size_t nr, void **slots)
 {
-	struct blockslab_cpu __percpu *cpu;
+	unsigned long sealed;
 	size_t done = 0;
 
 	while (done < nr) {
-		cpu = slot_cpu(slots[done], KEY_FAST);
-		if (cpu)
-			done += free_run(cpu, nr - done, slots + done, KEY_FAST, 0);
+		sealed = slot_sealed(slots[done], KEY_FAST);
+		if (sealed)
+			done += free_run(sealed, nr - done, slots + done, KEY_FAST, 0);
 		/* What ended the run, be it the lack of room. */
 		if (done < nr)
 			blockslab_free(slots[done++]);
@@ -4508,7 +4537,7 @@ static bool invalid(struct blockslab_class *class, const char *what, const void 
 static int validate_pages(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
-	struct blockslab_cpu __percpu *cpu = node_cpu(node);
+	unsigned long sealed = seal(node_cpu(node));
 	struct page *page = page_of(block->base);
 	unsigned int i;
 	int faults = 0;
@@ -4516,7 +4545,7 @@ static int validate_pages(struct blockslab_block *block)
 	if (!page)
 		return invalid(node->class, "pages of block", block, 0, block->nr_pages);
 	for (i = 0; i < block->nr_pages; i++, page++)
-		if (page_block(page) != block || page_cpu(page) != cpu ||
+		if (page_block(page) != block || page_sealed(page) != sealed ||
 		    (page_key(page) != node->class->key && page_key(page) != KEY_SLOW))
 			faults += invalid(node->class, "words of page", page, i, i);
 	return faults;
@@ -5381,8 +5410,8 @@ EXPORT_SYMBOL_GPL(blockslab_shrink);
  * struct blockslab_cache - a heap of one class
  * @cpu: of its class; the empty one where the slow path is due
  * @key: of its pages
- * @magic: sum of @key, @first and the secret
- * @first: offset of its per-CPU state
+ * @magic: sum of @key and @first
+ * @first: its per-CPU state, sealed
  * @lines: and the length of that, in bytes
  * @canary: offset of the word that tells a cached slot
  * @size: of its objects, as asked for
@@ -5463,9 +5492,9 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->size = size;
 	cache->zeroed = keeps_content(heap) ? 0 : class->size;
 	cache->key = class->key;
-	cache->first = (__force unsigned long)class->cpu;
+	cache->first = seal(class->cpu);
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->magic = cache->key + cache->first + span.secret;
+	cache->magic = cache->key + cache->first;
 	heap->cache = cache;
 	cache_publish(cache);
 	return 0;
@@ -5632,10 +5661,10 @@ struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_heap);
 
-/* Whether per-CPU state, of whatever node, is the cache's. */
-static bool in_cache(const struct blockslab_cache *cache, struct blockslab_cpu __percpu *cpu)
+/* Whether per-CPU state, sealed and of whatever node, is the cache's. */
+static bool in_cache(const struct blockslab_cache *cache, unsigned long sealed)
 {
-	return (__force unsigned long)cpu - cache->first < cache->lines;
+	return sealed - cache->first < cache->lines;
 }
 
 static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
@@ -5664,7 +5693,8 @@ void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 	mark = (unsigned long)page->lru.prev;
 	if (unlikely(mark - (unsigned long)page - cache->magic >= cache->lines))
 		return cache_free_slow(cache, slot, _RET_IP_);
-	freed = free_fast(page, slot, mark, blockslab_word(slot, cache->canary));
+	freed = free_fast(page, sealed_word(page), slot, mark,
+			  blockslab_word(slot, cache->canary));
 	if (unlikely(freed == NO_ROOM))
 		return free_to(page_block(page)->node, slot);
 	if (unlikely(freed == DOUBTFUL))
@@ -5708,13 +5738,14 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
  */
 void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
 {
-	struct blockslab_cpu __percpu *cpu;
+	unsigned long sealed;
 	size_t done = 0;
 
 	while (done < nr) {
-		cpu = slot_cpu(slots[done], cache->key);
-		if (cpu && in_cache(cache, cpu))
-			done += free_run(cpu, nr - done, slots + done, cache->key, cache->canary);
+		sealed = slot_sealed(slots[done], cache->key);
+		if (sealed && in_cache(cache, sealed))
+			done += free_run(sealed, nr - done, slots + done, cache->key,
+					 cache->canary);
 		if (done < nr)
 			blockslab_cache_free(cache, slots[done++]);
 	}
