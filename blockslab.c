@@ -1616,7 +1616,7 @@ static void **take_shuffled(struct blockslab_block *block, unsigned long *word, 
 	unsigned long size = block->size, bits = *word;
 	struct blockslab_node *node = block->node;
 
-	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1: quick and dirty */
+	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
 	for (i = 0; i < BITS_PER_LONG && to > slots; i++) {
 		bit = bit_order[((node->seed >> 16) + i) % BITS_PER_LONG];
 		if (bit >= tail || !(bits & BIT(bit)))
