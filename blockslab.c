@@ -337,6 +337,7 @@ struct blockslab_block {
 };
 
 static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
+static_assert(PAGE_SIZE <= 8 * BLOCK_SLOTS_MAX);	/* the smallest slots, in one page */
 static_assert(BLOCK_UNLISTED < 8);	/* state */
 
 /**
@@ -1120,9 +1121,10 @@ static size_t descriptor_bytes(unsigned int nr_slots)
 static unsigned int new_block_order(const struct blockslab_node *node)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
+	size_t most = min_t(size_t, BLOCK_BYTES_MAX, size * BLOCK_SLOTS_MAX);
 	unsigned int order, best = get_order(size);
 
-	for (order = best; order <= max_order && PAGE_SIZE << order <= BLOCK_BYTES_MAX; order++) {
+	for (order = best; order <= max_order && PAGE_SIZE << order <= most; order++) {
 		size_t bytes = PAGE_SIZE << order;
 		size_t each = bytes % size + descriptor_bytes(bytes / size);
 		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
@@ -2957,7 +2959,8 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
  */
 
 #define CREDIT		(LONG_MAX / 4)
-#define PERIOD_MAX	SZ_1G
+/* draw_credit() gives up to 23 times as much. */
+#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
 
 /* -log2(x / 2^32) in 1/2^16, for x from 1 to 2^32 - 1: digit by digit, by squaring. */
 static u32 minus_log2(u32 x)
@@ -5806,8 +5809,8 @@ static void credit_absent_cpu(struct blockslab_heap *heap, int cpu)
 /**
  * blockslab_track() - have a heap remember who allocated its slots
  * @heap: to track; NULL for the shared heap
- * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB, a sample: one of
- *	so many bytes on average, which is cheap enough to be left on
+ * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB (64 MiB on 32-bit
+ *	machines), a sample: one of so many bytes on average, which is cheap enough to be left on
  *
  * What debugfs/blockslab/heap/NAME/track does. Slots that are tracked stay so until they are
  * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and

@@ -14,6 +14,7 @@
 #ifndef _LINUX_BLOCKSLAB_H
 #define _LINUX_BLOCKSLAB_H
 
+#include <linux/align.h>
 #include <linux/bitops.h>
 #include <linux/bits.h>
 #include <linux/cache.h>
@@ -278,8 +279,10 @@ extern struct blockslab_heap blockslab_shared;
 /* The index of the class that serves a size of 1 to BLOCKSLAB_SLOT_MAX; for constants. */
 static __always_inline unsigned int blockslab_index(size_t size)
 {
-	unsigned int bits = fls_long(size - 1);
+	unsigned int bits;
 
+	size = ALIGN(size, ARCH_KMALLOC_MINALIGN);
+	bits = fls_long(size - 1);
 	if (size <= 8 * BLOCKSLAB_NR_STEPS)
 		return (size - 1) / 8;
 	return BLOCKSLAB_NR_STEPS + BLOCKSLAB_STEPS_PER_DOUBLING * (bits - 11) +

@@ -522,6 +522,17 @@ static void add_counts(struct context *sum, const struct context *context)
 		sum->counts[i] += context->counts[i];
 }
 
+/* Not in the way of a suspend, after which it goes on; the sleep may end early then. */
+static void rest(void)
+{
+	unsigned long end = jiffies + seconds * HZ;
+
+	while (time_before(jiffies, end)) {
+		set_current_state(TASK_IDLE | TASK_FREEZABLE);
+		schedule_timeout(end - jiffies);
+	}
+}
+
 static void run(void)
 {
 	struct context task = {}, irq = {}, nmi = {};
@@ -532,7 +543,7 @@ static void run(void)
 	if (nmi_start())
 		failed("no NMI handler could be set up");
 	blockslab_fail(fail ? FAIL_ALL : 0, ULONG_MAX, fail);
-	ssleep(seconds);
+	rest();
 	blockslab_fail(0, 0, 0);
 	nmi_stop();
 	for_each_possible_cpu(cpu) {

@@ -231,6 +231,37 @@ quarantine_keeps_pages()
 	[ "$(cat $parameters/quarantined)" = 0 ]
 }
 
+# Suspended to memory by itself, until the alarm; an alarm that comes too early ends
+# the attempt, if it is told how many events were known before.
+suspends()
+{
+	echo 0 >/sys/class/rtc/rtc0/wakealarm
+	events=$(cat /sys/power/wakeup_count)
+	echo +5 >/sys/class/rtc/rtc0/wakealarm
+	echo "$events" >/sys/power/wakeup_count
+	echo mem >/sys/power/state
+}
+
+guest_suspends_and_resumes_under_load()
+{
+	load blockslab_sample
+	slots=$(cell heaps sample slots)
+	load blockslab_stress seconds="$seconds" &
+	stress=$!
+	sleep 1
+	echo deep >/sys/power/mem_sleep
+	kill -0 $stress
+	suspends
+	dmesg | grep 'ACPI: PM: Waking up from system sleep state S3'
+	[ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ]
+	wait $stress
+	rmmod blockslab_stress
+	[ "$(cell heaps sample slots)" = "$slots" ]
+	echo 1 >$blockslab/heap/sample/validate
+	[ "$(cat $blockslab/heap/sample/validate)" = 0 ]
+	rmmod blockslab_sample
+}
+
 memory_is_given_back()
 {
 	echo 3 >/proc/sys/vm/drop_caches
@@ -299,6 +330,8 @@ step "$seconds seconds of everything on all CPUs" stress_finds_nothing
 cat /tmp/figures
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
 step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
+grep -q deep /sys/power/mem_sleep 2>/dev/null &&
+	step 'the guest suspends and resumes under load' guest_suspends_and_resumes_under_load
 step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads

@@ -5,6 +5,7 @@
 #include <linux/delay.h>
 
 #define NR_SLOTS	300
+#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
 
 struct totals {
 	u64 lines;
@@ -198,6 +199,21 @@ static void a_sample_stands_for_the_whole(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").lines, 0);
 }
 
+static void the_longest_period_samples_next_to_nothing(struct kunit *test)
+{
+	int rounds, sampled = 0;
+	void *slot;
+
+	for (rounds = 0; rounds < 100; rounds++) {
+		KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, PERIOD_MAX), 0);
+		slot = must_alloc(test, fixture.heap, 24);
+		sampled += callers_of(test, "kunit").lines;
+		blockslab_free(slot);
+	}
+	KUNIT_EXPECT_LT(test, sampled, 3);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+}
+
 static void the_slots_of_caches_are_sampled(struct kunit *test)
 {
 	const size_t nr = 20000;
@@ -258,8 +274,8 @@ static void bulk_allocations_are_tracked(struct kunit *test)
 
 static void a_period_that_cannot_be_is_refused(struct kunit *test)
 {
-	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, SZ_1G + 1UL), -EINVAL);
-	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, SZ_1G), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, PERIOD_MAX + 1UL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, PERIOD_MAX), 0);
 	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
 }
 
@@ -391,6 +407,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
 	KUNIT_CASE(a_sample_stands_for_the_whole),
+	KUNIT_CASE(the_longest_period_samples_next_to_nothing),
 	KUNIT_CASE(the_slots_of_caches_are_sampled),
 	KUNIT_CASE(caches_with_constructors_are_tracked),
 	KUNIT_CASE(bulk_allocations_are_tracked),
