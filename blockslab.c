@@ -104,6 +104,7 @@
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/poison.h>
+#include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
@@ -174,7 +175,7 @@ MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3
 
 static unsigned int depot_kib = 64;
 module_param(depot_kib, uint, 0644);
-MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node (default 64)");
+MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node, in 512 magazines at most (default 64)");
 
 static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
 module_param(shuffle, bool, 0644);
@@ -199,6 +200,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BLOCK_BYTES_MAX		min_t(size_t, PAGE_SIZE << BLOCK_ORDER_MAX, SZ_512K)
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
+#define DEPOT_MAGAZINES_MAX	512	/* full ones, so that a reader's walk past them is short */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
@@ -351,6 +353,7 @@ static_assert(BLOCK_UNLISTED < 8);	/* state */
  * @nr_free: free slots of all blocks
  * @pages: bytes of all blocks; little-used classes get small ones
  * @seed: of the order in which slots are taken
+ * @retained: bytes of the empty ones
  * @allocs: allocations that went past the magazines
  * @frees: frees that went past the magazines
  * @requested: bytes asked for by such allocations
@@ -379,6 +382,7 @@ struct blockslab_node {
 	unsigned long nr_free;
 	unsigned long pages;
 	u32 seed;
+	unsigned long retained;
 	unsigned long allocs;
 	unsigned long frees;
 	unsigned long requested;
@@ -1004,7 +1008,10 @@ static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 	unsigned long irq;
 
 	spin_lock_irqsave(&heaps_lock, irq);
-	list_for_each_entry(pos, &heaps, list) {
+	/* From the start only where @heap has left the list meanwhile. */
+	pos = heap && !list_empty(&heap->list) ? heap : NULL;
+	pos = list_prepare_entry(pos, &heaps, list);
+	list_for_each_entry_continue(pos, &heaps, list) {
 		if ((!heap || pos->id > heap->id) && refcount_inc_not_zero(&pos->refs)) {
 			next = pos;
 			break;
@@ -1531,8 +1538,10 @@ static void block_list(struct blockslab_block *block)
 	node->nr[state]++;
 	list_add(&block->list, &node->blocks[state]);
 	hoard += block_hoard(block);
-	if (hoard)
+	if (hoard) {
+		node->retained += hoard;
 		atomic_long_add(hoard, &node->class->heap->hoard);
+	}
 }
 
 static void block_link(struct blockslab_block *block)
@@ -1556,6 +1565,7 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	lockdep_assert_held(&node->lock);
 	atomic_long_inc(&node->class->heap->moving);
 	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
+	node->retained -= block_hoard(block);
 	node->nr[block->state]--;
 	node->nr_slots -= block->nr_slots;
 	node->nr_free -= block->nr_free;
@@ -2032,7 +2042,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	node->trades++;
 	magazines_grow(node, false);
 	room = (node->nr_full + 1) * magazine->capacity <= node->room &&
-	       !READ_ONCE(node->class->heap->exact);
+	       node->nr_full < DEPOT_MAGAZINES_MAX && !READ_ONCE(node->class->heap->exact);
 	if (room) {
 		list_add(&magazine->list, &node->full);
 		node->nr_full++;
@@ -2978,12 +2988,16 @@ static u32 minus_log2(u32 x)
 	return (32 << 16) - log;
 }
 
+/* With preemption or interrupts off; there, get_random_u32() may sleep on PREEMPT_RT. */
+static DEFINE_PER_CPU(struct rnd_state, credit_random);
+
 /* Bytes to the next allocation that is sampled. */
 static long draw_credit(unsigned long period)
 {
+	u32 random = prandom_u32_state(raw_cpu_ptr(&credit_random));
 	const u32 ln_2 = 45426;		/* in 1/2^16 */
 
-	return ((u64)minus_log2(get_random_u32() | 1) * ln_2 >> 16) * period >> 16;
+	return ((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16;
 }
 
 /* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
@@ -4419,7 +4433,6 @@ static void add_depot(struct sums *sums, struct blockslab_node *node)
 
 static void add_blocks(struct sums *sums, struct blockslab_node *node)
 {
-	struct blockslab_block *block;
 	unsigned long irq;
 	unsigned int i;
 
@@ -4428,8 +4441,7 @@ static void add_blocks(struct sums *sums, struct blockslab_node *node)
 	for (i = 0; i < NR_PARTIAL; i++)
 		sums->partial += node->nr[BLOCK_PARTIAL + i];
 	sums->retained += node->nr[BLOCK_RETAINED];
-	list_for_each_entry(block, &node->blocks[BLOCK_RETAINED], list)
-		sums->retained_bytes += block->nr_pages * PAGE_SIZE;
+	sums->retained_bytes += node->retained;
 	sums->pages += node->pages;
 	sums->slots += node->nr_slots;
 	sums->free += node->nr_free;
@@ -4773,6 +4785,7 @@ static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blo
  * @slots: how many, in 1/256
  * @requested: bytes asked for, in 1/256
  * @held: bytes of the slots, in 1/256
+ * @cpus: that allocated them
  */
 struct caller {
 	depot_stack_handle_t stack;
@@ -4780,6 +4793,7 @@ struct caller {
 	u64 slots;
 	u64 requested;
 	u64 held;
+	unsigned long cpus[];
 };
 
 #define NOTES_AT_ONCE	64	/* read under one hold of the lock */
@@ -4837,8 +4851,9 @@ static u64 note_weight(u32 size, u32 period)
 
 static struct caller *caller_new(struct callers *callers, depot_stack_handle_t stack)
 {
-	struct caller *caller = kzalloc(sizeof(*caller), GFP_KERNEL);
+	struct caller *caller;
 
+	caller = kzalloc(struct_size(caller, cpus, BITS_TO_LONGS(nr_cpu_ids)), GFP_KERNEL);
 	if (!caller)
 		return NULL;
 	if (xa_err(xa_store(&callers->by_stack, stack, caller, GFP_KERNEL))) {
@@ -4863,6 +4878,8 @@ static int count_note(struct callers *callers, const struct blockslab_note *note
 	caller->slots += weight;
 	caller->requested += weight * note->asked;
 	caller->held += weight * callers->bytes;
+	if (note->cpu < nr_cpu_ids)
+		__set_bit(note->cpu, caller->cpus);
 	return 0;
 }
 
@@ -4878,6 +4895,7 @@ static void copy_note(struct callers *callers, struct blockslab_block *block)
 	copy->asked = READ_ONCE(note->asked);
 	copy->got = READ_ONCE(note->got);
 	copy->when = READ_ONCE(note->when);
+	copy->cpu = READ_ONCE(note->cpu);
 	callers->nr_notes++;
 }
 
@@ -4980,8 +4998,16 @@ static struct callers *callers_get(struct blockslab_heap *heap)
 	return ERR_PTR(error);
 }
 
-#define LEAKS_SHOWN	8	/* of each class */
+#define LEAKY_CLASSES_SHOWN	8
+#define LEAKS_SHOWN	4	/* of each class */
 #define LEAKERS_SHOWN	4
+
+/* A class's live slots. */
+struct leak {
+	struct blockslab_class *class;
+	unsigned long slots;
+	unsigned long bytes;
+};
 
 /* The addresses of some live slots of a node; how many. */
 static unsigned int find_live(struct blockslab_node *node, void **slots, unsigned int nr)
@@ -5005,14 +5031,42 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 	return found;
 }
 
-static void report_leaked_slots(struct blockslab_class *class)
+static struct leak leak_of(struct blockslab_class *class)
 {
+	struct leak leak = { .class = class };
+	struct sums sums;
+
+	class_sums(&sums, class);
+	leak.slots = sums_allocated(&sums);
+	leak.bytes = class->size ? leak.slots * class->size : sums.pages;
+	return leak;
+}
+
+/* Keeps a leak if it is one of the largest, which stand first. */
+static void keep_leak(struct leak *leaks, struct leak leak)
+{
+	unsigned int i;
+
+	for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)
+		if (leak.bytes > leaks[i].bytes)
+			swap(leak, leaks[i]);
+}
+
+static void report_leak(const struct leak *leak)
+{
+	struct blockslab_class *classes[] = { leak->class, leak->class->tracked };
 	unsigned int found = 0, i;
 	void *slots[LEAKS_SHOWN];
 	int nid;
 
-	for (nid = 0; nid < nr_node_ids; nid++)
-		found += find_live(&class->nodes[nid], slots + found, LEAKS_SHOWN - found);
+	if (leak->class->size)
+		pr_warn("%lu slots of %u bytes:\n", leak->slots, leak->class->size);
+	else
+		pr_warn("%lu allocations of whole pages:\n", leak->slots);
+	for (i = 0; i < ARRAY_SIZE(classes) && classes[i]; i++)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			found += find_live(&classes[i]->nodes[nid], slots + found,
+					   LEAKS_SHOWN - found);
 	for (i = 0; i < found; i++)
 		pr_warn("  slot %p\n", slots[i]);
 }
@@ -5037,28 +5091,33 @@ static void report_leakers(struct blockslab_heap *heap)
 	callers_free(callers);
 }
 
-/* Says which slots of a heap are still live: a few of each class, and who allocated most. */
+/* Says which slots of a heap, of which none is cached, are live, and who allocated most. */
 static void report_leaks(struct blockslab_heap *heap)
 {
+	struct leak leaks[LEAKY_CLASSES_SHOWN] = {}, leak;
+	unsigned long slots = 0, bytes = 0;
 	struct blockslab_class *class;
-	struct sums sums;
+	unsigned int nr = 0, i;
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list) {
 		if (class->of)
 			continue;
-		class_sums(&sums, class);
-		if (!sums_allocated(&sums))
-			continue;
-		if (class->size)
-			pr_warn("%lu slots of %u bytes:\n", sums_allocated(&sums), class->size);
-		else
-			pr_warn("%lu allocations of whole pages:\n", sums_allocated(&sums));
-		report_leaked_slots(class);
-		if (class->tracked)
-			report_leaked_slots(class->tracked);
+		leak = leak_of(class);
+		slots += leak.slots;
+		bytes += leak.bytes;
+		nr += leak.slots > 0;
+		keep_leak(leaks, leak);
 	}
 	rcu_read_unlock();
+	if (!nr)
+		return;
+	pr_warn("%lu live slots, %lu bytes in all, in %u classes, the largest first:\n", slots,
+		bytes, nr);
+	for (i = 0; i < min_t(unsigned int, nr, LEAKY_CLASSES_SHOWN); i++)
+		report_leak(&leaks[i]);
+	if (nr > LEAKY_CLASSES_SHOWN)
+		pr_warn("and %u classes more\n", nr - LEAKY_CLASSES_SHOWN);
 	report_leakers(heap);
 }
 
@@ -5141,7 +5200,7 @@ static void heap_leave(struct blockslab_heap *heap)
 	unsigned long irq;
 
 	spin_lock_irqsave(&heaps_lock, irq);
-	list_del(&heap->list);
+	list_del_init(&heap->list);	/* next_heap() */
 	spin_unlock_irqrestore(&heaps_lock, irq);
 }
 
@@ -5968,11 +6027,23 @@ DEFINE_SHOW_ATTRIBUTE(classes);
  * descriptor's bitmap. A block that is there throughout is shown once; one that comes or goes
  * meanwhile may be missed.
  */
+#define HOLDERS_READ	128	/* slots of a block that are looked at */
+#define HOLDERS_SHOWN	4
+
+/* A stack that allocated some of a block's slots. */
+struct holder {
+	depot_stack_handle_t stack;
+	unsigned int slots;
+};
+
 struct blocks_reader {
 	struct blockslab_heap *heap;
 	bool sparse;			/* only blocks under a quarter full, and who holds them */
-	depot_stack_handle_t holder;
 	unsigned int age;
+	unsigned int nr_notes;
+	depot_stack_handle_t notes[HOLDERS_READ];
+	unsigned int nr_holders;
+	struct holder holders[HOLDERS_READ];
 	struct cursor cursor;
 	loff_t at;			/* of the block shown, 0 for the head line */
 	unsigned long *cached;		/* sorted addresses of the node's cached slots */
@@ -6071,29 +6142,55 @@ static bool reader_is_cached(struct blocks_reader *reader, unsigned long address
 	return low < reader->nr_cached && reader->cached[low] == address;
 }
 
-#define HOLDERS_READ	128	/* slots looked at under one hold of the lock */
-
-/*
- * Of a block with notes: the stack that holds most slots, if one holds over half of those that
- * are looked at (Boyer & Moore's majority vote), and the age of the oldest; else the block's age.
- */
-static void read_holder(struct blocks_reader *reader, struct blockslab_block *block)
+/* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
+static void read_notes_of(struct blocks_reader *reader, struct blockslab_block *block)
 {
-	unsigned int number, votes = 0, left = HOLDERS_READ;
+	unsigned int number, left = HOLDERS_READ;
+	u32 oldest = 0, when;
 
-	reader->holder = 0;
-	reader->age = block->notes ? 0 : block_age(block);
+	reader->nr_notes = 0;
 	for_each_clear_bit(number, block->map, nr_notes(block)) {
 		const struct blockslab_note *note = &block->notes[number];
-		depot_stack_handle_t stack = READ_ONCE(note->got);
 
 		if (!left--)
 			break;
-		reader->age = max(reader->age, note_age(READ_ONCE(note->when)));
-		if (!votes)
-			reader->holder = stack;
-		votes += stack == reader->holder ? 1 : -1;
+		if (!smp_load_acquire(&note->period))		/* note_alloc() */
+			continue;
+		when = READ_ONCE(note->when);
+		if (!reader->nr_notes || (s32)(when - oldest) < 0)
+			oldest = when;
+		reader->notes[reader->nr_notes++] = READ_ONCE(note->got);
 	}
+	reader->age = reader->nr_notes ? note_age(oldest) : block_age(block);
+}
+
+static int compare_holders(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+
+	return x->slots > y->slots ? -1 : x->slots < y->slots;
+}
+
+/* Each stack once, those with most slots first. */
+static void count_holders(struct blocks_reader *reader)
+{
+	struct holder *holder;
+	unsigned int i;
+
+	reader->nr_holders = 0;
+	for (i = 0; i < reader->nr_notes; i++) {
+		if (!reader->notes[i])
+			continue;
+		for (holder = reader->holders; holder < reader->holders + reader->nr_holders;
+		     holder++)
+			if (holder->stack == reader->notes[i])
+				break;
+		if (holder == reader->holders + reader->nr_holders)
+			reader->holders[reader->nr_holders++] =
+				(struct holder){ .stack = reader->notes[i] };
+		holder->slots++;
+	}
+	sort(reader->holders, reader->nr_holders, sizeof(*holder), compare_holders, NULL);
 }
 
 /* Copies the next block into the reader; false at the end of its node. */
@@ -6111,7 +6208,7 @@ static bool read_block(struct blocks_reader *reader)
 		reader->order = block_order(block);
 		bitmap_copy(reader->map, block->map, block->nr_slots);
 		if (reader->sparse)
-			read_holder(reader, block);
+			read_notes_of(reader, block);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	return block;
@@ -6153,6 +6250,7 @@ static bool read_next_block(struct blocks_reader *reader)
 		}
 		cond_resched();
 	} while (reader->sparse && !reader_is_sparse(reader));
+	count_holders(reader);
 	reader->at++;
 	return true;
 }
@@ -6204,15 +6302,25 @@ static void show_frames(struct seq_file *m, depot_stack_handle_t stack)
 		seq_printf(m, "%s%s%s", i ? ";" : "", text, space ? space + 1 : "");
 	}
 #endif
-	seq_puts(m, nr ? "\n" : "-\n");
+	if (!nr)
+		seq_putc(m, '-');
 }
 
 static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
 {
+	unsigned int i;
+
 	seq_printf(m, "%u %d %u %u/%u %u ", reader->cursor.node->class->size,
 		   page_to_nid(virt_to_page(reader->base)), reader->order, reader_used(reader),
 		   reader->nr_slots, reader->age);
-	show_frames(m, reader->holder);
+	if (!reader->nr_holders)
+		seq_putc(m, '-');
+	for (i = 0; i < min_t(unsigned int, reader->nr_holders, HOLDERS_SHOWN); i++) {
+		if (i)
+			seq_putc(m, ',');
+		show_frames(m, reader->holders[i].stack);
+	}
+	seq_putc(m, '\n');
 	return 0;
 }
 
@@ -6311,12 +6419,14 @@ static int callers_show(struct seq_file *m, void *v)
 	const struct caller *caller = v;
 
 	if (v == SEQ_START_TOKEN) {
-		seq_puts(m, "# blockslab version 1\n# slots requested held oldest_ms stack\n");
+		seq_puts(m, "# blockslab version 1\n# slots requested held oldest_ms cpus stack\n");
 		return 0;
 	}
-	seq_printf(m, "%llu %llu %llu %u ", (caller->slots + 128) >> 8,
-		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest);
+	seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
+		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest,
+		   nr_cpu_ids, caller->cpus);
 	show_frames(m, caller->stack);
+	seq_putc(m, '\n');
 	return 0;
 }
 
@@ -6497,6 +6607,7 @@ static void report_forgotten(struct module *module)
 			continue;
 		pr_warn("module %s was unloaded and left heap %s behind; its slots stay valid\n",
 			module->name, heap->name);
+		heap_trim(heap, true);
 		report_leaks(heap);
 	}
 }
@@ -6565,6 +6676,7 @@ static void __init cpus_init(void)
 
 	for_each_possible_cpu(cpu) {
 		home_this_cpu(cpu);
+		prandom_seed_state(per_cpu_ptr(&credit_random, cpu), get_random_u64());
 		spin_lock_init(&per_cpu_ptr(&rcu_cpus, cpu)->lock);
 	}
 }

@@ -1,7 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints blockslab:*. Sizes are in bytes; a slot is given as the address that the caller holds
- * (printed hashed, as the kernel prints every address).
+ * Tracepoints blockslab:*. Their fields:
+ *
+ *	call_site	where blockslab was called from
+ *	heap		name of the heap
+ *	slot		address that the caller holds (printed hashed, as all are)
+ *	size		bytes asked for; of a fault, bytes of a slot
+ *	slot_size	bytes of a slot of the class; 0 of one of whole pages, which
+ *			blockslab_alloc and blockslab_free give in bytes
+ *	gfp		flags of the request
+ *	node		NUMA node
+ *	order		of the block: it has 2^order pages
+ *	nr		how many slots
+ *	bytes		that were asked of the heap's limit
+ *	held, limit	bytes
+ *	what		the fault, as the log has it
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM blockslab

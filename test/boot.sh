@@ -127,7 +127,7 @@ tracking_finds_every_caller()
 	echo 1 >$blockslab/heap/replay/track
 	echo run 10000 >control
 	[ "$(callers slots)" = "$(cell heaps replay slots)" ]
-	grep -q '^[0-9]* [0-9]* [0-9]* [0-9]* replay_.*+0x.*\[blockslab_replay\];' \
+	grep -q '^[0-9]* [0-9]* [0-9]* [0-9]* [0-9,-]* replay_.*+0x.*\[blockslab_replay\];' \
 		$blockslab/heap/replay/callers
 	echo 2048 >$blockslab/heap/replay/track
 	echo run end >control

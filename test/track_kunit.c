@@ -134,6 +134,24 @@ static void callers_are_sorted(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void cpus_are_told(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	struct table table;
+	char cpu[8];
+	void *slot;
+
+	migrate_disable();
+	scnprintf(cpu, sizeof(cpu), "%u", raw_smp_processor_id());
+	slot = alloc_here(heap, 100);
+	migrate_enable();
+	table = table_open(test, "heap/tracked/callers");
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_STREQ(test, table_text(test, &table, "cpus"), cpu);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static void ages_are_told(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
@@ -345,6 +363,54 @@ static void sparse_names_blocks_and_holders(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static const char *holders(struct kunit *test, const char *path)
+{
+	struct table table = table_open(test, path);
+
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	return table_text(test, &table, "holders");
+}
+
+static void sparse_names_who_holds_most_first(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	const char *text, *second;
+	void *slots[6];
+	size_t i;
+
+	for (i = 0; i < 2; i++)
+		slots[i] = alloc_here(heap, 64);
+	for (; i < ARRAY_SIZE(slots); i++)
+		slots[i] = alloc_there(heap, 64);
+	text = holders(test, "heap/tracked/sparse");
+	if (IS_ENABLED(CONFIG_STACKTRACE)) {
+		KUNIT_EXPECT_TRUE(test, starts_with(text, "alloc_there+0x"));
+		second = strstr(text, ",alloc_here+0x");
+		KUNIT_EXPECT_NOT_NULL(test, second);
+	}
+	free_many(slots, ARRAY_SIZE(slots));
+	end_heap(test, heap);
+}
+
+/* Of a slot that was tracked once, its note still says by whom. */
+static void sparse_names_no_holder_of_the_past(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "noted", BLOCKSLAB_POISON, 0, 0);
+	struct table table;
+	void *slot;
+
+	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 1), 0);
+	blockslab_free(alloc_here(heap, 64));
+	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 0), 0);
+	slot = alloc_there(heap, 64);
+	KUNIT_EXPECT_STREQ(test, holders(test, "heap/noted/sparse"), "-");
+	table = table_open(test, "heap/noted/sparse");
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_LE(test, table_number(test, &table, "age_ms"), 3000);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static void sparse_lists_untracked_blocks_too(struct kunit *test)
 {
 	void *slot = must_alloc(test, fixture.heap, 64);
@@ -404,6 +470,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(every_live_slot_is_accounted_for),
 	KUNIT_CASE(callers_are_told_apart),
 	KUNIT_CASE(callers_are_sorted),
+	KUNIT_CASE(cpus_are_told),
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
 	KUNIT_CASE(a_sample_stands_for_the_whole),
@@ -415,6 +482,8 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(tracked_slots_are_like_any_other),
 	KUNIT_CASE(without_memory_for_notes_slots_go_untracked),
 	KUNIT_CASE(sparse_names_blocks_and_holders),
+	KUNIT_CASE(sparse_names_who_holds_most_first),
+	KUNIT_CASE(sparse_names_no_holder_of_the_past),
 	KUNIT_CASE(sparse_lists_untracked_blocks_too),
 	KUNIT_CASE(notes_count_as_held),
 	KUNIT_CASE(tracking_changes_under_load),
