@@ -74,6 +74,10 @@
  * depot, are kept as far as those given back were missed later: a depot of 64 KiB from the start
  * held a fifth more in small traces that free most of what they had. There, cached slots keep
  * nearly empty blocks from going back, too: a class with many of those has one magazine a CPU.
+ * What is kept and was not needed for two turns from taking to returning goes back while the class
+ * is in use: a storm of forks then holds 0.87 of kmalloc's classes on average, where it held 0.89,
+ * and a day of 10 million operations on 40,000 slots ends 2 % above its second tenth, not 5. Rounds
+ * that ended after 16 returns held less still, but forgot what a batch needs before its next one.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and does not find a double free of a slot that
@@ -204,6 +208,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
+#define ROUND			2	/* turns: see round_ends() */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 
 /* GFP bits of a request that hold for descriptors, magazines and classes too. */
@@ -359,7 +364,9 @@ static_assert(BLOCK_UNLISTED < 8);	/* state */
  * @requested: bytes asked for by such allocations
  * @fails: allocations that failed
  * @keep: empty blocks that it keeps; grows with how many were given back and missed soon after
- * @given_back: empty blocks given back since the last new one
+ * @given_back: empty blocks given back and not missed yet
+ * @least_retained: fewest retained blocks during this round
+ * @turns: of slots taken from the blocks and returned, see round_ends()
  * @held: bytes of blocks, descriptors and magazines
  * @depot_lock: guards the depot, that is, the rest
  * @full: magazines with slots
@@ -371,6 +378,8 @@ static_assert(BLOCK_UNLISTED < 8);	/* state */
  * @room: slots that the depot keeps; grows with how many were flushed and missed later
  * @flushed: slots flushed for want of room and not missed yet; this and @room are also changed
  *	without the lock, near enough
+ * @least_full: fewest magazines in @full during this round
+ * @depot_turns: of magazines taken from @full and left there
  */
 struct blockslab_node {
 	struct blockslab_class *class;
@@ -389,6 +398,8 @@ struct blockslab_node {
 	unsigned long fails;
 	unsigned int keep;
 	unsigned int given_back;
+	unsigned int least_retained;
+	unsigned int turns;
 	atomic_long_t held;
 
 	spinlock_t depot_lock;	/* what follows */
@@ -399,6 +410,8 @@ struct blockslab_node {
 	unsigned int capacity;
 	unsigned int room;
 	unsigned int flushed;
+	unsigned int least_full;
+	unsigned int depot_turns;
 	unsigned long trades;
 };
 
@@ -1683,18 +1696,23 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 			block_list(block);
 		}
 	}
+	node->least_retained = min(node->least_retained, node->nr[BLOCK_RETAINED]);
+	node->turns |= 1;
 	return got;
+}
+
+/* Where slots are not cached, a double free is told for as long as the block stays. */
+static unsigned int keep_least(const struct blockslab_node *node)
+{
+	return max(READ_ONCE(retain), node->class->noted ? 1U : 0U);
 }
 
 /* After slots came back to a block; to @gone with it if it is empty and one too many. */
 static void block_returned(struct blockslab_block *block, struct list_head *gone)
 {
 	struct blockslab_node *node = block->node;
-	unsigned int keep = max(node->keep, READ_ONCE(retain));
+	unsigned int keep = max(node->keep, keep_least(node));
 
-	/* Where slots are not cached, a double free is told for as long as the block stays. */
-	if (node->class->noted)
-		keep = max(keep, 1U);
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
@@ -1727,6 +1745,32 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 	return i;
 }
 
+/*
+ * What is kept for reuse has a working set (Bonwick & Adams): what was there all through a round
+ * was not needed. A round is some turns from taking to returning, so that a client that takes
+ * much and then returns it all is seen to need it. @turns is odd after something was taken.
+ */
+static bool round_ends(unsigned int *turns)
+{
+	return *turns & 1 && ++*turns % (2 * ROUND) == 0;
+}
+
+/* Empty blocks that were not needed go back; what was given back earlier is half forgotten. */
+static void retained_look(struct blockslab_node *node, struct list_head *gone)
+{
+	unsigned int unneeded = node->least_retained;
+
+	lockdep_assert_held(&node->lock);
+	if (!round_ends(&node->turns))
+		return;
+	node->keep -= min(node->keep, unneeded);
+	node->given_back /= 2;
+	while (unneeded-- && node->nr[BLOCK_RETAINED] > keep_least(node))
+		block_unlink(list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
+					     list), gone);
+	node->least_retained = node->nr[BLOCK_RETAINED];
+}
+
 /* Returns slots to their blocks; blocks that are empty and too many go to @gone. */
 static void return_slots(struct blockslab_node *node, void **slots, unsigned int nr,
 			 struct list_head *gone)
@@ -1747,6 +1791,7 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 		run = return_run(block, slots + done, nr - done);
 		block_returned(block, gone);
 	}
+	retained_look(node, gone);
 }
 
 static void flush_slots(struct blockslab_node *node, void **slots, unsigned int nr)
@@ -1974,6 +2019,19 @@ static void depot_grow(struct blockslab_node *node, unsigned int missed)
 	WRITE_ONCE(node->room, min(node->room + missed, most));
 }
 
+/* For magazines that were not needed the depot has no room any more, and so drains. */
+static void depot_look(struct blockslab_node *node)
+{
+	unsigned int room = READ_ONCE(node->room);
+
+	lockdep_assert_held(&node->depot_lock);
+	if (!round_ends(&node->depot_turns))
+		return;
+	WRITE_ONCE(node->room, room - min(room, node->least_full * node->capacity));
+	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
+	node->least_full = node->nr_full;
+}
+
 /* Slots of a class's first magazines. */
 static unsigned int capacity_least(unsigned int size)
 {
@@ -2024,6 +2082,8 @@ static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 		list_del(&magazine->list);
 		node->nr_full--;
 	}
+	node->least_full = min(node->least_full, node->nr_full);
+	node->depot_turns |= 1;
 	if (empty) {
 		list_add(&empty->list, &node->empty);
 		node->nr_empty++;
@@ -2041,6 +2101,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	spin_lock_irqsave(&node->depot_lock, irq);
 	node->trades++;
 	magazines_grow(node, false);
+	depot_look(node);
 	room = (node->nr_full + 1) * magazine->capacity <= node->room &&
 	       node->nr_full < DEPOT_MAGAZINES_MAX && !READ_ONCE(node->class->heap->exact);
 	if (room) {
@@ -2089,6 +2150,7 @@ static void depot_drain(struct blockslab_node *node)
 	node->trades = 0;
 	node->room = 0;
 	node->flushed = 0;
+	node->least_full = 0;
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 	spin_unlock_irqrestore(&node->depot_lock, irq);
 	list_for_each_entry_safe(magazine, next, &gone, list)
@@ -2425,6 +2487,7 @@ static void node_trim(struct blockslab_node *node)
 	spin_lock_irqsave(&node->lock, irq);
 	node->keep = 0;
 	node->given_back = 0;
+	node->least_retained = 0;
 	while (node->nr[BLOCK_RETAINED])
 		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
 					      struct blockslab_block, list), &gone);
@@ -5160,6 +5223,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
 	refcount_set(&heap->refs, 1);
+	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
 	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
 	INIT_WORK(&heap->free_work, heap_free);
 }
@@ -5918,35 +5982,40 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
-static struct blockslab_heap *largest_hoarder(void)
+/* The heap that hoards most, but less than @below; with a reference. */
+static struct blockslab_heap *largest_hoarder(long below)
 {
 	struct blockslab_heap *heap, *largest = NULL;
+	long most = 0, hoard;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		if (largest && atomic_long_read(&heap->hoard) <= atomic_long_read(&largest->hoard))
+		hoard = atomic_long_read(&heap->hoard);
+		if (hoard <= most || hoard >= below)
 			continue;
 		if (largest)
 			heap_put(largest);
 		refcount_inc(&heap->refs);
 		largest = heap;
+		most = hoard;
 	}
 	return largest;
 }
 
+/* Each heap once at most: what it hoards may be in use, and stay where it is. */
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
 {
-	unsigned long pages = 0, got;
+	bool wait = gfpflags_allow_blocking(control->gfp_mask);
+	unsigned long pages = 0;
+	long below = LONG_MAX;
 	struct blockslab_heap *heap;
 
 	while (pages < control->nr_to_scan) {
-		heap = largest_hoarder();
+		heap = largest_hoarder(below);
 		if (!heap)
 			break;
-		got = heap_trim(heap, gfpflags_allow_blocking(control->gfp_mask)) / PAGE_SIZE;
+		below = atomic_long_read(&heap->hoard);
+		pages += heap_trim(heap, wait) / PAGE_SIZE;
 		heap_put(heap);
-		if (!got)
-			break;
-		pages += got;
 	}
 	if (!pages)
 		pages = quarantine_trim(0);

@@ -82,6 +82,25 @@ static void a_shrunk_heap_serves_on(struct kunit *test)
 	}
 }
 
+/* What only an earlier peak needed goes back while its class is in use: it need not fall idle. */
+static void a_peak_is_forgotten_in_use(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	struct blockslab_heap_stats stats;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		alloc_many(test, fixture.heap, 1024, slots, NR_SLOTS);
+		free_many(slots, NR_SLOTS);
+	}
+	for (i = 0; i < 500; i++) {
+		alloc_many(test, fixture.heap, 1024, slots, 150);
+		free_many(slots, 150);
+	}
+	stats = stats_of(fixture.heap);
+	KUNIT_EXPECT_LT(test, stats.retained, 100 * 1024);
+}
+
 static void the_shared_heap_shrinks_too(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -102,6 +121,7 @@ static struct kunit_case shrink_cases[] = {
 	KUNIT_CASE(shrink_of_nothing_gives_nothing_back),
 	KUNIT_CASE(live_slots_stay),
 	KUNIT_CASE(a_shrunk_heap_serves_on),
+	KUNIT_CASE(a_peak_is_forgotten_in_use),
 	KUNIT_CASE(the_shared_heap_shrinks_too),
 	{}
 };
