@@ -7,9 +7,10 @@
  * the write fails with EIO if something was not as it must be. What was measured is then in the
  * parameter `figures`.
  *
- *	idle		32 MiB from all CPUs, freed on others: within 3 seconds all but 2 % went back
+ *	idle		32 MiB from all CPUs, freed on others: all but 2 % goes back in 3 seconds
  *	hoard MIB	makes the heap keep that much, and keeps it busy, so that it is not trimmed
- *	release		the end of hoard
+ *	hoards		makes the heap and two more keep some; all are idle
+ *	release		the end of these three, and of their heaps
  *	fragment	no two free pages in a row in the machine: slots come from single pages
  *	day N		N allocations and frees at random, live set constant: held does not creep up
  *	limit		all CPUs at a heap's limit: never over it by a byte
@@ -35,7 +36,7 @@ static char figures[200];
 module_param_string(figures, figures, sizeof(figures), 0444);
 MODULE_PARM_DESC(figures, "What the last scenario measured");
 
-static struct blockslab_heap *heap;
+static struct blockslab_heap *heap, *others[2];
 
 /* --- what scenarios share --------------------------------------------------------------------- */
 
@@ -102,11 +103,6 @@ struct share {
 
 static struct share *shares;
 
-static struct share *share_of(unsigned int nr)
-{
-	return &shares[nr % num_possible_cpus()];
-}
-
 static int shares_make(size_t room)
 {
 	unsigned int nr;
@@ -163,7 +159,7 @@ static void free_own(struct work_struct *work)
 
 static void free_next(struct work_struct *work)
 {
-	share_free(share_of(container_of(work, struct share, work)->nr + 1));
+	share_free(&shares[(container_of(work, struct share, work)->nr + 1) % num_online_cpus()]);
 }
 
 /* --- idle ------------------------------------------------------------------------------------- */
@@ -222,7 +218,7 @@ static int run_idle(unsigned long unused)
 		error = peak < IDLE_BYTES ? -ENOMEM : idle_wait(peak);
 	}
 	shares_end();
-	return heap_end(error);
+	return error;
 }
 
 /* --- hoard ------------------------------------------------------------------------------------ */
@@ -238,33 +234,34 @@ static void hoard_tick(struct work_struct *work)
 	schedule_delayed_work(&hoard_work, msecs_to_jiffies(HOARD_MS));
 }
 
-/* Takes a megabyte of slots and frees it. */
-static void hoard_once(size_t size, void **slots)
+/* Has some slots of up to a megabyte kept: what is freed and missed again and again is. */
+static void hoard_slots(struct blockslab_heap *heap, size_t size, size_t nr, void **slots)
 {
-	size_t nr;
+	size_t got;
+	int times;
 
-	for (nr = 0; nr < SZ_1M / size; nr++) {
-		slots[nr] = blockslab_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
-		if (!slots[nr])
-			break;
+	for (times = 0; times < 3; times++) {
+		for (got = 0; got < nr; got++) {
+			slots[got] = blockslab_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
+			if (!slots[got])
+				break;
+		}
+		blockslab_free_bulk(got, slots);
 	}
-	blockslab_free_bulk(nr, slots);
 }
 
-/* What is freed and missed again and again is kept, up to a megabyte a class. */
 static int run_hoard(unsigned long mib)
 {
 	void **slots = vmalloc(array_size(SZ_1M / 8, sizeof(void *)));
 	size_t size, class, bytes = 0;
-	int error, times;
+	int error;
 
 	error = slots ? heap_make(0, 0) : -ENOMEM;
 	if (error)
 		goto out;
 	schedule_delayed_work(&hoard_work, msecs_to_jiffies(HOARD_MS));
 	for (size = BLOCKSLAB_SLOT_MAX; size > 8 && bytes < mib << 20; size = class - 1) {
-		for (times = 0; times < 3; times++)
-			hoard_once(size, slots);
+		hoard_slots(heap, size, SZ_1M / size, slots);
 		bytes = held();
 		for (class = size; class > 8 && blockslab_size_roundup(class) ==
 						blockslab_size_roundup(size); class--)
@@ -278,10 +275,42 @@ out:
 	return error;
 }
 
+/* In no order of size, so that it takes looking to find the largest. */
+static int run_hoards(unsigned long unused)
+{
+	void **slots = vmalloc(array_size(SZ_1M / 1024, sizeof(void *)));
+	int error, i;
+
+	error = slots ? heap_make(0, 0) : -ENOMEM;
+	if (error)
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		others[i] = blockslab_heap_create(i ? "middle" : "largest", NULL);
+		if (IS_ERR(others[i])) {
+			others[i] = NULL;
+			error = -ENOMEM;
+			goto out;
+		}
+	}
+	hoard_slots(heap, 1024, 100, slots);
+	hoard_slots(others[0], 1024, 1000, slots);
+	hoard_slots(others[1], 1024, 300, slots);
+out:
+	vfree(slots);
+	return error;
+}
+
 static int run_release(unsigned long unused)
 {
+	int i;
+
 	if (!heap)
 		return -EINVAL;
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		if (others[i])
+			blockslab_heap_destroy(others[i]);
+		others[i] = NULL;
+	}
 	cancel_delayed_work_sync(&hoard_work);
 	snprintf(figures, sizeof(figures), "held at the end %zu KiB", KIB(held()));
 	return heap_end(0);
@@ -363,15 +392,31 @@ out:
 /* --- day -------------------------------------------------------------------------------------- */
 
 #define DAY_BATCH	1000
-/* A tenth of the day is long enough for all slots to be replaced. */
-#define DAY_SHARE	250
+#define DAY_SLOTS	40000
 
 struct day {
 	struct rnd_state random;
-	unsigned int nr_slots;
 	void **slots;
+	unsigned int filled;
 	bool refused;
 };
+
+static void day_replace(struct day *day, void **slot)
+{
+	blockslab_free(*slot);
+	*slot = blockslab_alloc(heap, some_size(&day->random), GFP_KERNEL);
+	day->refused |= !*slot;
+}
+
+static long day_fill(void *data)
+{
+	struct day *day = data;
+	int i;
+
+	for (i = 0; i < DAY_BATCH; i++)
+		day_replace(day, &day->slots[day->filled++]);
+	return 0;
+}
 
 /*
  * Nine in ten operations replace one of a twentieth of the slots, so that most live short and
@@ -384,11 +429,8 @@ static long day_batch(void *data)
 
 	for (i = 0; i < DAY_BATCH / 2; i++) {
 		u32 number = prandom_u32_state(&day->random);
-		void **slot = day->slots + number / 16 % (day->nr_slots / (number % 10 ? 20 : 1));
 
-		blockslab_free(*slot);
-		*slot = blockslab_alloc(heap, some_size(&day->random), GFP_KERNEL);
-		day->refused |= !*slot;
+		day_replace(day, &day->slots[number / 16 % (DAY_SLOTS / (number % 10 ? 20 : 1))]);
 	}
 	return 0;
 }
@@ -410,8 +452,8 @@ static int day_run(struct day *day, unsigned long batches)
 	size_t sums[10] = { }, second, last;
 	unsigned int i;
 
-	for (i = 0; i < day->nr_slots; i++)
-		day->slots[i] = blockslab_alloc(heap, some_size(&day->random), GFP_KERNEL);
+	for (i = 0; i < DAY_SLOTS / DAY_BATCH; i++)
+		work_on_cpu(nth_online_cpu(i), day_fill, day);
 	for (batch = 0; batch < batches; batch++) {
 		work_on_cpu(nth_online_cpu(batch), day_batch, day);
 		i = batch * 10 / batches;
@@ -436,14 +478,13 @@ static int run_day(unsigned long operations)
 	int error;
 
 	operations = max(operations, 10000UL);
-	day.nr_slots = operations / DAY_SHARE;
-	day.slots = vzalloc(array_size(day.nr_slots, sizeof(void *)));
+	day.slots = vzalloc(array_size(DAY_SLOTS, sizeof(void *)));
 	prandom_seed_state(&day.random, 1);
 	error = day.slots ? heap_make(0, 0) : -ENOMEM;
 	if (error)
 		goto out;
 	error = day_run(&day, operations / DAY_BATCH);
-	for (i = 0; i < day.nr_slots; i++)
+	for (i = 0; i < DAY_SLOTS; i++)
 		blockslab_free(day.slots[i]);
 	error = heap_end(error);
 out:
@@ -456,7 +497,7 @@ out:
 #define LIMIT		(SZ_1M + 4711)
 #define LIMIT_ROUNDS	40
 
-/* Up to where all CPUs are refused, over and over, from their own half down. */
+/* Up to where it is refused, over and over; in between, some 128 slots are freed. */
 static void limit_share(struct work_struct *work)
 {
 	struct share *share = container_of(work, struct share, work);
@@ -475,11 +516,8 @@ static void limit_share(struct work_struct *work)
 		}
 		share->refused += share->nr_slots < share->room;
 		share->most = max(share->most, held());
-		while (share->nr_slots > share->room / 4 || prandom_u32_state(&share->random) % 128)
-			if (share->nr_slots)
-				blockslab_free(share->slots[--share->nr_slots]);
-			else
-				break;
+		while (share->nr_slots && prandom_u32_state(&share->random) % 128)
+			blockslab_free(share->slots[--share->nr_slots]);
 		cond_resched();
 	}
 	share_free(share);
@@ -567,8 +605,8 @@ static int run_reserve(unsigned long unused)
 		if (bytes < RESERVE / SZ_8K * (SZ_8K / size) * size)
 			error = -EIO;
 	}
-	snprintf(figures, sizeof(figures), "reserve %u, had without the page allocator at least %zu",
-		 RESERVE, least);
+	snprintf(figures, sizeof(figures),
+		 "reserve %u, had without the page allocator at least %zu", RESERVE, least);
 	shares_end();
 	return heap_end(error);
 }
@@ -581,6 +619,7 @@ static const struct {
 } scenarios[] = {
 	{ "idle", run_idle },
 	{ "hoard", run_hoard },
+	{ "hoards", run_hoards },
 	{ "release", run_release },
 	{ "fragment", run_fragment },
 	{ "day", run_day },
