@@ -610,6 +610,8 @@ static void fail_debugfs(struct dentry *dir)
 
 static bool should_fail_request(unsigned int what)
 {
+	unsigned int percent;
+
 	if (should_fail_by_attr(what))
 		return true;
 	if (likely(!(READ_ONCE(failing.what) & what)))
@@ -617,7 +619,8 @@ static bool should_fail_request(unsigned int what)
 	atomic_long_inc(&failing.calls);
 	if (atomic_long_dec_return(&failing.after) == -1)
 		return true;
-	return failing.percent && get_random_u32() % 100 < failing.percent;
+	percent = READ_ONCE(failing.percent);
+	return percent && get_random_u32() % 100 < percent;
 }
 
 /**
@@ -632,7 +635,7 @@ static bool should_fail_request(unsigned int what)
 unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned int percent)
 {
 	WRITE_ONCE(failing.what, 0);
-	failing.percent = percent;
+	WRITE_ONCE(failing.percent, percent);
 	atomic_long_set(&failing.after, after > LONG_MAX - 1 ? LONG_MAX : after);
 	WRITE_ONCE(failing.what, what);
 	return atomic_long_xchg(&failing.calls, 0);
@@ -677,6 +680,13 @@ static __always_inline unsigned long span_offset(const void *slot)
 	return (unsigned long)slot - span.base;
 }
 
+/* Beyond it, or something rare is to be done. */
+static __always_inline bool beyond_reach(unsigned long offset)
+{
+	/* in no order: who switches something rare on is seen soon enough */
+	return offset >= data_race(span.reach);
+}
+
 /* For offsets in the span. */
 static __always_inline struct page *span_page(unsigned long offset)
 {
@@ -688,7 +698,7 @@ static struct page *page_of(const void *slot)
 {
 	unsigned long offset = span_offset(slot);
 
-	if (likely(offset < span.size))
+	if (likely(offset < READ_ONCE(span.size)))
 		return span_page(offset);
 	return virt_addr_valid(slot) ? virt_to_page(slot) : NULL;
 }
@@ -1380,7 +1390,7 @@ static struct blockslab_block *reserve_take(struct blockslab_class *class)
 	block = list_first_entry_or_null(&heap->reserve, struct blockslab_block, list);
 	if (block) {
 		list_del(&block->list);
-		heap->reserved -= block->nr_pages * PAGE_SIZE;
+		blockslab_sub(heap->reserved, block->nr_pages * PAGE_SIZE);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!block)
@@ -1400,7 +1410,7 @@ static void reserve_put_back(struct blockslab_block *block)
 	atomic_long_sub(block_bytes(block), &block->node->held);
 	spin_lock_irqsave(&heap->lock, irq);
 	list_add(&block->list, &heap->reserve);
-	heap->reserved += block->nr_pages * PAGE_SIZE;
+	blockslab_add(heap->reserved, block->nr_pages * PAGE_SIZE);
 	spin_unlock_irqrestore(&heap->lock, irq);
 }
 
@@ -1523,7 +1533,7 @@ static noinline __cold void block_mend(struct blockslab_block *block)
 	block->nr_free = bits;
 	if (block_sound(block))
 		return;
-	block->node->nr_free -= bits;
+	blockslab_sub(block->node->nr_free, bits);
 	block->nr_free = 0;
 }
 
@@ -1544,15 +1554,15 @@ static void block_list(struct blockslab_block *block)
 		state = block_state(block);
 	}
 	if (block->state != BLOCK_UNLISTED) {
-		node->nr[block->state]--;
+		blockslab_sub(node->nr[block->state], 1);
 		list_del(&block->list);
 	}
 	block->state = state;
-	node->nr[state]++;
+	blockslab_add(node->nr[state], 1);
 	list_add(&block->list, &node->blocks[state]);
 	hoard += block_hoard(block);
 	if (hoard) {
-		node->retained += hoard;
+		blockslab_add(node->retained, hoard);
 		atomic_long_add(hoard, &node->class->heap->hoard);
 	}
 }
@@ -1564,9 +1574,9 @@ static void block_link(struct blockslab_block *block)
 	lockdep_assert_held(&node->lock);
 	atomic_long_dec(&node->class->heap->moving);
 	list_add_tail(&block->all, &node->all);
-	node->nr_slots += block->nr_slots;
-	node->nr_free += block->nr_free;
-	node->pages += block->nr_pages * PAGE_SIZE;
+	blockslab_add(node->nr_slots, block->nr_slots);
+	blockslab_add(node->nr_free, block->nr_free);
+	blockslab_add(node->pages, block->nr_pages * PAGE_SIZE);
 	block_list(block);
 }
 
@@ -1578,11 +1588,11 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	lockdep_assert_held(&node->lock);
 	atomic_long_inc(&node->class->heap->moving);
 	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
-	node->retained -= block_hoard(block);
-	node->nr[block->state]--;
-	node->nr_slots -= block->nr_slots;
-	node->nr_free -= block->nr_free;
-	node->pages -= block->nr_pages * PAGE_SIZE;
+	blockslab_sub(node->retained, block_hoard(block));
+	blockslab_sub(node->nr[block->state], 1);
+	blockslab_sub(node->nr_slots, block->nr_slots);
+	blockslab_sub(node->nr_free, block->nr_free);
+	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
 	block->state = BLOCK_UNLISTED;
 	list_del(&block->all);
 	list_move(&block->list, gone);
@@ -1647,9 +1657,9 @@ static void **take_shuffled(struct blockslab_block *block, unsigned long *word, 
 		if (bit >= tail || !(bits & BIT(bit)))
 			continue;
 		bits ^= BIT(bit);
-		*--to = base + size * bit;
+		data_race(*--to = base + size * bit);	/* as in free_fast() */
 	}
-	*word = bits;
+	WRITE_ONCE(*word, bits);
 	return to;
 }
 
@@ -1666,14 +1676,14 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		if (READ_ONCE(shuffle) && hweight_long(*word) > BITS_PER_LONG / 2)
 			to = take_shuffled(block, word, base, to, slots);
 		for (bits = *word; bits && to > slots; bits &= bits - 1)
-			*--to = base + size * __ffs(bits);
-		*word = bits;
+			data_race(*--to = base + size * __ffs(bits));	/* as in free_fast() */
+		WRITE_ONCE(*word, bits);
 	}
 	got = slots + nr - to;
 	if (unlikely(got < nr || slots[0] >= slot_address(block, size, block->nr_slots)))
 		got = take_fewer(block, slots, nr, got);
 	block->nr_free -= got;
-	block->node->nr_free -= got;
+	blockslab_sub(block->node->nr_free, got);
 	block_list(block);
 	return got;
 }
@@ -1724,6 +1734,13 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	}
 }
 
+static bool test_and_set_free(struct blockslab_block *block, unsigned int number)
+{
+	lockdep_assert_held(&block->node->lock);
+	/* who tests a bit without the lock sees it as it was before or is after */
+	return data_race(__test_and_set_bit(number, block->map));
+}
+
 /* Marks slots free from the first on, as long as they are of the first one's block; how many. */
 static unsigned int return_run(struct blockslab_block *block, void **slots, unsigned int nr)
 {
@@ -1733,15 +1750,15 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 
 	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
 		number = slot_number(block, slots[i]);
-		if (likely(number >= 0 && !__test_and_set_bit(number, block->map)))
+		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */
 		report(DOUBLE_FREE, slots[i], block, _RET_IP_);
 		twice++;
 	}
 	block->nr_free += i - twice;
-	block->node->nr_free += i - twice;
-	block->node->frees -= twice;
+	blockslab_add(block->node->nr_free, i - twice);
+	blockslab_sub(block->node->frees, twice);
 	return i;
 }
 
@@ -1784,7 +1801,7 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 		if (unlikely(!block || block->node != node)) {
 			/* Freed twice, written to in between, and its block given back since. */
 			report(FOREIGN, slots[done], NULL, _RET_IP_);
-			node->frees--;
+			blockslab_sub(node->frees, 1);
 			run = 1;
 			continue;
 		}
@@ -1919,8 +1936,9 @@ static void unclaim_line(struct blockslab_cpu *line)
 
 static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
 {
-	return line->loaded ? container_of((void *)line->loaded, struct blockslab_magazine, slots) :
-			      NULL;
+	void **loaded = READ_ONCE(line->loaded);
+
+	return loaded ? container_of((void *)loaded, struct blockslab_magazine, slots) : NULL;
 }
 
 /* Takes the loaded magazine off a claimed line; NULL if there is none. */
@@ -1929,17 +1947,17 @@ static struct blockslab_magazine *unload(struct blockslab_cpu *line)
 	struct blockslab_magazine *magazine = loaded_magazine(line);
 
 	if (magazine)
-		magazine->count = blockslab_count(line);
-	line->tally -= blockslab_count(line);
-	line->capacity = 0;
+		WRITE_ONCE(magazine->count, blockslab_count(line));
+	blockslab_sub(line->tally, blockslab_count(line));
+	WRITE_ONCE(line->capacity, 0);
 	WRITE_ONCE(line->loaded, NULL);
 	return magazine;
 }
 
 static void load(struct blockslab_cpu *line, struct blockslab_magazine *magazine)
 {
-	line->tally += magazine->count;
-	line->capacity = magazine->capacity;
+	blockslab_add(line->tally, magazine->count);
+	WRITE_ONCE(line->capacity, magazine->capacity);
 	smp_store_release(&line->loaded, magazine->slots);	/* for readers on other CPUs */
 }
 
@@ -1995,7 +2013,7 @@ static void magazine_flush(struct blockslab_magazine *magazine)
 {
 	if (magazine->count)
 		flush_slots(magazine->node, magazine->slots, magazine->count);
-	magazine->count = 0;
+	WRITE_ONCE(magazine->count, 0);
 }
 
 /* Gives back a magazine and the slots in it. */
@@ -2015,8 +2033,8 @@ static void depot_grow(struct blockslab_node *node, unsigned int missed)
 				  READ_ONCE(node->nr_slots) / 2);
 
 	missed = min(missed, READ_ONCE(node->flushed));
-	WRITE_ONCE(node->flushed, node->flushed - missed);
-	WRITE_ONCE(node->room, min(node->room + missed, most));
+	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) - missed);
+	WRITE_ONCE(node->room, min(READ_ONCE(node->room) + missed, most));
 }
 
 /* For magazines that were not needed the depot has no room any more, and so drains. */
@@ -2041,7 +2059,7 @@ static unsigned int capacity_least(unsigned int size)
 /* To the next size, if that is not over @most slots. With their head they fill a power of two. */
 static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 {
-	unsigned long next = node->capacity * 2 + 4;
+	unsigned long next = READ_ONCE(node->capacity) * 2 + 4;
 
 	if (next > min_t(unsigned long, most, MAGAZINE_SLOTS_MAX))
 		return false;
@@ -2075,18 +2093,18 @@ static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 	unsigned long irq;
 
 	spin_lock_irqsave(&node->depot_lock, irq);
-	node->trades++;
+	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
 	magazine = list_first_entry_or_null(&node->full, struct blockslab_magazine, list);
 	if (magazine) {
 		list_del(&magazine->list);
-		node->nr_full--;
+		blockslab_sub(node->nr_full, 1);
 	}
 	node->least_full = min(node->least_full, node->nr_full);
 	node->depot_turns |= 1;
 	if (empty) {
 		list_add(&empty->list, &node->empty);
-		node->nr_empty++;
+		blockslab_add(node->nr_empty, 1);
 	}
 	spin_unlock_irqrestore(&node->depot_lock, irq);
 	return magazine;
@@ -2099,16 +2117,16 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	bool room;
 
 	spin_lock_irqsave(&node->depot_lock, irq);
-	node->trades++;
+	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
 	depot_look(node);
-	room = (node->nr_full + 1) * magazine->capacity <= node->room &&
+	room = (node->nr_full + 1) * magazine->capacity <= READ_ONCE(node->room) &&
 	       node->nr_full < DEPOT_MAGAZINES_MAX && !READ_ONCE(node->class->heap->exact);
 	if (room) {
 		list_add(&magazine->list, &node->full);
-		node->nr_full++;
+		blockslab_add(node->nr_full, 1);
 	} else {
-		node->flushed += magazine->count;
+		blockslab_add(node->flushed, magazine->count);
 	}
 	spin_unlock_irqrestore(&node->depot_lock, irq);
 	return room;
@@ -2125,7 +2143,7 @@ static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
 		magazine = list_first_entry_or_null(&node->empty, struct blockslab_magazine, list);
 		if (magazine) {
 			list_del(&magazine->list);
-			node->nr_empty--;
+			blockslab_sub(node->nr_empty, 1);
 		}
 		spin_unlock_irqrestore(&node->depot_lock, irq);
 		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
@@ -2145,11 +2163,11 @@ static void depot_drain(struct blockslab_node *node)
 	spin_lock_irqsave(&node->depot_lock, irq);
 	list_splice_init(&node->full, &gone);
 	list_splice_init(&node->empty, &gone);
-	node->nr_full = 0;
-	node->nr_empty = 0;
-	node->trades = 0;
-	node->room = 0;
-	node->flushed = 0;
+	WRITE_ONCE(node->nr_full, 0);
+	WRITE_ONCE(node->nr_empty, 0);
+	WRITE_ONCE(node->trades, 0);
+	WRITE_ONCE(node->room, 0);
+	WRITE_ONCE(node->flushed, 0);
 	node->least_full = 0;
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 	spin_unlock_irqrestore(&node->depot_lock, irq);
@@ -2196,10 +2214,10 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 	if (!READ_ONCE(node->class->heap->exact)) {
 		taken = true;
 		if (!line->loaded) {
-			line->moved += magazine->count;
+			blockslab_add(line->moved, magazine->count);
 			load(line, magazine);
 		} else if (!line->spare) {
-			line->moved += magazine->count;
+			blockslab_add(line->moved, magazine->count);
 			smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
 		} else {
 			taken = false;
@@ -2228,8 +2246,8 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 
 	spin_lock_irqsave(&node->lock, irq);
 	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
-	magazine->count = take_from_blocks(node, magazine->slots, want);
-	WRITE_ONCE(node->trades, node->trades + 1);	/* near enough without the depot's lock */
+	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
+	blockslab_add(node->trades, 1);	/* near enough without the depot's lock */
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -2284,7 +2302,7 @@ static struct blockslab_magazine *take_off_full(struct blockslab_node *node, boo
 		return NULL;
 	if (line->loaded && (line->spare || !may_be_spare)) {
 		magazine = unload(line);
-		line->moved -= magazine->count;
+		blockslab_sub(line->moved, magazine->count);
 	} else if (line->loaded) {
 		WRITE_ONCE(line->spare, unload(line));
 	}
@@ -2321,7 +2339,7 @@ static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
 	magazine = line->spare;
 	WRITE_ONCE(line->spare, NULL);
 	if (magazine)
-		line->moved -= magazine->count;
+		blockslab_sub(line->moved, magazine->count);
 	unclaim_line(line);
 	return magazine;
 }
@@ -2380,13 +2398,13 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 	struct blockslab_magazine *magazine = unload(line);
 
 	if (magazine) {
-		line->moved -= magazine->count;
+		blockslab_sub(line->moved, magazine->count);
 		llist_add(&magazine->llist, &drain->magazines);
 	}
 	magazine = line->spare;
 	if (magazine) {
 		WRITE_ONCE(line->spare, NULL);
-		line->moved -= magazine->count;
+		blockslab_sub(line->moved, magazine->count);
 		llist_add(&magazine->llist, &drain->magazines);
 	}
 }
@@ -2625,12 +2643,12 @@ static struct blockslab_note *note_at(struct blockslab_block *block, const void 
 static void note_alloc(struct blockslab_note *note, size_t size, unsigned long period, gfp_t gfp,
 		       unsigned long caller)
 {
-	note->asked = size;
+	WRITE_ONCE(note->asked, size);
 	if (!period)
 		return;
 	note->cpu = raw_smp_processor_id();
-	note->when = note_clock();
-	note->got = stack_now(caller, gfp);
+	WRITE_ONCE(note->when, note_clock());
+	WRITE_ONCE(note->got, stack_now(caller, gfp));
 	smp_store_release(&note->period, period);	/* the rest is there for readers */
 }
 
@@ -2690,6 +2708,11 @@ static bool keeps_content(const struct blockslab_heap *heap)
 	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
 }
 
+static bool may_precede(u8 byte)
+{
+	return byte == SLUB_RED_ACTIVE || byte == POISON_FREE || byte == POISON_INUSE;
+}
+
 /*
  * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
  * from one to the other, which nothing here excludes. Whether all is well before a slot; mends it.
@@ -2703,8 +2726,7 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 	if (!heap->zone || !number || keeps_content(heap))
 		return true;
 	for (i = 1; i <= RED_ZONE_BYTES; i++)
-		if (slot[-i] != SLUB_RED_ACTIVE && slot[-i] != POISON_FREE &&
-		    slot[-i] != POISON_INUSE)
+		if (!may_precede(READ_ONCE(slot[-i])))
 			break;
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
@@ -2861,8 +2883,9 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp, NUMA_NO_NODE);
 	if (!class)
 		return NULL;
-	class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
-					SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
+	if (!should_fail_request(BLOCKSLAB_FAIL_CLASS))
+		class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
+						SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
 	if (!class->cpu) {
 		kmem_cache_free(class_cache, class);
 		return NULL;
@@ -2915,7 +2938,8 @@ static bool rare_add(struct blockslab_class *class)
 	int error;
 
 	xa_lock_irqsave(rare, irq);
-	error = __xa_insert(rare, rare_index(class->kind, class->index), class,
+	error = should_fail_request(BLOCKSLAB_FAIL_CLASS) ? -ENOMEM :
+		__xa_insert(rare, rare_index(class->kind, class->index), class,
 			    GFP_NOWAIT | __GFP_NOWARN);
 	xa_unlock_irqrestore(rare, irq);
 	return !error;
@@ -2936,7 +2960,7 @@ static bool class_add(struct blockslab_class *class)
 		if (!class->kind)
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
 		list_add_tail_rcu(&class->list, &heap->classes);
-		heap->fixed += class_fixed_bytes();
+		blockslab_add(heap->fixed, class_fixed_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (added && !class->kind)
@@ -2983,7 +3007,7 @@ static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp
 	if (!tracked) {
 		smp_store_release(&of->tracked, class);		/* initialized */
 		list_add_tail_rcu(&class->list, &heap->classes);
-		heap->fixed += class_fixed_bytes();
+		blockslab_add(heap->fixed, class_fixed_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!tracked)
@@ -3066,8 +3090,8 @@ static long draw_credit(unsigned long period)
 /* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
 static void grant(struct blockslab_cpu *line, long credit)
 {
-	line->granted += credit - line->credit;
-	line->credit = credit;
+	WRITE_ONCE(line->granted, line->granted + credit - line->credit);
+	WRITE_ONCE(line->credit, credit);
 }
 
 /* Counts bytes asked for on a claimed line, by an allocation that is not to be tracked. */
@@ -3075,7 +3099,7 @@ static void spend(struct blockslab_cpu *line, size_t bytes)
 {
 	unsigned long track = READ_ONCE(line->node->class->heap->track);
 
-	line->credit -= bytes;
+	blockslab_sub(line->credit, bytes);
 	if (unlikely(line->credit < 0))
 		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
 }
@@ -3112,7 +3136,7 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 		swap_spare(line);
 	if (blockslab_count(line)) {
 		slot = line->loaded[blockslab_count(line) - 1];
-		line->tally += BLOCKSLAB_ALLOC - 1;
+		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
 		spend(line, size);
 		*blockslab_word(slot, node->class->canary) = 0;
 	}
@@ -3130,7 +3154,7 @@ static void *take_direct(struct blockslab_node *node, size_t size, gfp_t gfp)
 	do {
 		spin_lock_irqsave(&node->lock, irq);
 		if (take_from_blocks(node, &slot, 1)) {
-			node->allocs++;
+			blockslab_add(node->allocs, 1);
 			node->requested += size;
 		}
 		spin_unlock_irqrestore(&node->lock, irq);
@@ -3264,7 +3288,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	spin_lock_irqsave(&node->lock, irq);
 	if (block) {
 		block_link(block);
-		node->allocs++;
+		blockslab_add(node->allocs, 1);
 		node->requested += size;
 	} else {
 		node->fails++;
@@ -3280,10 +3304,10 @@ static void large_put(struct blockslab_block *block, unsigned long caller)
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&node->lock, irq);
-	if (__test_and_set_bit(0, block->map)) {
+	if (test_and_set_free(block, 0)) {
 		report(DOUBLE_FREE, block->base, block, caller);
 	} else {
-		node->frees++;
+		blockslab_add(node->frees, 1);
 		block_unlink(block, &gone);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -3381,7 +3405,7 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 
 	if (unlikely(!request_plain(size, gfp)))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	cpu = heap->cpu[size_index[size]];
+	cpu = READ_ONCE(heap->cpu[size_index[size]]);
 	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
@@ -3393,9 +3417,11 @@ static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t siz
 {
 	void *slot;
 
-	if (unlikely(size > fast_size))
+	/* in no order, as in beyond_reach() */
+	if (unlikely(size > data_race(fast_size)))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	if (likely(blockslab_alloc_fast(heap->cpu[size_index[size]], size, 0, &slot)))
+	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[size_index[size]]), size, 0,
+					&slot)))
 		return slot;
 	return alloc_more(heap, size, gfp, _RET_IP_);
 }
@@ -3512,7 +3538,7 @@ static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned 
 	}
 	for (; i < got; i++)
 		hand_out(from[i], &slots[i], canary);
-	line->tally += got * (BLOCKSLAB_ALLOC - 1);
+	blockslab_add(line->tally, got * (BLOCKSLAB_ALLOC - 1));
 	return got;
 }
 
@@ -3560,7 +3586,7 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 
 	spin_lock_irqsave(&node->lock, irq);
 	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
-	node->allocs += got;
+	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	spin_unlock_irqrestore(&node->lock, irq);
 	for (i = 0; i < got; i++)
@@ -3781,8 +3807,8 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 		swap_spare(line);
 	put = blockslab_count(line) < line->capacity;
 	if (put) {
-		line->loaded[blockslab_count(line)] = (void *)slot;
-		line->tally++;
+		WRITE_ONCE(line->loaded[blockslab_count(line)], (void *)slot);
+		blockslab_add(line->tally, 1);
 		put_canary(node, slot);
 	}
 	unclaim_line(line);
@@ -3798,7 +3824,7 @@ static void free_direct(struct blockslab_node *node, const void *slot)
 	if (node->class->key != KEY_SLOW)
 		put_canary(node, slot);
 	spin_lock_irqsave(&node->lock, irq);
-	node->frees++;
+	blockslab_add(node->frees, 1);
 	return_slots(node, (void **)&slot, 1, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
@@ -3874,8 +3900,8 @@ static __always_inline enum freed free_fast(const struct page *page, const unsig
 	count = blockslab_count(line);
 	if (unlikely(count >= line->capacity))
 		goto full;
-	line->loaded[count] = (void *)slot;
-	line->tally++;
+	data_race(line->loaded[count] = (void *)slot);	/* slots_hold() can do with any */
+	blockslab_add(line->tally, 1);
 	*word = mark;
 	blockslab_unclaim(line);
 	preempt_enable();
@@ -3922,7 +3948,7 @@ void blockslab_free(const void *slot)
 	struct page *page;
 	enum freed freed;
 
-	if (unlikely(offset >= span.reach))
+	if (unlikely(beyond_reach(offset)))
 		return free_beyond(slot, ANY_SIZE, _RET_IP_);
 	page = span_page(offset);
 	freed = free_any(page, slot);
@@ -3948,7 +3974,7 @@ void blockslab_free_sized(const void *slot, size_t size)
 	enum freed freed = DOUBTFUL;
 	struct page *page;
 
-	if (unlikely(offset >= span.reach))
+	if (unlikely(beyond_reach(offset)))
 		return free_beyond(slot, min(size, ANY_SIZE - 1), _RET_IP_);
 	page = span_page(offset);
 	sealed = page_sealed(page);
@@ -3970,7 +3996,7 @@ static unsigned long slot_sealed(const void *slot, unsigned long key)
 	unsigned long offset = span_offset(slot);
 	struct page *page = span_page(offset);
 
-	if (offset >= span.reach || !page_has_mark(page, page_mark(page, page_sealed(page), key)))
+	if (beyond_reach(offset) || !page_has_mark(page, page_mark(page, page_sealed(page), key)))
 		return 0;
 	return page_sealed(page);
 }
@@ -3994,7 +4020,7 @@ static __always_inline bool run_enter(struct run *run, const void *slot)
 	struct page *page = span_page(offset);
 	unsigned long mark = page_mark(page, run->sealed, run->key);
 
-	if (unlikely(offset >= span.reach) || !page_has_mark(page, mark))
+	if (unlikely(beyond_reach(offset)) || !page_has_mark(page, mark))
 		return false;
 	run->page = slot - offset_in_page(slot);
 	run->mark = mark;
@@ -4037,10 +4063,10 @@ static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t 
 		slot = slots[i];
 		if (unlikely(run_check(&own, slot) < 0))
 			break;
-		to[i] = slot;
+		data_race(to[i] = slot);	/* as in free_fast() */
 		*blockslab_word(slot, own.canary) = own.mark;
 	}
-	line->tally += i;
+	blockslab_add(line->tally, i);
 	*run = own;
 	return i;
 }
@@ -4091,14 +4117,14 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
 				block_returned(block, &gone);
 			block = run->block;
 		}
-		__set_bit(number, block->map);
+		test_and_set_free(block, number);
 		*blockslab_word(slots[i], run->canary) = run->mark;
 		block->nr_free++;
-		node->nr_free++;
+		blockslab_add(node->nr_free, 1);
 	}
 	if (block)
 		block_returned(block, &gone);
-	node->frees += i;
+	blockslab_add(node->frees, i);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
 	heap_arm(node->class->heap);
@@ -4777,6 +4803,7 @@ int blockslab_validate(struct blockslab_heap *heap)
 {
 	struct blockslab_class *class;
 	int nid, faults = 0;
+	size_t limit;
 
 	heap = heap_or_shared(heap);
 	rcu_read_lock();
@@ -4784,9 +4811,10 @@ int blockslab_validate(struct blockslab_heap *heap)
 		for (nid = 0; nid < nr_node_ids; nid++)
 			faults += validate_node(&class->nodes[nid]);
 	rcu_read_unlock();
-	if (heap->limit && held_bytes(heap) > heap->limit) {
+	limit = READ_ONCE(heap->limit);
+	if (limit && held_bytes(heap) > limit) {
 		pr_err("validate: heap %s holds %zu bytes, over its limit of %zu\n", heap->name,
-		       held_bytes(heap), heap->limit);
+		       held_bytes(heap), limit);
 		faults++;
 	}
 	return faults;
@@ -5117,7 +5145,8 @@ static void keep_leak(struct leak *leaks, struct leak leak)
 
 static void report_leak(const struct leak *leak)
 {
-	struct blockslab_class *classes[] = { leak->class, leak->class->tracked };
+	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
+	struct blockslab_class *classes[] = { leak->class, tracked };
 	unsigned int found = 0, i;
 	void *slots[LEAKS_SHOWN];
 	int nid;
@@ -5296,7 +5325,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 
 	spin_lock_irqsave(&heap->lock, irq);
 	list_splice_init(&heap->reserve, &gone);
-	heap->reserved = 0;
+	WRITE_ONCE(heap->reserved, 0);
 	list_for_each_entry(block, &gone, list)
 		atomic_long_sub(block_bytes(block), &heap->held);
 	spin_unlock_irqrestore(&heap->lock, irq);
@@ -5481,7 +5510,7 @@ static size_t release_node(struct blockslab_node *node)
 		released += block->nr_slots - block->nr_free;
 		block_unlink(block, &gone);
 	}
-	node->frees += released;
+	blockslab_add(node->frees, released);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
 	return released;
@@ -5612,7 +5641,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	for (nid = 0; nid < nr_node_ids; nid++)
 		class->nodes[nid].capacity = capacity_least(class->size);
 	list_add_tail_rcu(&class->list, &heap->classes);
-	heap->fixed += class_fixed_bytes() + sizeof(*cache);
+	blockslab_add(heap->fixed, class_fixed_bytes() + sizeof(*cache));
 	cache->class = class;
 	cache->canary = class->canary;
 	cache->size = size;
@@ -5731,7 +5760,7 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 	void *slot;
 
 	if (unlikely(!request_plain(cache->size, gfp) ||
-		     !blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
 		return cache_alloc_slow(cache, gfp, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
@@ -5744,7 +5773,7 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 
 	if (static_branch_unlikely(&blockslab_rare))
 		return cache_alloc_rare(cache, gfp, _RET_IP_);
-	if (likely(blockslab_alloc_fast(cache->cpu, 0, cache->canary, &slot)))
+	if (likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
 		return slot;
 	return cache_alloc_slow(cache, gfp, _RET_IP_);
 }
@@ -5812,7 +5841,7 @@ void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 	struct page *page;
 	enum freed freed;
 
-	if (unlikely(offset >= span.reach))
+	if (unlikely(beyond_reach(offset)))
 		return cache_free_slow(cache, slot, _RET_IP_);
 	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
 	page = span_page(offset);
@@ -5889,9 +5918,11 @@ struct crediting {
 
 static long first_credit(const struct blockslab_heap *heap)
 {
-	if (!heap->track)
+	unsigned long track = READ_ONCE(heap->track);
+
+	if (!track)
 		return CREDIT;
-	return heap->track == 1 ? 0 : draw_credit(heap->track);
+	return track == 1 ? 0 : draw_credit(track);
 }
 
 /* On the CPU itself, in an interrupt. */
@@ -6145,7 +6176,8 @@ static void note_line(struct blocks_reader *reader, unsigned int room, struct bl
 
 	if (magazine)
 		note_cached(reader, room, magazine->slots,
-			    min_t(unsigned int, blockslab_count(line), magazine->capacity));
+			    min_t(unsigned int, READ_ONCE(line->tally) & BLOCKSLAB_COUNT,
+				  magazine->capacity));
 	magazine = smp_load_acquire(&line->spare);	/* take_in() */
 	if (magazine)
 		note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
@@ -6564,7 +6596,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(limit_fops, limit_get, limit_set, "%llu\n");
 
 static int shrink_get(void *data, u64 *value)
 {
-	*value = ((struct blockslab_heap *)data)->shrunk;
+	*value = READ_ONCE(((struct blockslab_heap *)data)->shrunk);
 	return 0;
 }
 
@@ -6574,14 +6606,14 @@ static int shrink_set(void *data, u64 value)
 
 	if (value != 1)
 		return -EINVAL;
-	heap->shrunk = heap_trim(heap, true);
+	WRITE_ONCE(heap->shrunk, heap_trim(heap, true));
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(shrink_fops, shrink_get, shrink_set, "%llu\n");
 
 static int validate_get(void *data, u64 *value)
 {
-	*value = ((struct blockslab_heap *)data)->validated;
+	*value = READ_ONCE(((struct blockslab_heap *)data)->validated);
 	return 0;
 }
 
@@ -6591,7 +6623,7 @@ static int validate_set(void *data, u64 value)
 
 	if (value != 1)
 		return -EINVAL;
-	heap->validated = blockslab_validate(heap);
+	WRITE_ONCE(heap->validated, blockslab_validate(heap));
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(validate_fops, validate_get, validate_set, "%llu\n");

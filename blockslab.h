@@ -209,7 +209,8 @@ static __always_inline unsigned long blockslab_count(const struct blockslab_cpu 
 /* Plain stores will do: only this CPU's interrupts come between, and leave it as it was. */
 static __always_inline bool blockslab_claim(struct blockslab_cpu *line)
 {
-	if (unlikely(line->busy))
+	/* so will a plain load */
+	if (unlikely(data_race(line->busy)))
 		return false;
 	WRITE_ONCE(line->busy, 1);
 	barrier();
@@ -221,6 +222,14 @@ static __always_inline void blockslab_unclaim(struct blockslab_cpu *line)
 	barrier();
 	WRITE_ONCE(line->busy, 0);
 }
+
+/*
+ * A count that one CPU, or the holder of a lock, changes, and that others read without: they need
+ * it no more than near enough. Not WRITE_ONCE(), which would take the add to memory apart.
+ */
+#define blockslab_add(count, change)	((void)data_race((count) += (change)))
+/* the same */
+#define blockslab_sub(count, change)	((void)data_race((count) -= (change)))
 
 /* The word that tells a cached slot. */
 static __always_inline unsigned long *blockslab_word(const void *slot, unsigned long offset)
@@ -247,12 +256,12 @@ static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *
 	if (unlikely(!count))
 		goto empty;
 	if (!__builtin_constant_p(size) || size) {
-		line->credit -= size;
+		blockslab_sub(line->credit, size);
 		if (unlikely(line->credit < 0))
 			goto no_credit;
 	}
 	*slot = line->loaded[count - 1];
-	line->tally += BLOCKSLAB_ALLOC - 1;
+	blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
 	*blockslab_word(*slot, canary) = 0;
 	blockslab_unclaim(line);
 	preempt_enable();
@@ -260,7 +269,7 @@ static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *
 
 no_credit:
 	barrier();	/* else the old value is kept in a register all along */
-	line->credit += size;
+	blockslab_add(line->credit, size);
 empty:
 	blockslab_unclaim(line);
 busy:
@@ -307,7 +316,8 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 		return blockslab_alloc_plain(heap, size, gfp);
 	cpus = (struct blockslab_heap_cpus *)heap;
 	if (!static_branch_unlikely(&blockslab_rare) &&
-	    likely(blockslab_alloc_fast(cpus->cpu[blockslab_index(size)], size, 0, &slot)))
+	    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_index(size)]), size, 0,
+					&slot)))
 		return slot;
 	return blockslab_alloc_plain(heap, size, gfp);
 }
