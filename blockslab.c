@@ -5145,6 +5145,7 @@ static void keep_leak(struct leak *leaks, struct leak leak)
 
 static void report_leak(const struct leak *leak)
 {
+	/* tracked_class_new() */
 	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
 	struct blockslab_class *classes[] = { leak->class, tracked };
 	unsigned int found = 0, i;

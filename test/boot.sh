@@ -191,6 +191,48 @@ stress_finds_nothing()
 	rmmod blockslab_stress
 }
 
+# Requests fail by the kernel's own means, where it has them.
+failures_by_attributes_are_survived()
+{
+	for attribute in $blockslab/fail_*; do
+		echo 0 >"$attribute/verbose"
+		echo 1000000 >"$attribute/times"
+		echo 10 >"$attribute/probability"
+	done
+	load blockslab_stress seconds="$seconds"
+	rmmod blockslab_stress
+	for attribute in $blockslab/fail_*; do
+		[ "$(cat "$attribute/times")" -lt 1000000 ]
+		echo 0 >"$attribute/probability"
+	done
+}
+
+# Two scans: an object that changed since the last one is not reported.
+kmemleak_scans()
+{
+	for scan in 1 2; do
+		sleep 6
+		echo scan >/sys/kernel/debug/kmemleak
+	done
+}
+
+kmemleak_sees_what_is_lost()
+{
+	kmemleak_scans &
+	load kmemleak_kunit wait=30
+	wait
+	grep 'ok .*blockslab_kmemleak' /sys/kernel/debug/kunit/blockslab_kmemleak/results
+	refused grep -B 20 'not ok\|SKIP' /sys/kernel/debug/kunit/blockslab_kmemleak/results
+	rmmod kmemleak_kunit
+}
+
+kmemleak_sees_no_more()
+{
+	kmemleak_scans
+	cat /sys/kernel/debug/kmemleak
+	[ -z "$(cat /sys/kernel/debug/kmemleak)" ]
+}
+
 cpus()
 {
 	for online in /sys/devices/system/cpu/cpu[1-9]*/online; do
@@ -328,10 +370,16 @@ for suite in /modules/*_kunit.ko; do
 done
 step "$seconds seconds of everything on all CPUs" stress_finds_nothing
 cat /tmp/figures
+[ ! -d $blockslab/fail_pages ] ||
+	step 'failures by fault attributes are survived' failures_by_attributes_are_survived
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
 step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
 grep -q deep /sys/power/mem_sleep 2>/dev/null &&
 	step 'the guest suspends and resumes under load' guest_suspends_and_resumes_under_load
+[ ! -e /sys/kernel/debug/kmemleak ] || {
+	step 'kmemleak sees what is lost' kmemleak_sees_what_is_lost
+	step 'kmemleak sees nothing else' kmemleak_sees_no_more
+}
 step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads

@@ -2,6 +2,8 @@
 /* Contexts: interrupts, no preemption, no sleep. */
 #include "blockslab_kunit.h"
 
+#include <linux/sched/mm.h>
+
 #define NR_SLOTS	200
 
 /* Work on a heap that never sleeps; what fails is counted. */
@@ -122,6 +124,22 @@ static void a_holder_of_a_spinlock_is_served(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, errand->failed, 0);
 }
 
+/*
+ * What a shrinker of some client may do. Lockdep learns from it which locks are taken in reclaim,
+ * and would report those that are held while memory is asked for.
+ */
+static void reclaim_is_served(struct kunit *test)
+{
+	struct errand *errand = atomic_errand(test);
+
+	fs_reclaim_acquire(GFP_KERNEL);
+	run_errand(errand);
+	blockslab_shrink(fixture.heap);
+	blockslab_shrink(NULL);
+	fs_reclaim_release(GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, errand->failed, 0);
+}
+
 /* They may fail, so that only what they gave is looked at; some of it they must have given. */
 static void the_nolock_calls_work_in_every_context(struct kunit *test)
 {
@@ -219,6 +237,7 @@ static struct kunit_case context_cases[] = {
 	KUNIT_CASE(code_without_preemption_is_served),
 	KUNIT_CASE(a_reader_of_rcu_is_served),
 	KUNIT_CASE(a_holder_of_a_spinlock_is_served),
+	KUNIT_CASE(reclaim_is_served),
 	KUNIT_CASE(the_nolock_calls_work_in_every_context),
 	KUNIT_CASE(slots_cross_contexts),
 	KUNIT_CASE(an_interrupt_may_meddle_at_any_time),

@@ -24,7 +24,9 @@ static const struct failure_case failure_table[] = {
 	{ "heaps and classes", BLOCKSLAB_FAIL_CLASS, 0 },
 	{ "pages of a debug heap", BLOCKSLAB_FAIL_PAGES, ALL_FLAGS },
 	{ "what a debug heap keeps beside its blocks", BLOCKSLAB_FAIL_TRACK, ALL_FLAGS },
+	{ "what tracking keeps", BLOCKSLAB_FAIL_TRACK, BLOCKSLAB_TRACK },
 	{ "anything", ALL_KINDS, 0 },
+	{ "anything while tracking", ALL_KINDS, BLOCKSLAB_TRACK },
 	{ "anything of a debug heap", ALL_KINDS, ALL_FLAGS },
 };
 
@@ -45,7 +47,7 @@ static void use_slots(struct kunit *test, struct blockslab_heap *heap)
 	for (i = 0; i < NR_SLOTS; i++) {
 		size_t size = sizes[i % ARRAY_SIZE(sizes)];
 
-		slots[i] = try_alloc(heap, size, GFP_TRY);
+		slots[i] = try_alloc(heap, size, GFP_TRY | (i < 7 ? __GFP_ACCOUNT : 0));
 		if (slots[i])
 			memset(slots[i], i, size);
 	}
@@ -125,7 +127,7 @@ static void every_single_failure_is_survived(struct kunit *test)
 static void failures_at_random_are_survived(struct kunit *test)
 {
 	const struct failure_case *param = test->param_value;
-	static const unsigned int percents[] = { 3, 30, 70, 100 };
+	static const unsigned int percents[] = { 1, 10, 50, 100 };
 	int i, round;
 
 	for (i = 0; i < ARRAY_SIZE(percents); i++) {

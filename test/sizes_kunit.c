@@ -165,7 +165,7 @@ static void block_tails_are_under_five_percent_on_average(struct kunit *test)
 		KUNIT_EXPECT_GE(test, block, slots * slot);
 		KUNIT_EXPECT_GE(test, slots, 1);
 		/* as shares, so that every class counts alike */
-		tails += (block - slots * slot) * 100000 / block;
+		tails += div64_u64((block - slots * slot) * 100000, block);
 		bytes += 100000;
 	}
 	KUNIT_ASSERT_GT(test, bytes, 0);

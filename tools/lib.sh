@@ -103,12 +103,35 @@ progress_lines()
 	done
 }
 
+# fragments NAME[,NAME]...: what these sanitizers add to a kernel's configuration: the
+# paths, a line each.
+fragments()
+{
+	for name in $(echo "$1" | tr ',' ' '); do
+		[ "$name" != guest ] && [ -r "$top/tools/sanitize/$name.config" ] ||
+			die "--sanitize wants kasan, lockdep, kcsan, kmsan, ubsan or kmemleak, not $name"
+		echo "$top/tools/sanitize/$name.config"
+	done
+}
+
+# sanitized_kernel VERSION NAME[,NAME]...: builds the kernel that a guest boots with these
+# sanitizers, and prints its lines as tools/kernel does.
+sanitized_kernel()
+{
+	found=$(fragments "$2")
+	# shellcheck disable=SC2086
+	"$top/tools/kernel" build "$1" x86_64 "$top/tools/sanitize/guest.config" $found
+}
+
 # build_modules: builds the modules for the kernel that the lines of tools/kernel
-# named ($release, $kdir, $arch), and says in $built where. Every checkout has its own.
+# named ($release, $kdir, $arch), and says in $built where. Every checkout and every
+# kernel has its own, and the compiler is the kernel's.
 build_modules()
 {
-	built=$cache/modules/$release-$arch-$(echo "$top" | cksum | cut -d ' ' -f 1)
+	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
 	mkdir -p "$cache/modules"
+	llvm=
+	! grep -qs '^CONFIG_CC_IS_CLANG=y' "$kdir/.config" || llvm=LLVM=-14
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built"
+		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $llvm
 }
