@@ -3,7 +3,7 @@
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
 # step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
 #
-#   boot.sh [all | nodebugfs | left] [SECONDS of each stress]
+#   boot.sh [all | nodebugfs | left | suspend] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -273,35 +273,30 @@ quarantine_keeps_pages()
 	[ "$(cat $parameters/quarantined)" = 0 ]
 }
 
-# Suspended to memory by itself, until the alarm; an alarm that comes too early ends
-# the attempt, if it is told how many events were known before.
+# Suspended to memory by itself, until the alarm. One that comes too early, or any other wakeup,
+# ends an attempt.
 suspends()
 {
-	echo 0 >/sys/class/rtc/rtc0/wakealarm
-	events=$(cat /sys/power/wakeup_count)
-	echo +5 >/sys/class/rtc/rtc0/wakealarm
-	echo "$events" >/sys/power/wakeup_count
-	echo mem >/sys/power/state
+	alarm=/sys/class/rtc/rtc0/wakealarm
+	echo deep >/sys/power/mem_sleep
+	for attempt in 1 2 3; do
+		echo 0 >$alarm
+		echo +5 >$alarm
+		! echo mem >/sys/power/state || return 0
+		sleep 5
+	done
+	return 1
 }
 
-guest_suspends_and_resumes_under_load()
+guest_suspends_and_resumes()
 {
-	load blockslab_sample
 	slots=$(cell heaps sample slots)
-	load blockslab_stress seconds="$seconds" &
-	stress=$!
-	sleep 1
-	echo deep >/sys/power/mem_sleep
-	kill -0 $stress
 	suspends
 	dmesg | grep 'ACPI: PM: Waking up from system sleep state S3'
 	[ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ]
-	wait $stress
-	rmmod blockslab_stress
 	[ "$(cell heaps sample slots)" = "$slots" ]
 	echo 1 >$blockslab/heap/sample/validate
 	[ "$(cat $blockslab/heap/sample/validate)" = 0 ]
-	rmmod blockslab_sample
 }
 
 memory_is_given_back()
@@ -353,6 +348,14 @@ left)
 	step 'and unloads' client_unloads
 	exit $failed
 	;;
+suspend)
+	grep -q deep /sys/power/mem_sleep 2>/dev/null || exit $failed
+	step 'the sample client allocates' load blockslab_sample
+	step 'the guest suspends and resumes' guest_suspends_and_resumes
+	step 'and goes on, under stress' stress_finds_nothing
+	step 'the client unloads' client_unloads
+	exit $failed
+	;;
 esac
 step 'debugfs lists the shared heap' debugfs_is_there
 step 'the sample client allocates' sample_client_allocates
@@ -374,8 +377,6 @@ cat /tmp/figures
 	step 'failures by fault attributes are survived' failures_by_attributes_are_survived
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
 step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
-grep -q deep /sys/power/mem_sleep 2>/dev/null &&
-	step 'the guest suspends and resumes under load' guest_suspends_and_resumes_under_load
 [ ! -e /sys/kernel/debug/kmemleak ] || {
 	step 'kmemleak sees what is lost' kmemleak_sees_what_is_lost
 	step 'kmemleak sees nothing else' kmemleak_sees_no_more
