@@ -10,6 +10,7 @@
  *	leak	path 42 loses one slot in so many; 0 for none
  *	places	for slots of each path
  */
+#include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
@@ -79,6 +80,7 @@ static void *(* const bys[])(void *(*take)(void)) = { by0, by1, by2, by3, by4 };
 
 struct share {
 	struct work_struct work;
+	struct completion done;	/* a flush would change the stack */
 	struct rnd_state random;
 	unsigned long operations;
 	unsigned long taken;	/* by the leaky path */
@@ -114,6 +116,7 @@ static void share_run(struct work_struct *work)
 			cond_resched();
 	}
 	share->time = READ_ONCE(current->se.sum_exec_runtime) - start;
+	complete(&share->done);
 }
 
 static int run_set(const char *text, const struct kernel_param *param)
@@ -131,12 +134,13 @@ static int run_set(const char *text, const struct kernel_param *param)
 	cpus_read_lock();
 	for_each_online_cpu(cpu) {
 		INIT_WORK(&shares[cpu].work, share_run);
+		init_completion(&shares[cpu].done);
 		prandom_seed_state(&shares[cpu].random, 1 + cpu + start);
 		shares[cpu].operations = operations / num_online_cpus();
 		queue_work_on(cpu, system_long_wq, &shares[cpu].work);
 	}
 	for_each_online_cpu(cpu) {
-		flush_work(&shares[cpu].work);
+		wait_for_completion(&shares[cpu].done);
 		time += shares[cpu].time;
 	}
 	cpus_read_unlock();

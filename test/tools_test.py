@@ -805,13 +805,14 @@ class GuestLeak(Case):
         for part in ("before", "after"):
             heap = next(heap for heap in grown[part]["heaps"] if heap["name"] == "paths")
             self.assertEqual(heap["slots"], sum(caller["slots"] for caller in heap["callers"]))
-            self.assertEqual({"0-3"}, {caller["cpus"] for caller in heap["callers"][:1]})
+            for caller in heap["callers"]:
+                self.assertRegex(caller["cpus"], r"^[0-3]([,-][0-3])*$")
 
     def test_unloading_reports_the_top_callers(self):
         with open(self.saved_path("leaks")) as stream:
             text = stream.read()
         self.assertRegex(text, r"heap paths was destroyed with live slots")
-        self.assertRegex(text, r"\d+ slots of 88 bytes:\n")
+        self.assertRegex(text, r"\d+ slots of 48 bytes:\n")
         self.assertRegex(text, r"were allocated by:\n.* take2\+0x.*\n.* by4\+0x")
         self.assertLess(len(text.splitlines()), 60)
 
