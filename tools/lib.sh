@@ -128,13 +128,11 @@ sanitized_kernel()
 
 # build_modules: builds the modules for the kernel that the lines of tools/kernel
 # named ($release, $kdir, $arch), and says in $built where. Every checkout and every
-# kernel has its own, and the compiler is the kernel's.
+# kernel has its own.
 build_modules()
 {
 	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
 	mkdir -p "$cache/modules"
-	llvm=
-	! grep -qs '^CONFIG_CC_IS_CLANG=y' "$kdir/.config" || llvm=LLVM=-14
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $llvm
+		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built"
 }
