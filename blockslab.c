@@ -347,6 +347,12 @@ static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
 static_assert(PAGE_SIZE <= 8 * BLOCK_SLOTS_MAX);	/* the smallest slots, in one page */
 static_assert(BLOCK_UNLISTED < 8);	/* state */
 
+/* For how many periods of the trim something stood still, and what it stood at. */
+struct blockslab_quiet {
+	unsigned long activity;
+	unsigned int periods;
+};
+
 /**
  * struct blockslab_node - a class on one NUMA node
  * @class: of which it is a part
@@ -367,6 +373,8 @@ static_assert(BLOCK_UNLISTED < 8);	/* state */
  * @given_back: empty blocks given back and not missed yet
  * @least_retained: fewest retained blocks during this round
  * @turns: of slots taken from the blocks and returned, see round_ends()
+ * @use: how long nothing was allocated or freed
+ * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
  * @held: bytes of blocks, descriptors and magazines
  * @depot_lock: guards the depot, that is, the rest
  * @full: magazines with slots
@@ -400,6 +408,8 @@ struct blockslab_node {
 	unsigned int given_back;
 	unsigned int least_retained;
 	unsigned int turns;
+	struct blockslab_quiet use;
+	struct blockslab_quiet stock;
 	atomic_long_t held;
 
 	spinlock_t depot_lock;	/* what follows */
@@ -473,8 +483,6 @@ struct blockslab_class {
  * @hoard: about how many bytes a trim could give back
  * @trim: gives back when idle
  * @armed: @trim is pending
- * @quiet: how often @trim found the heap unused
- * @activity: what @trim saw last
  * @refs: one for the owner, one for each block, one for each reader
  * @free_work: frees it after the last reference
  * @id: ever rising; the order in heaps
@@ -511,8 +519,6 @@ struct blockslab_heap {
 
 	struct delayed_work trim;
 	bool armed;
-	unsigned int quiet;
-	unsigned long activity;
 
 	refcount_t refs;
 	struct work_struct free_work;
@@ -1045,6 +1051,24 @@ static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 		heap_put(heap);
 	return next;
 }
+
+/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
+static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
+{
+	struct blockslab_class *class;
+	struct list_head *next;
+
+	if (node && node - node->class->nodes + 1 < nr_node_ids)
+		return node + 1;
+	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
+	if (next == &heap->classes)
+		return NULL;
+	class = list_entry(next, struct blockslab_class, list);
+	return &class->nodes[0];
+}
+
+#define for_each_class_node(node, heap) \
+	for ((node) = node_after(heap, NULL); (node); (node) = node_after(heap, node))
 
 /*
  * False, and nothing is charged, where the limit would be passed. The limit is looked at again
@@ -2386,8 +2410,14 @@ static bool bring_room(struct blockslab_node *node)
  * Draining CPUs
  */
 
+#define TRIM_PERIOD	(HZ / 2)
+#define TRIM_QUIET	4U	/* periods without activity before a trim */
+
+enum drained { THIS_CPU, ALL_CPUS, QUIET_NODES };
+
 struct drain {
 	struct blockslab_heap *heap;
+	enum drained which;
 	struct llist_head magazines;
 	atomic_t missed;
 };
@@ -2413,25 +2443,22 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 static void drain_this_cpu(void *data)
 {
 	struct drain *drain = data;
-	struct blockslab_class *class;
+	struct blockslab_node *node;
 	struct blockslab_cpu *line;
-	int nid;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &drain->heap->classes, list) {
-		for (nid = 0; nid < nr_node_ids; nid++) {
-			line = this_cpu_ptr(class->cpu) + nid;
-			if (!READ_ONCE(line->loaded) && !READ_ONCE(line->spare))
-				continue;
-			if (blockslab_claim(line)) {
-				drain_line(drain, line);
-				blockslab_unclaim(line);
-			} else {
-				atomic_inc(&drain->missed);
-			}
+	for_each_class_node(node, drain->heap) {
+		line = this_cpu_ptr(node_cpu(node));
+		if (!READ_ONCE(line->loaded) && !READ_ONCE(line->spare))
+			continue;
+		if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+			continue;
+		if (blockslab_claim(line)) {
+			drain_line(drain, line);
+			blockslab_unclaim(line);
+		} else {
+			atomic_inc(&drain->missed);
 		}
 	}
-	rcu_read_unlock();
 }
 
 static void drain_finish(struct drain *drain)
@@ -2443,14 +2470,18 @@ static void drain_finish(struct drain *drain)
 }
 
 /* Empties the magazines of all CPUs, or of this one; a line in use is tried again @tries times. */
-static void drain_cpus(struct blockslab_heap *heap, bool all, int tries)
+static void drain_cpus(struct blockslab_heap *heap, enum drained which, int tries)
 {
-	struct drain drain = { .heap = heap, .magazines = LLIST_HEAD_INIT(drain.magazines) };
+	struct drain drain = {
+		.heap = heap,
+		.which = which,
+		.magazines = LLIST_HEAD_INIT(drain.magazines),
+	};
 	unsigned long irq;
 
 	do {
 		atomic_set(&drain.missed, 0);
-		if (all) {
+		if (which != THIS_CPU) {
 			on_each_cpu(drain_this_cpu, &drain, 1);
 		} else {
 			local_irq_save(irq);
@@ -2464,9 +2495,8 @@ static void drain_cpus(struct blockslab_heap *heap, bool all, int tries)
 /* The magazines of a CPU that is gone. */
 static int drain_dead_cpu(unsigned int cpu)
 {
-	struct blockslab_class *class;
+	struct blockslab_node *node;
 	struct blockslab_heap *heap;
-	int nid;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
 		struct drain drain = {
@@ -2475,11 +2505,8 @@ static int drain_dead_cpu(unsigned int cpu)
 		};
 
 		atomic_long_inc(&heap->moving);
-		rcu_read_lock();
-		list_for_each_entry_rcu(class, &heap->classes, list)
-			for (nid = 0; nid < nr_node_ids; nid++)
-				drain_line(&drain, node_line(&class->nodes[nid], cpu));
-		rcu_read_unlock();
+		for_each_class_node(node, heap)
+			drain_line(&drain, node_line(node, cpu));
 		drain_finish(&drain);
 		atomic_long_dec(&heap->moving);
 	}
@@ -2517,61 +2544,97 @@ static void node_trim(struct blockslab_node *node)
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
 	size_t held = held_bytes(heap), left;
-	struct blockslab_class *class;
-	int nid;
+	struct blockslab_node *node;
 
 	atomic_long_inc(&heap->moving);
-	drain_cpus(heap, wait, wait ? 10 : 1);
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		for (nid = 0; class->size && nid < nr_node_ids; nid++)
-			node_trim(&class->nodes[nid]);
-	rcu_read_unlock();
+	drain_cpus(heap, wait ? ALL_CPUS : THIS_CPU, wait ? 10 : 1);
+	for_each_class_node(node, heap)
+		if (node->class->size)
+			node_trim(node);
 	atomic_long_dec(&heap->moving);
 	left = held_bytes(heap);
 	return held > left ? held - left : 0;
 }
 
-/* Allocations and frees of a heap so far, in any order: it stands still while the heap is idle. */
-static unsigned long heap_activity(struct blockslab_heap *heap)
+/* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
+static unsigned long node_activity(struct blockslab_node *node)
 {
-	struct blockslab_class *class;
-	unsigned long sum = 0;
-	int nid, cpu;
+	unsigned long sum = READ_ONCE(node->allocs) + READ_ONCE(node->frees);
+	int cpu;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		for (nid = 0; nid < nr_node_ids; nid++) {
-			struct blockslab_node *node = &class->nodes[nid];
-
-			sum += READ_ONCE(node->allocs) + READ_ONCE(node->frees);
-			for_each_possible_cpu(cpu)
-				sum += READ_ONCE(node_line(node, cpu)->tally) +
-				       READ_ONCE(node_line(node, cpu)->moved);
-		}
-	}
-	rcu_read_unlock();
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->tally) +
+		       READ_ONCE(node_line(node, cpu)->moved);
 	return sum;
 }
 
-#define TRIM_PERIOD	(HZ / 2)
-#define TRIM_QUIET	4	/* periods without activity before a trim */
+/* What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. */
+static unsigned long node_traffic(struct blockslab_node *node)
+{
+	unsigned long sum = READ_ONCE(node->allocs) + READ_ONCE(node->frees) +
+			    data_race(node->turns) + data_race(node->depot_turns);
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->moved);
+	return sum;
+}
+
+static unsigned long heap_activity(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	unsigned long sum = 0;
+
+	for_each_class_node(node, heap)
+		sum += node_activity(node);
+	return sum;
+}
+
+/* Looks once a period; true when it has been quiet just long enough. */
+static bool falls_quiet(struct blockslab_quiet *quiet, unsigned long activity)
+{
+	if (activity != quiet->activity)
+		quiet->periods = 0;
+	else
+		quiet->periods = min(quiet->periods + 1, TRIM_QUIET + 1);
+	quiet->activity = activity;
+	return quiet->periods == TRIM_QUIET;
+}
+
+/*
+ * What lies in a depot or an empty block while no CPU's magazine asks for it goes back, and what
+ * those magazines hold of a class that is not used at all, however busy the heap's others are.
+ * False if every class is quiet.
+ */
+static bool trim_quiet_nodes(struct blockslab_heap *heap)
+{
+	bool busy = false, drain = false;
+	struct blockslab_node *node;
+
+	atomic_long_inc(&heap->moving);
+	for_each_class_node(node, heap) {
+		drain |= falls_quiet(&node->use, node_activity(node));
+		busy |= node->use.periods < TRIM_QUIET;
+	}
+	if (busy && drain)
+		drain_cpus(heap, QUIET_NODES, 1);
+	for_each_class_node(node, heap)
+		if (node->class->size &&
+		    (falls_quiet(&node->stock, node_traffic(node)) ||
+		     node->use.periods == TRIM_QUIET))
+			node_trim(node);
+	atomic_long_dec(&heap->moving);
+	return busy;
+}
 
 static void heap_trim_work(struct work_struct *work)
 {
 	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
-	unsigned long activity = heap_activity(heap);
 
-	if (activity != heap->activity)
-		heap->quiet = 0;
-	else
-		heap->quiet++;
-	heap->activity = activity;
-	if (heap->quiet < TRIM_QUIET) {
+	if (trim_quiet_nodes(heap)) {
 		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 		return;
 	}
-	heap->quiet = 0;
 	WRITE_ONCE(heap->armed, false);
 	smp_mb();	/* who brings memory in from now on arms it again */
 	heap_trim(heap, true);
@@ -4124,6 +4187,7 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
 	}
 	if (block)
 		block_returned(block, &gone);
+	retained_look(node, &gone);
 	blockslab_add(node->frees, i);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
@@ -4759,16 +4823,13 @@ static int validate_sums(struct blockslab_node *node, const struct sums *sums,
 
 static bool heap_busy(struct blockslab_heap *heap)
 {
-	struct blockslab_class *class;
+	struct blockslab_node *node;
 	bool busy = false;
-	int nid, cpu;
+	int cpu;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			for_each_possible_cpu(cpu)
-				busy |= READ_ONCE(node_line(&class->nodes[nid], cpu)->busy);
-	rcu_read_unlock();
+	for_each_class_node(node, heap)
+		for_each_possible_cpu(cpu)
+			busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy || atomic_long_read(&heap->moving);
 }
 
@@ -4853,21 +4914,6 @@ EXPORT_SYMBOL_GPL(blockslab_heap_stats);
 /* ------------------------------------------------------------------------------------------------
  * Who holds what: live slots that are tracked, by the stack that allocated them
  */
-
-/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
-static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
-{
-	struct blockslab_class *class;
-	struct list_head *next;
-
-	if (node && node - node->class->nodes + 1 < nr_node_ids)
-		return node + 1;
-	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
-	if (next == &heap->classes)
-		return NULL;
-	class = list_entry(next, struct blockslab_class, list);
-	return &class->nodes[0];
-}
 
 /**
  * struct caller - live slots that one stack allocated; those that were sampled stand for more
@@ -5450,7 +5496,7 @@ static void heap_retire(struct blockslab_heap *heap)
 	cancel_delayed_work_sync(&heap->trim);
 	/* A CPU that dies is drained here, or found in the list of heaps by drain_dead_cpu(). */
 	cpus_read_lock();
-	drain_cpus(heap, true, INT_MAX);
+	drain_cpus(heap, ALL_CPUS, INT_MAX);
 	heap_leave(heap);
 	cpus_read_unlock();
 	heap_trim(heap, true);

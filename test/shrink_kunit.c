@@ -101,6 +101,61 @@ static void a_peak_is_forgotten_in_use(struct kunit *test)
 	KUNIT_EXPECT_LT(test, stats.retained, 100 * 1024);
 }
 
+static void in_bulk(struct kunit *test, void **slots, size_t nr)
+{
+	KUNIT_ASSERT_EQ(test, nr, blockslab_alloc_bulk(fixture.heap, 1024, GFP_KERNEL, nr, slots));
+	blockslab_free_bulk(nr, slots);
+}
+
+/* Also where bulk calls go past the magazines. */
+static void a_peak_in_bulk_is_forgotten_in_use(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t retained;
+	int i;
+
+	for (i = 0; i < 10; i++)
+		in_bulk(test, slots, NR_SLOTS);
+	retained = stats_of(fixture.heap).retained;
+	for (i = 0; i < 500; i++)
+		in_bulk(test, slots, 350);
+	KUNIT_EXPECT_LT(test, stats_of(fixture.heap).retained, retained / 2);
+}
+
+/* The trim finds that a class is not used, or only out of magazines, while another is. */
+static void what_is_quiet_goes_back(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	unsigned long end;
+	size_t peak;
+
+	alloc_many(test, fixture.heap, 1024, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	in_bulk(test, slots, NR_SLOTS);
+	peak = stats_of(fixture.heap).held;
+	KUNIT_ASSERT_GT(test, peak, 100 * 1024);
+	for (end = jiffies + 4 * HZ; time_before(jiffies, end); msleep(20))
+		blockslab_free(must_alloc(test, fixture.heap, 24));
+	KUNIT_EXPECT_LT(test, stats_of(fixture.heap).held, 16 * 1024);
+}
+
+static void what_magazines_do_not_ask_for_goes_back(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	struct blockslab_heap_stats stats;
+	unsigned long end;
+
+	alloc_many(test, fixture.heap, 1024, slots, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	in_bulk(test, slots, NR_SLOTS);
+	KUNIT_ASSERT_GT(test, stats_of(fixture.heap).retained, 100 * 1024);
+	for (end = jiffies + 4 * HZ; time_before(jiffies, end); msleep(20))
+		blockslab_free(must_alloc(test, fixture.heap, 1024));
+	stats = stats_of(fixture.heap);
+	KUNIT_EXPECT_GT(test, stats.cached, 0);
+	KUNIT_EXPECT_EQ(test, stats.retained, 0);
+}
+
 static void the_shared_heap_shrinks_too(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -122,6 +177,9 @@ static struct kunit_case shrink_cases[] = {
 	KUNIT_CASE(live_slots_stay),
 	KUNIT_CASE(a_shrunk_heap_serves_on),
 	KUNIT_CASE(a_peak_is_forgotten_in_use),
+	KUNIT_CASE(a_peak_in_bulk_is_forgotten_in_use),
+	KUNIT_CASE(what_is_quiet_goes_back),
+	KUNIT_CASE(what_magazines_do_not_ask_for_goes_back),
 	KUNIT_CASE(the_shared_heap_shrinks_too),
 	{}
 };
