@@ -83,8 +83,8 @@
  * more than the page allocator's largest order, and does not find a double free of a slot that
  * has a new owner.
  *
- * Lock order: node->lock and node->depot_lock are never held together; heap->lock (the reserve)
- * and heaps_lock (the list of heaps) are innermost. No page and no descriptor is asked for under
+ * Lock order: heap->lock (the reserve) and heaps_lock (the list of heaps) are innermost, under
+ * node->lock. The depot has none. No page and no descriptor is asked for under
  * a lock, and no lock is taken with preemption disabled by this file, so all of them may sleep on
  * PREEMPT_RT.
  */
@@ -205,6 +205,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
 #define DEPOT_MAGAZINES_MAX	512	/* full ones, so that a reader's walk past them is short */
+#define DEPOT_STEPS_MAX		65536	/* of a walk past full or empty ones */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
@@ -239,23 +240,23 @@ struct blockslab_class;
 
 /**
  * struct blockslab_magazine - an array of cached slots, all of one class and node
- * @list: in the depot
- * @llist: on its way from a CPU that is being drained
- * @rcu: of its end: other CPUs may be looking for a slot in it
+ * @llist: in the depot, or on its way from a CPU that is being drained
  * @node: whose slots these are
+ * @rcu: of its end: other CPUs may be looking for a slot in it, and in those below
  * @count: slots in it, while it is not loaded
  * @capacity: room in @slots
+ * @depth: how many there are from it to the bottom of the depot's stack
  * @slots: the last in is the first out
  */
 struct blockslab_magazine {
+	struct llist_node llist;
 	union {
-		struct list_head list;
-		struct llist_node llist;
+		struct blockslab_node *node;
 		struct rcu_head rcu;
 	};
-	struct blockslab_node *node;
 	u16 count;
 	u16 capacity;
+	u16 depth;
 	void *slots[];
 };
 
@@ -376,16 +377,12 @@ struct blockslab_quiet {
  * @use: how long nothing was allocated or freed
  * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
  * @held: bytes of blocks, descriptors and magazines
- * @depot_lock: guards the depot, that is, the rest
- * @full: magazines with slots
- * @empty: magazines without
- * @nr_full: magazines in @full
- * @nr_empty: magazines in @empty
+ * @full: the depot's magazines with slots; what follows is changed without a lock, near enough
+ * @empty: the depot's magazines without
  * @capacity: of the next new magazine; grows while the depot is busy
  * @trades: with the depot or blocks so far
  * @room: slots that the depot keeps; grows with how many were flushed and missed later
- * @flushed: slots flushed for want of room and not missed yet; this and @room are also changed
- *	without the lock, near enough
+ * @flushed: slots flushed for want of room and not missed yet
  * @least_full: fewest magazines in @full during this round
  * @depot_turns: of magazines taken from @full and left there
  */
@@ -412,11 +409,8 @@ struct blockslab_node {
 	struct blockslab_quiet stock;
 	atomic_long_t held;
 
-	spinlock_t depot_lock;	/* what follows */
-	struct list_head full;
-	struct list_head empty;
-	unsigned int nr_full;
-	unsigned int nr_empty;
+	struct llist_head full;
+	struct llist_head empty;
 	unsigned int capacity;
 	unsigned int room;
 	unsigned int flushed;
@@ -1066,9 +1060,6 @@ static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blo
 	class = list_entry(next, struct blockslab_class, list);
 	return &class->nodes[0];
 }
-
-#define for_each_class_node(node, heap) \
-	for ((node) = node_after(heap, NULL); (node); (node) = node_after(heap, node))
 
 /*
  * False, and nothing is charged, where the limit would be passed. The limit is looked at again
@@ -1731,7 +1722,7 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 		}
 	}
 	node->least_retained = min(node->least_retained, node->nr[BLOCK_RETAINED]);
-	node->turns |= 1;
+	WRITE_ONCE(node->turns, node->turns | 1);
 	return got;
 }
 
@@ -1793,7 +1784,12 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
  */
 static bool round_ends(unsigned int *turns)
 {
-	return *turns & 1 && ++*turns % (2 * ROUND) == 0;
+	unsigned int next = READ_ONCE(*turns) + 1;
+
+	if (next & 1)
+		return false;
+	WRITE_ONCE(*turns, next);
+	return next % (2 * ROUND) == 0;
 }
 
 /* Empty blocks that were not needed go back; what was given back earlier is half forgotten. */
@@ -1958,6 +1954,11 @@ static void unclaim_line(struct blockslab_cpu *line)
 	preempt_enable();
 }
 
+static struct blockslab_magazine *magazine_of(struct llist_node *node)
+{
+	return llist_entry(node, struct blockslab_magazine, llist);
+}
+
 static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
 {
 	void **loaded = READ_ONCE(line->loaded);
@@ -2061,19 +2062,6 @@ static void depot_grow(struct blockslab_node *node, unsigned int missed)
 	WRITE_ONCE(node->room, min(READ_ONCE(node->room) + missed, most));
 }
 
-/* For magazines that were not needed the depot has no room any more, and so drains. */
-static void depot_look(struct blockslab_node *node)
-{
-	unsigned int room = READ_ONCE(node->room);
-
-	lockdep_assert_held(&node->depot_lock);
-	if (!round_ends(&node->depot_turns))
-		return;
-	WRITE_ONCE(node->room, room - min(room, node->least_full * node->capacity));
-	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
-	node->least_full = node->nr_full;
-}
-
 /* Slots of a class's first magazines. */
 static unsigned int capacity_least(unsigned int size)
 {
@@ -2109,94 +2097,149 @@ static void magazines_grow(struct blockslab_node *node, bool share)
 	magazines_grow_to(node, most);
 }
 
+/*
+ * The depot is two stacks of magazines without a lock: a lock would have to keep interrupts off,
+ * which costs as much as all the rest of a trade. Who takes a magazine off takes them all for a
+ * moment and puts the rest back, so that no other can come between (the kernel's llist knows no
+ * other way); who finds nothing meanwhile goes to the blocks. Who only looks walks down under RCU:
+ * a magazine's way down leads to what was below it when it was put there.
+ */
+static void depot_push(struct llist_head *stack, struct blockslab_magazine *magazine)
+{
+	struct llist_node *below = READ_ONCE(stack->first);
+	unsigned int depth;
+
+	rcu_read_lock();
+	do {
+		depth = below ? READ_ONCE(magazine_of(below)->depth) : 0;
+		WRITE_ONCE(magazine->depth, depth + 1);
+		WRITE_ONCE(magazine->llist.next, below);
+	} while (!try_cmpxchg(&stack->first, &below, &magazine->llist));
+	rcu_read_unlock();
+}
+
+static struct blockslab_magazine *depot_pop(struct llist_head *stack)
+{
+	struct blockslab_magazine *magazine, *next;
+	struct llist_node *first, *rest = NULL;
+
+	if (llist_empty(stack))
+		return NULL;
+	preempt_disable();	/* the rest is soon back */
+	first = llist_del_all(stack);
+	if (first)
+		rest = first->next;
+	if (rest && cmpxchg(&stack->first, NULL, rest))	/* others came meanwhile */
+		llist_for_each_entry_safe(magazine, next, rest, llist)
+			depot_push(stack, magazine);
+	preempt_enable();
+	return first ? magazine_of(first) : NULL;
+}
+
+static unsigned int depot_depth(const struct llist_head *stack)
+{
+	struct llist_node *top;
+	unsigned int depth;
+
+	rcu_read_lock();
+	top = READ_ONCE(stack->first);
+	depth = top ? READ_ONCE(magazine_of(top)->depth) : 0;
+	rcu_read_unlock();
+	return depth;
+}
+
+/*
+ * A look down a stack, begun with @magazine NULL. RCU, and all may be moving, so that it may be
+ * led astray: @steps, begun with 0, bounds it.
+ */
+static struct blockslab_magazine *depot_next(const struct llist_head *stack,
+					     struct blockslab_magazine *magazine,
+					     unsigned int *steps)
+{
+	struct llist_node *next = READ_ONCE(*(magazine ? &magazine->llist.next : &stack->first));
+
+	return next && ++*steps < DEPOT_STEPS_MAX ? magazine_of(next) : NULL;
+}
+
+/* For magazines that were not needed the depot has no room any more, and so drains. */
+static void depot_look(struct blockslab_node *node)
+{
+	unsigned int room = READ_ONCE(node->room), least = READ_ONCE(node->least_full);
+
+	if (!round_ends(&node->depot_turns))
+		return;
+	WRITE_ONCE(node->room, room - min(room, least * READ_ONCE(node->capacity)));
+	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
+	WRITE_ONCE(node->least_full, depot_depth(&node->full));
+}
+
 /* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
 static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 						  struct blockslab_magazine *empty)
 {
 	struct blockslab_magazine *magazine;
-	unsigned long irq;
 
-	spin_lock_irqsave(&node->depot_lock, irq);
 	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
-	magazine = list_first_entry_or_null(&node->full, struct blockslab_magazine, list);
-	if (magazine) {
-		list_del(&magazine->list);
-		blockslab_sub(node->nr_full, 1);
-	}
-	node->least_full = min(node->least_full, node->nr_full);
-	node->depot_turns |= 1;
-	if (empty) {
-		list_add(&empty->list, &node->empty);
-		blockslab_add(node->nr_empty, 1);
-	}
-	spin_unlock_irqrestore(&node->depot_lock, irq);
+	magazine = depot_pop(&node->full);
+	WRITE_ONCE(node->least_full, min(READ_ONCE(node->least_full), depot_depth(&node->full)));
+	WRITE_ONCE(node->depot_turns, READ_ONCE(node->depot_turns) | 1);
+	if (empty)
+		depot_push(&node->empty, empty);
 	return magazine;
-}
-
-/* Leaves a magazine with slots in the depot, if there is room. */
-static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
-{
-	unsigned long irq;
-	bool room;
-
-	spin_lock_irqsave(&node->depot_lock, irq);
-	blockslab_add(node->trades, 1);
-	magazines_grow(node, false);
-	depot_look(node);
-	room = (node->nr_full + 1) * magazine->capacity <= READ_ONCE(node->room) &&
-	       node->nr_full < DEPOT_MAGAZINES_MAX && !READ_ONCE(node->class->heap->exact);
-	if (room) {
-		list_add(&magazine->list, &node->full);
-		blockslab_add(node->nr_full, 1);
-	} else {
-		blockslab_add(node->flushed, magazine->count);
-	}
-	spin_unlock_irqrestore(&node->depot_lock, irq);
-	return room;
 }
 
 /* An empty magazine of the present capacity from the depot; smaller ones are given up. */
 static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine;
-	unsigned long irq;
 
-	while (READ_ONCE(node->nr_empty)) {
-		spin_lock_irqsave(&node->depot_lock, irq);
-		magazine = list_first_entry_or_null(&node->empty, struct blockslab_magazine, list);
-		if (magazine) {
-			list_del(&magazine->list);
-			blockslab_sub(node->nr_empty, 1);
-		}
-		spin_unlock_irqrestore(&node->depot_lock, irq);
+	for (;;) {
+		magazine = depot_pop(&node->empty);
 		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
 			return magazine;
 		magazine_put(magazine);
 	}
-	return NULL;
+}
+
+static void dispose_all(struct llist_head *stack)
+{
+	struct blockslab_magazine *magazine, *next;
+
+	llist_for_each_entry_safe(magazine, next, llist_del_all(stack), llist)
+		magazine_dispose(magazine);
 }
 
 /* Every magazine of the depot, flushed and given back. */
 static void depot_drain(struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine, *next;
-	unsigned long irq;
-	LIST_HEAD(gone);
-
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_splice_init(&node->full, &gone);
-	list_splice_init(&node->empty, &gone);
-	WRITE_ONCE(node->nr_full, 0);
-	WRITE_ONCE(node->nr_empty, 0);
+	dispose_all(&node->full);
+	dispose_all(&node->empty);
 	WRITE_ONCE(node->trades, 0);
 	WRITE_ONCE(node->room, 0);
 	WRITE_ONCE(node->flushed, 0);
-	node->least_full = 0;
+	WRITE_ONCE(node->least_full, 0);
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
-	spin_unlock_irqrestore(&node->depot_lock, irq);
-	list_for_each_entry_safe(magazine, next, &gone, list)
-		magazine_dispose(magazine);
+}
+
+/* Leaves a magazine with slots in the depot, if there is room. */
+static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	unsigned int full = depot_depth(&node->full);
+
+	blockslab_add(node->trades, 1);
+	magazines_grow(node, false);
+	depot_look(node);
+	if ((full + 1) * magazine->capacity > READ_ONCE(node->room) ||
+	    full >= DEPOT_MAGAZINES_MAX || READ_ONCE(node->class->heap->exact)) {
+		blockslab_add(node->flushed, magazine->count);
+		return false;
+	}
+	depot_push(&node->full, magazine);
+	/* The drain that came just before it: fully ordered by the push, and by llist_del_all(). */
+	if (unlikely(READ_ONCE(node->class->heap->exact)))
+		depot_drain(node);
+	return true;
 }
 
 /* The loaded magazine of this CPU's line, if it is without slots; or NULL. */
@@ -2271,7 +2314,7 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	spin_lock_irqsave(&node->lock, irq);
 	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
 	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
-	blockslab_add(node->trades, 1);	/* near enough without the depot's lock */
+	blockslab_add(node->trades, 1);
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -2286,7 +2329,7 @@ static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t 
 	unsigned int filled;
 
 	magazine = take_off_empty(node);
-	if (READ_ONCE(node->nr_full)) {
+	if (!llist_empty(&node->full)) {
 		full = depot_take_full(node, magazine);
 		magazine = NULL;
 		if (full) {
@@ -2375,7 +2418,7 @@ static void give_up_cached(struct blockslab_node *node)
 
 	if (magazine)
 		magazine_dispose(magazine);
-	magazine = READ_ONCE(node->nr_full) ? depot_take_full(node, NULL) : NULL;
+	magazine = llist_empty(&node->full) ? NULL : depot_take_full(node, NULL);
 	if (magazine)
 		magazine_dispose(magazine);
 }
@@ -2429,13 +2472,13 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 
 	if (magazine) {
 		blockslab_sub(line->moved, magazine->count);
-		llist_add(&magazine->llist, &drain->magazines);
+		depot_push(&drain->magazines, magazine);
 	}
 	magazine = line->spare;
 	if (magazine) {
 		WRITE_ONCE(line->spare, NULL);
 		blockslab_sub(line->moved, magazine->count);
-		llist_add(&magazine->llist, &drain->magazines);
+		depot_push(&drain->magazines, magazine);
 	}
 }
 
@@ -2446,7 +2489,7 @@ static void drain_this_cpu(void *data)
 	struct blockslab_node *node;
 	struct blockslab_cpu *line;
 
-	for_each_class_node(node, drain->heap) {
+	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node)) {
 		line = this_cpu_ptr(node_cpu(node));
 		if (!READ_ONCE(line->loaded) && !READ_ONCE(line->spare))
 			continue;
@@ -2459,14 +2502,6 @@ static void drain_this_cpu(void *data)
 			atomic_inc(&drain->missed);
 		}
 	}
-}
-
-static void drain_finish(struct drain *drain)
-{
-	struct blockslab_magazine *magazine, *next;
-
-	llist_for_each_entry_safe(magazine, next, llist_del_all(&drain->magazines), llist)
-		magazine_dispose(magazine);
 }
 
 /* Empties the magazines of all CPUs, or of this one; a line in use is tried again @tries times. */
@@ -2488,7 +2523,7 @@ static void drain_cpus(struct blockslab_heap *heap, enum drained which, int trie
 			drain_this_cpu(&drain);
 			local_irq_restore(irq);
 		}
-		drain_finish(&drain);
+		dispose_all(&drain.magazines);
 	} while (atomic_read(&drain.missed) && --tries > 0);
 }
 
@@ -2505,9 +2540,9 @@ static int drain_dead_cpu(unsigned int cpu)
 		};
 
 		atomic_long_inc(&heap->moving);
-		for_each_class_node(node, heap)
+		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 			drain_line(&drain, node_line(node, cpu));
-		drain_finish(&drain);
+		dispose_all(&drain.magazines);
 		atomic_long_dec(&heap->moving);
 	}
 	return 0;
@@ -2548,7 +2583,7 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 
 	atomic_long_inc(&heap->moving);
 	drain_cpus(heap, wait ? ALL_CPUS : THIS_CPU, wait ? 10 : 1);
-	for_each_class_node(node, heap)
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		if (node->class->size)
 			node_trim(node);
 	atomic_long_dec(&heap->moving);
@@ -2572,7 +2607,7 @@ static unsigned long node_activity(struct blockslab_node *node)
 static unsigned long node_traffic(struct blockslab_node *node)
 {
 	unsigned long sum = READ_ONCE(node->allocs) + READ_ONCE(node->frees) +
-			    data_race(node->turns) + data_race(node->depot_turns);
+			    READ_ONCE(node->turns) + READ_ONCE(node->depot_turns);
 	int cpu;
 
 	for_each_possible_cpu(cpu)
@@ -2585,7 +2620,7 @@ static unsigned long heap_activity(struct blockslab_heap *heap)
 	struct blockslab_node *node;
 	unsigned long sum = 0;
 
-	for_each_class_node(node, heap)
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		sum += node_activity(node);
 	return sum;
 }
@@ -2612,13 +2647,13 @@ static bool trim_quiet_nodes(struct blockslab_heap *heap)
 	struct blockslab_node *node;
 
 	atomic_long_inc(&heap->moving);
-	for_each_class_node(node, heap) {
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
 		drain |= falls_quiet(&node->use, node_activity(node));
 		busy |= node->use.periods < TRIM_QUIET;
 	}
 	if (busy && drain)
 		drain_cpus(heap, QUIET_NODES, 1);
-	for_each_class_node(node, heap)
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		if (node->class->size &&
 		    (falls_quiet(&node->stock, node_traffic(node)) ||
 		     node->use.periods == TRIM_QUIET))
@@ -2910,12 +2945,11 @@ static void node_init(struct blockslab_node *node, struct blockslab_class *class
 
 	node->class = class;
 	spin_lock_init(&node->lock);
-	spin_lock_init(&node->depot_lock);
 	for (i = 0; i < NR_BLOCK_STATES; i++)
 		INIT_LIST_HEAD(&node->blocks[i]);
 	INIT_LIST_HEAD(&node->all);
-	INIT_LIST_HEAD(&node->full);
-	INIT_LIST_HEAD(&node->empty);
+	init_llist_head(&node->full);
+	init_llist_head(&node->empty);
 	node->capacity = capacity_least(class->size);
 	node->seed = get_random_u32();
 }
@@ -3797,17 +3831,18 @@ static bool cpus_hold(struct blockslab_node *node, const void *slot)
 
 static bool depot_holds(struct blockslab_node *node, const void *slot)
 {
-	struct blockslab_magazine *magazine;
-	unsigned long irq;
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int steps = 0;
 	bool held = false;
 
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_for_each_entry(magazine, &node->full, list) {
-		held = slots_hold(magazine->slots, magazine->count, slot);
-		if (held)
+	rcu_read_lock();
+	while (!held) {
+		magazine = depot_next(&node->full, magazine, &steps);
+		if (!magazine)
 			break;
+		held = slots_hold(magazine->slots, READ_ONCE(magazine->count), slot);
 	}
-	spin_unlock_irqrestore(&node->depot_lock, irq);
+	rcu_read_unlock();
 	return held;
 }
 
@@ -3828,12 +3863,10 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 
 #define ANY_SIZE	SIZE_MAX
 #define ANY_INDEX	UINT_MAX
-#define NO_LOCK		true
-#define MAY_LOCK	false
 
 /* What is wrong with freeing a pointer. @cache may be NULL for any. */
 static enum fault find_fault(struct blockslab_block *block, const void *slot, size_t size,
-			     const struct blockslab_heap *cache, bool no_lock)
+			     const struct blockslab_heap *cache)
 {
 	struct blockslab_node *node;
 	long number;
@@ -3850,7 +3883,7 @@ static enum fault find_fault(struct blockslab_block *block, const void *slot, si
 		return DOUBLE_FREE;
 	if (node->class->size &&
 	    has_canary(node, slot) &&
-	    (cpus_hold(node, slot) || (!no_lock && depot_holds(node, slot))))
+	    (cpus_hold(node, slot) || depot_holds(node, slot)))
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
@@ -3918,7 +3951,7 @@ static noinline void free_slow(const void *slot, size_t size, const struct block
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	block = block_of(slot);
-	fault = find_fault(block, slot, size, cache, MAY_LOCK);
+	fault = find_fault(block, slot, size, cache);
 	if (unlikely(fault)) {
 		report(fault, slot, block, caller);
 		return;
@@ -4257,7 +4290,7 @@ size_t blockslab_usable_size(const void *slot)
 	if (ZERO_OR_NULL_PTR(slot))
 		return 0;
 	block = block_of(slot);
-	fault = find_fault(block, slot, ANY_SIZE, NULL, NO_LOCK);
+	fault = find_fault(block, slot, ANY_SIZE, NULL);
 	if (fault) {
 		report(fault, slot, block, _RET_IP_);
 		return 0;
@@ -4408,7 +4441,7 @@ void blockslab_free_nolock(const void *slot)
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	block = block_of(slot);
-	fault = find_fault(block, slot, ANY_SIZE, NULL, NO_LOCK);
+	fault = find_fault(block, slot, ANY_SIZE, NULL);
 	if (fault) {
 		report(fault, slot, block, _RET_IP_);
 		return;
@@ -4511,7 +4544,7 @@ void blockslab_free_rcu(const void *slot)
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	block = block_of(slot);
-	fault = find_fault(block, slot, ANY_SIZE, NULL, MAY_LOCK);
+	fault = find_fault(block, slot, ANY_SIZE, NULL);
 	if (fault) {
 		report(fault, slot, block, _RET_IP_);
 		return;
@@ -4575,13 +4608,13 @@ static void add_line(struct sums *sums, struct blockslab_cpu *line)
 
 static void add_depot(struct sums *sums, struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine;
-	unsigned long irq;
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int steps = 0;
 
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_for_each_entry(magazine, &node->full, list)
-		sums->cached += magazine->count;
-	spin_unlock_irqrestore(&node->depot_lock, irq);
+	rcu_read_lock();
+	while ((magazine = depot_next(&node->full, magazine, &steps)))
+		sums->cached += READ_ONCE(magazine->count);
+	rcu_read_unlock();
 }
 
 static void add_blocks(struct sums *sums, struct blockslab_node *node)
@@ -4777,10 +4810,22 @@ static int validate_blocks(struct blockslab_node *node, size_t *held, struct sum
 	return faults;
 }
 
+static size_t stack_held(const struct llist_head *stack)
+{
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int steps = 0;
+	size_t held = 0;
+
+	rcu_read_lock();
+	while ((magazine = depot_next(stack, magazine, &steps)))
+		held += magazine_bytes(magazine->capacity);
+	rcu_read_unlock();
+	return held;
+}
+
 static size_t magazines_held(struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine;
-	unsigned long irq;
 	size_t held = 0;
 	int cpu;
 
@@ -4794,13 +4839,7 @@ static size_t magazines_held(struct blockslab_node *node)
 		held += magazine ? magazine_bytes(magazine->capacity) : 0;
 	}
 	rcu_read_unlock();
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_for_each_entry(magazine, &node->full, list)
-		held += magazine_bytes(magazine->capacity);
-	list_for_each_entry(magazine, &node->empty, list)
-		held += magazine_bytes(magazine->capacity);
-	spin_unlock_irqrestore(&node->depot_lock, irq);
-	return held;
+	return held + stack_held(&node->full) + stack_held(&node->empty);
 }
 
 static int validate_sums(struct blockslab_node *node, const struct sums *sums,
@@ -4827,7 +4866,7 @@ static bool heap_busy(struct blockslab_heap *heap)
 	bool busy = false;
 	int cpu;
 
-	for_each_class_node(node, heap)
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		for_each_possible_cpu(cpu)
 			busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy || atomic_long_read(&heap->moving);
@@ -6230,27 +6269,11 @@ static void note_line(struct blocks_reader *reader, unsigned int room, struct bl
 		note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
 }
 
-/* The depot's magazines with slots, up to @room; how many. They live on for a grace period. */
-static unsigned int depot_list(struct blockslab_node *node, struct blockslab_magazine **magazines,
-			       unsigned int room)
-{
-	struct blockslab_magazine *magazine;
-	unsigned int nr = 0;
-	unsigned long irq;
-
-	spin_lock_irqsave(&node->depot_lock, irq);
-	list_for_each_entry(magazine, &node->full, list)
-		if (nr < room)
-			magazines[nr++] = magazine;
-	spin_unlock_irqrestore(&node->depot_lock, irq);
-	return nr;
-}
-
 /* Which slots of a node are in magazines, for the slot maps. */
 static void find_cached(struct blocks_reader *reader, struct blockslab_node *node)
 {
-	unsigned int room, i, nr = READ_ONCE(node->nr_full) + 16;
-	struct blockslab_magazine **magazines;
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int room, steps = 0;
 	struct sums sums = {};
 	int cpu;
 
@@ -6259,20 +6282,16 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 	room = sums.cached + 64;
 	reader->nr_cached = 0;
 	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
-	magazines = kvmalloc_array(nr, sizeof(*magazines), GFP_KERNEL);
-	if (reader->cached && magazines) {
+	if (reader->cached) {
 		rcu_read_lock();
 		for_each_possible_cpu(cpu)
 			note_line(reader, room, node_line(node, cpu));
-		nr = depot_list(node, magazines, nr);
-		for (i = 0; i < nr; i++)
-			note_cached(reader, room, magazines[i]->slots,
-				    READ_ONCE(magazines[i]->count));
+		while ((magazine = depot_next(&node->full, magazine, &steps)))
+			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
 		rcu_read_unlock();
 		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),
 		     compare_addresses, NULL);
 	}
-	kvfree(magazines);
 }
 
 static bool reader_is_cached(struct blocks_reader *reader, unsigned long address)
