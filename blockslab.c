@@ -99,6 +99,7 @@
 #include <linux/fault-inject.h>
 #include <linux/irq_work.h>
 #include <linux/jump_label.h>
+#include <linux/kasan.h>
 #include <linux/kmemleak.h>
 #include <linux/list.h>
 #include <linux/llist.h>
@@ -876,6 +877,17 @@ static void kasan_slot(const void *slot, size_t bytes, size_t live)
 {
 }
 #endif
+
+/* Whether memory holds nothing but one byte's value, even if it is nobody's. */
+static bool holds_only(const void *start, u8 value, size_t bytes)
+{
+	bool only;
+
+	kasan_disable_current();
+	only = !memchr_inv(start, value, bytes);
+	kasan_enable_current();
+	return only;
+}
 
 static void kasan_block(const struct blockslab_block *block, bool live)
 {
@@ -2615,16 +2627,6 @@ static unsigned long node_traffic(struct blockslab_node *node)
 	return sum;
 }
 
-static unsigned long heap_activity(struct blockslab_heap *heap)
-{
-	struct blockslab_node *node;
-	unsigned long sum = 0;
-
-	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		sum += node_activity(node);
-	return sum;
-}
-
 /* Looks once a period; true when it has been quiet just long enough. */
 static bool falls_quiet(struct blockslab_quiet *quiet, unsigned long activity)
 {
@@ -2789,7 +2791,7 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	size_t bytes = slot_bytes(block);
 
 	if (poisoned(class->heap) && class->size) {
-		if (memchr_inv(slot, POISON_FREE, bytes))
+		if (!holds_only(slot, POISON_FREE, bytes))
 			report(AFTER_FREE, slot, block, caller);
 		memset(slot, POISON_INUSE, bytes);
 	}
@@ -2841,7 +2843,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 	size_t bytes = slot_bytes(block);
 
 	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
-	    memchr_inv(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked)) {
+	    !holds_only(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked)) {
 		report(PAST_SLOT, slot, block, caller);
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
@@ -4762,7 +4764,7 @@ static int validate_poison(struct blockslab_block *block)
 	for_each_set_bit(number, block->map, block->nr_slots) {
 		void *slot = slot_address(block, size, number);
 
-		if (memchr_inv(slot, POISON_FREE, size))
+		if (!holds_only(slot, POISON_FREE, size))
 			faults += invalid(block->node->class, "free slot written to", slot, 0, 0);
 	}
 	return faults;
@@ -4860,31 +4862,28 @@ static int validate_sums(struct blockslab_node *node, const struct sums *sums,
 	return faults;
 }
 
-static bool heap_busy(struct blockslab_heap *heap)
+static bool node_busy(struct blockslab_node *node)
 {
-	struct blockslab_node *node;
-	bool busy = false;
+	bool busy = atomic_long_read(&node->class->heap->moving);
 	int cpu;
 
-	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		for_each_possible_cpu(cpu)
-			busy |= READ_ONCE(node_line(node, cpu)->busy);
-	return busy || atomic_long_read(&heap->moving);
+	for_each_possible_cpu(cpu)
+		busy |= READ_ONCE(node_line(node, cpu)->busy);
+	return busy;
 }
 
 /* Sums can only be told while nothing moves: what differs then is a fault. */
 static int validate_node(struct blockslab_node *node)
 {
-	struct blockslab_heap *heap = node->class->heap;
-	unsigned long activity = heap_activity(heap);
-	bool busy = heap_busy(heap);
-	size_t held = magazines_held(node), heap_held = held_bytes(heap);
+	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);
+	bool busy = node_busy(node);
 	struct sums counted = {}, sums = {};
+	size_t held = magazines_held(node);
 	int faults = validate_blocks(node, &held, &counted);
 
 	add_node(&sums, node);
-	if (busy || heap_busy(heap) || activity != heap_activity(heap) ||
-	    heap_held != held_bytes(heap))
+	if (busy || node_busy(node) || activity != node_activity(node) ||
+	    charged != atomic_long_read(&node->held))
 		return faults;
 	return faults + validate_sums(node, &sums, &counted, held);
 }

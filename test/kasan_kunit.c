@@ -141,6 +141,23 @@ static void pages_that_went_back_are_clean(struct kunit *test)
 	}
 }
 
+/* Poison and red zones lie where nobody may read, but blockslab itself. */
+static void its_own_checks_are_not_reported(struct kunit *test)
+{
+	const struct blockslab_heap_attrs attrs = {
+		.flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE,
+	};
+	struct blockslab_heap *heap = blockslab_heap_create("checked", &attrs);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(heap));
+	atomic_set(&reports, 0);
+	blockslab_free(must_alloc(test, heap, 100));
+	blockslab_free(must_alloc(test, heap, 100));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&reports), 0);
+	blockslab_heap_destroy(heap);
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(the_whole_request_may_be_touched),
 	KUNIT_CASE(one_byte_more_is_reported),
@@ -150,6 +167,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(objects_of_caches_are_watched),
 	KUNIT_CASE(a_typesafe_object_may_be_read_after_its_free),
 	KUNIT_CASE(pages_that_went_back_are_clean),
+	KUNIT_CASE(its_own_checks_are_not_reported),
 	{}
 };
 
