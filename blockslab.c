@@ -30,6 +30,9 @@
  *   in one word (the key of their page, which a free has at hand), from the making of their block
  *   on, cleared on the way out: a free that finds it takes the exact, slow check. The canary is a
  *   hint and never followed.
+ * - Depot. Two stacks of magazines per class and node, full and empty ones, without a lock: a
+ *   trade leaves interrupts on, too, and waits for no other CPU. What that is worth: under User
+ *   Mode Linux, where interrupts off and on are two system calls, half of a batch's time.
  * - Bulk calls move all that this CPU's magazines hold or take under one claim. The rest goes
  *   straight out of the blocks and into them, many slots per hold of the lock, if it is enough to
  *   be cheaper than a trade; magazines of classes that see bulk calls grow, so that it gets less.
@@ -37,6 +40,9 @@
  *   per node, so that a slot freed anywhere is cached with its own node's slots and goes home
  *   with them in batches. The line of the CPU's own node is found by adding one per-CPU offset,
  *   at no cost.
+ * - Giving back. Twice a second, as long as a heap has anything to give back and is in use, its
+ *   classes are looked at: after two seconds without a change, what lies in a depot and in empty
+ *   blocks goes back, and from a class that is not used at all the CPUs' magazines, too.
  * - Tracking. Every line counts the bytes asked for down from a credit; when that is used up, the
  *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
  *   their own, with notes beside them and a key that leads their frees to the slow path. So it
