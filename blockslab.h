@@ -197,6 +197,8 @@ DECLARE_STATIC_KEY_FALSE(blockslab_rare);
 /* Of this CPU, for the node it belongs to. Preemption is off. */
 static __always_inline struct blockslab_cpu *blockslab_home_line(struct blockslab_cpu __percpu *cpu)
 {
+	if (!IS_ENABLED(CONFIG_NUMA))
+		return this_cpu_ptr(cpu);
 	return (struct blockslab_cpu *)((__force unsigned long)cpu +
 					__this_cpu_read(blockslab_home));
 }
