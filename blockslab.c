@@ -90,9 +90,8 @@
  * has a new owner.
  *
  * Lock order: heap->lock (the reserve) and heaps_lock (the list of heaps) are innermost, under
- * node->lock. The depot has none. No page and no descriptor is asked for under
- * a lock, and no lock is taken with preemption disabled by this file, so all of them may sleep on
- * PREEMPT_RT.
+ * node->lock; the depot has none. No page and no descriptor is asked for under a lock, and no lock
+ * is taken with preemption disabled by this file, so all of them may sleep on PREEMPT_RT.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -212,7 +211,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
 #define DEPOT_MAGAZINES_MAX	512	/* full ones, so that a reader's walk past them is short */
-#define DEPOT_STEPS_MAX		65536	/* of a walk past full or empty ones */
+#define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
@@ -247,24 +246,32 @@ struct blockslab_class;
 
 /**
  * struct blockslab_magazine - an array of cached slots, all of one class and node
- * @llist: in the depot, or on its way from a CPU that is being drained
+ * @below: the next one in its stack: the depot's, or of those that come from drained CPUs
  * @node: whose slots these are
  * @rcu: of its end: other CPUs may be looking for a slot in it, and in those below
  * @count: slots in it, while it is not loaded
  * @capacity: room in @slots
- * @depth: how many there are from it to the bottom of the depot's stack
+ * @depth: how many there are from it to the bottom of its stack
  * @slots: the last in is the first out
  */
 struct blockslab_magazine {
-	struct llist_node llist;
+	struct blockslab_magazine *below;
 	union {
 		struct blockslab_node *node;
 		struct rcu_head rcu;
 	};
-	u16 count;
-	u16 capacity;
+	u8 count;
+	u8 capacity;
 	u16 depth;
 	void *slots[];
+};
+
+static_assert(MAGAZINE_SLOTS_MAX <= U8_MAX);
+static_assert(offsetof(struct blockslab_magazine, slots) == 4 * sizeof(void *));
+
+/* Magazines, the last in on top; @top may have the bit POPPING. */
+struct blockslab_stack {
+	unsigned long top;
 };
 
 static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES < 64);
@@ -364,7 +371,7 @@ struct blockslab_quiet {
 /**
  * struct blockslab_node - a class on one NUMA node
  * @class: of which it is a part
- * @lock: guards the blocks and all that follows up to @held
+ * @lock: guards the blocks and all that follows up to @turns
  * @blocks: by state
  * @all: every block, and the places of readers
  * @nr: blocks by state
@@ -384,7 +391,7 @@ struct blockslab_quiet {
  * @use: how long nothing was allocated or freed
  * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
  * @held: bytes of blocks, descriptors and magazines
- * @full: the depot's magazines with slots; what follows is changed without a lock, near enough
+ * @full: the depot's magazines with slots; what follows these two is near enough: no lock guards it
  * @empty: the depot's magazines without
  * @capacity: of the next new magazine; grows while the depot is busy
  * @trades: with the depot or blocks so far
@@ -416,8 +423,8 @@ struct blockslab_node {
 	struct blockslab_quiet stock;
 	atomic_long_t held;
 
-	struct llist_head full;
-	struct llist_head empty;
+	struct blockslab_stack full;
+	struct blockslab_stack empty;
 	unsigned int capacity;
 	unsigned int room;
 	unsigned int flushed;
@@ -482,7 +489,7 @@ struct blockslab_class {
  * @nr_blocks: blocks and large allocations
  * @moving: blocks and batches of magazines that are charged, but on no list at the moment
  * @hoard: about how many bytes a trim could give back
- * @trim: gives back when idle
+ * @trim: gives back what is not used
  * @armed: @trim is pending
  * @refs: one for the owner, one for each block, one for each reader
  * @free_work: frees it after the last reference
@@ -1972,11 +1979,6 @@ static void unclaim_line(struct blockslab_cpu *line)
 	preempt_enable();
 }
 
-static struct blockslab_magazine *magazine_of(struct llist_node *node)
-{
-	return llist_entry(node, struct blockslab_magazine, llist);
-}
-
 static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
 {
 	void **loaded = READ_ONCE(line->loaded);
@@ -2036,7 +2038,7 @@ static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_
 		return NULL;
 	}
 	/* Slots that lie in a magazine are nobody's: a leak must not hide there. */
-	kmemleak_no_scan(magazine);
+	kmemleak_scan_area(&magazine->below, sizeof(magazine->below), gfp);
 	magazine->node = node;
 	magazine->capacity = capacity;
 	atomic_long_add(magazine_hoard(magazine), &node->class->heap->hoard);
@@ -2072,11 +2074,12 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
  */
 static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
+	unsigned int flushed = READ_ONCE(node->flushed);
 	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
 				  READ_ONCE(node->nr_slots) / 2);
 
-	missed = min(missed, READ_ONCE(node->flushed));
-	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) - missed);
+	missed = min(missed, flushed);
+	WRITE_ONCE(node->flushed, flushed - missed);
 	WRITE_ONCE(node->room, min(READ_ONCE(node->room) + missed, most));
 }
 
@@ -2117,69 +2120,107 @@ static void magazines_grow(struct blockslab_node *node, bool share)
 
 /*
  * The depot is two stacks of magazines without a lock: a lock would have to keep interrupts off,
- * which costs as much as all the rest of a trade. Who takes a magazine off takes them all for a
- * moment and puts the rest back, so that no other can come between (the kernel's llist knows no
- * other way); who finds nothing meanwhile goes to the blocks. Who only looks walks down under RCU:
- * a magazine's way down leads to what was below it when it was put there.
+ * which costs as much as all the rest of a trade. Anybody may push. One at a time may pop, so that
+ * what it saw below the top still is there: the bit POPPING gives the right, and who finds it taken
+ * goes to the blocks. A drain takes all at once. Magazines that leave live on for a grace period:
+ * who only looks walks down under RCU, and where it gets to was in some stack after it began.
  */
-static void depot_push(struct llist_head *stack, struct blockslab_magazine *magazine)
+#define POPPING	1UL
+
+static struct blockslab_magazine *stack_top(const struct blockslab_stack *stack)
 {
-	struct llist_node *below = READ_ONCE(stack->first);
-	unsigned int depth;
+	return (struct blockslab_magazine *)(READ_ONCE(stack->top) & ~POPPING);
+}
+
+static bool stack_empty(const struct blockslab_stack *stack)
+{
+	return !stack_top(stack);
+}
+
+static void stack_push(struct blockslab_stack *stack, struct blockslab_magazine *magazine)
+{
+	struct blockslab_magazine *below;
+	unsigned long top;
 
 	rcu_read_lock();
+	top = READ_ONCE(stack->top);
 	do {
-		depth = below ? READ_ONCE(magazine_of(below)->depth) : 0;
-		WRITE_ONCE(magazine->depth, depth + 1);
-		WRITE_ONCE(magazine->llist.next, below);
-	} while (!try_cmpxchg(&stack->first, &below, &magazine->llist));
+		below = (struct blockslab_magazine *)(top & ~POPPING);
+		WRITE_ONCE(magazine->depth, below ? READ_ONCE(below->depth) + 1 : 1);
+		WRITE_ONCE(magazine->below, below);
+	} while (!try_cmpxchg(&stack->top, &top, (unsigned long)magazine | (top & POPPING)));
 	rcu_read_unlock();
 }
 
-static struct blockslab_magazine *depot_pop(struct llist_head *stack)
+/* The right to pop; false if there is nothing, or another has it. With preemption off. */
+static bool stack_claim(struct blockslab_stack *stack)
 {
-	struct blockslab_magazine *magazine, *next;
-	struct llist_node *first, *rest = NULL;
+	unsigned long top = READ_ONCE(stack->top);
 
-	if (llist_empty(stack))
-		return NULL;
-	preempt_disable();	/* the rest is soon back */
-	first = llist_del_all(stack);
-	if (first)
-		rest = first->next;
-	if (rest && cmpxchg(&stack->first, NULL, rest))	/* others came meanwhile */
-		llist_for_each_entry_safe(magazine, next, rest, llist)
-			depot_push(stack, magazine);
-	preempt_enable();
-	return first ? magazine_of(first) : NULL;
+	do {
+		if (!top || top & POPPING)
+			return false;
+	} while (!try_cmpxchg(&stack->top, &top, top | POPPING));
+	return true;
 }
 
-static unsigned int depot_depth(const struct llist_head *stack)
+static struct blockslab_magazine *stack_pop(struct blockslab_stack *stack)
 {
-	struct llist_node *top;
+	struct blockslab_magazine *magazine = NULL, *below;
+	unsigned long top;
+
+	preempt_disable();
+	if (stack_claim(stack)) {
+		top = READ_ONCE(stack->top);
+		do {
+			magazine = (struct blockslab_magazine *)(top & ~POPPING);
+			below = magazine ? READ_ONCE(magazine->below) : NULL;
+		} while (!try_cmpxchg(&stack->top, &top, (unsigned long)below));
+	}
+	preempt_enable();
+	return magazine;
+}
+
+/* Gives up all of a stack's magazines, with their slots. */
+static void stack_drain(struct blockslab_stack *stack)
+{
+	struct blockslab_magazine *magazine, *below;
+	unsigned long top = READ_ONCE(stack->top);
+
+	while (!try_cmpxchg(&stack->top, &top, top & POPPING))
+		;
+	for (magazine = (void *)(top & ~POPPING); magazine; magazine = below) {
+		below = magazine->below;
+		magazine_dispose(magazine);
+	}
+}
+
+static unsigned int stack_depth(const struct blockslab_stack *stack)
+{
+	struct blockslab_magazine *top;
 	unsigned int depth;
 
 	rcu_read_lock();
-	top = READ_ONCE(stack->first);
-	depth = top ? READ_ONCE(magazine_of(top)->depth) : 0;
+	top = stack_top(stack);
+	depth = top ? READ_ONCE(top->depth) : 0;
 	rcu_read_unlock();
 	return depth;
 }
 
 /*
- * A look down a stack, begun with @magazine NULL. RCU, and all may be moving, so that it may be
- * led astray: @steps, begun with 0, bounds it.
+ * A look down a stack, begun with @magazine NULL and @steps 0, under RCU. All may be moving, so
+ * that it may get into another stack, and again into this one: @steps bounds it.
  */
-static struct blockslab_magazine *depot_next(const struct llist_head *stack,
+static struct blockslab_magazine *stack_next(const struct blockslab_stack *stack,
 					     struct blockslab_magazine *magazine,
 					     unsigned int *steps)
 {
-	struct llist_node *next = READ_ONCE(*(magazine ? &magazine->llist.next : &stack->first));
-
-	return next && ++*steps < DEPOT_STEPS_MAX ? magazine_of(next) : NULL;
+	if (++*steps > STACK_STEPS_MAX)
+		return NULL;
+	return magazine ? READ_ONCE(magazine->below) : stack_top(stack);
 }
 
-/* For magazines that were not needed the depot has no room any more, and so drains. */
+/* For magazines that were not needed the depot has no room any more, and so drains. Near enough. */
 static void depot_look(struct blockslab_node *node)
 {
 	unsigned int room = READ_ONCE(node->room), least = READ_ONCE(node->least_full);
@@ -2188,7 +2229,7 @@ static void depot_look(struct blockslab_node *node)
 		return;
 	WRITE_ONCE(node->room, room - min(room, least * READ_ONCE(node->capacity)));
 	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
-	WRITE_ONCE(node->least_full, depot_depth(&node->full));
+	WRITE_ONCE(node->least_full, stack_depth(&node->full));
 }
 
 /* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
@@ -2199,11 +2240,11 @@ static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 
 	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
-	magazine = depot_pop(&node->full);
-	WRITE_ONCE(node->least_full, min(READ_ONCE(node->least_full), depot_depth(&node->full)));
+	magazine = stack_pop(&node->full);
+	WRITE_ONCE(node->least_full, min(READ_ONCE(node->least_full), stack_depth(&node->full)));
 	WRITE_ONCE(node->depot_turns, READ_ONCE(node->depot_turns) | 1);
 	if (empty)
-		depot_push(&node->empty, empty);
+		stack_push(&node->empty, empty);
 	return magazine;
 }
 
@@ -2213,26 +2254,18 @@ static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
 	struct blockslab_magazine *magazine;
 
 	for (;;) {
-		magazine = depot_pop(&node->empty);
+		magazine = stack_pop(&node->empty);
 		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
 			return magazine;
 		magazine_put(magazine);
 	}
 }
 
-static void dispose_all(struct llist_head *stack)
-{
-	struct blockslab_magazine *magazine, *next;
-
-	llist_for_each_entry_safe(magazine, next, llist_del_all(stack), llist)
-		magazine_dispose(magazine);
-}
-
 /* Every magazine of the depot, flushed and given back. */
 static void depot_drain(struct blockslab_node *node)
 {
-	dispose_all(&node->full);
-	dispose_all(&node->empty);
+	stack_drain(&node->full);
+	stack_drain(&node->empty);
 	WRITE_ONCE(node->trades, 0);
 	WRITE_ONCE(node->room, 0);
 	WRITE_ONCE(node->flushed, 0);
@@ -2243,7 +2276,7 @@ static void depot_drain(struct blockslab_node *node)
 /* Leaves a magazine with slots in the depot, if there is room. */
 static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
-	unsigned int full = depot_depth(&node->full);
+	unsigned int full = stack_depth(&node->full);
 
 	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
@@ -2253,8 +2286,8 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 		blockslab_add(node->flushed, magazine->count);
 		return false;
 	}
-	depot_push(&node->full, magazine);
-	/* The drain that came just before it: fully ordered by the push, and by llist_del_all(). */
+	stack_push(&node->full, magazine);
+	/* Either this sees what heap_retire() has set, or the drain after that sees the push. */
 	if (unlikely(READ_ONCE(node->class->heap->exact)))
 		depot_drain(node);
 	return true;
@@ -2347,11 +2380,12 @@ static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t 
 	unsigned int filled;
 
 	magazine = take_off_empty(node);
-	if (!llist_empty(&node->full)) {
+	if (!stack_empty(&node->full)) {
 		full = depot_take_full(node, magazine);
 		magazine = NULL;
 		if (full) {
 			install(node, full);
+			heap_arm(node->class->heap);
 			return node;
 		}
 	}
@@ -2436,7 +2470,7 @@ static void give_up_cached(struct blockslab_node *node)
 
 	if (magazine)
 		magazine_dispose(magazine);
-	magazine = llist_empty(&node->full) ? NULL : depot_take_full(node, NULL);
+	magazine = stack_empty(&node->full) ? NULL : depot_take_full(node, NULL);
 	if (magazine)
 		magazine_dispose(magazine);
 }
@@ -2479,7 +2513,7 @@ enum drained { THIS_CPU, ALL_CPUS, QUIET_NODES };
 struct drain {
 	struct blockslab_heap *heap;
 	enum drained which;
-	struct llist_head magazines;
+	struct blockslab_stack magazines;
 	atomic_t missed;
 };
 
@@ -2490,14 +2524,33 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 
 	if (magazine) {
 		blockslab_sub(line->moved, magazine->count);
-		depot_push(&drain->magazines, magazine);
+		stack_push(&drain->magazines, magazine);
 	}
 	magazine = line->spare;
 	if (magazine) {
 		WRITE_ONCE(line->spare, NULL);
 		blockslab_sub(line->moved, magazine->count);
-		depot_push(&drain->magazines, magazine);
+		stack_push(&drain->magazines, magazine);
 	}
+}
+
+static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
+			   const struct blockslab_cpu *line)
+{
+	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+		return false;
+	return READ_ONCE(line->loaded) || READ_ONCE(line->spare);
+}
+
+static bool drain_concerns_cpu(int cpu, void *data)
+{
+	struct drain *drain = data;
+	struct blockslab_node *node;
+
+	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node))
+		if (drain_concerns(drain, node, node_line(node, cpu)))
+			return true;
+	return false;
 }
 
 /* On the CPU itself, in an interrupt: takes no lock. */
@@ -2509,9 +2562,7 @@ static void drain_this_cpu(void *data)
 
 	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node)) {
 		line = this_cpu_ptr(node_cpu(node));
-		if (!READ_ONCE(line->loaded) && !READ_ONCE(line->spare))
-			continue;
-		if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+		if (!drain_concerns(drain, node, line))
 			continue;
 		if (blockslab_claim(line)) {
 			drain_line(drain, line);
@@ -2522,27 +2573,32 @@ static void drain_this_cpu(void *data)
 	}
 }
 
-/* Empties the magazines of all CPUs, or of this one; a line in use is tried again @tries times. */
-static void drain_cpus(struct blockslab_heap *heap, enum drained which, int tries)
+/*
+ * Empties the magazines of all CPUs, or of this one, or those of quiet nodes, for which no other
+ * CPU is disturbed. A line in use is tried again @tries times; false if one was missed.
+ */
+static bool drain_cpus(struct blockslab_heap *heap, enum drained which, int tries)
 {
-	struct drain drain = {
-		.heap = heap,
-		.which = which,
-		.magazines = LLIST_HEAD_INIT(drain.magazines),
-	};
+	struct drain drain = { .heap = heap, .which = which };
 	unsigned long irq;
 
 	do {
 		atomic_set(&drain.missed, 0);
-		if (which != THIS_CPU) {
+		switch (which) {
+		case ALL_CPUS:
 			on_each_cpu(drain_this_cpu, &drain, 1);
-		} else {
+			break;
+		case QUIET_NODES:
+			on_each_cpu_cond(drain_concerns_cpu, drain_this_cpu, &drain, 1);
+			break;
+		case THIS_CPU:
 			local_irq_save(irq);
 			drain_this_cpu(&drain);
 			local_irq_restore(irq);
 		}
-		dispose_all(&drain.magazines);
+		stack_drain(&drain.magazines);
 	} while (atomic_read(&drain.missed) && --tries > 0);
+	return !atomic_read(&drain.missed);
 }
 
 /* The magazines of a CPU that is gone. */
@@ -2552,15 +2608,12 @@ static int drain_dead_cpu(unsigned int cpu)
 	struct blockslab_heap *heap;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		struct drain drain = {
-			.heap = heap,
-			.magazines = LLIST_HEAD_INIT(drain.magazines),
-		};
+		struct drain drain = { .heap = heap, .which = ALL_CPUS };
 
 		atomic_long_inc(&heap->moving);
 		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 			drain_line(&drain, node_line(node, cpu));
-		dispose_all(&drain.magazines);
+		stack_drain(&drain.magazines);
 		atomic_long_dec(&heap->moving);
 	}
 	return 0;
@@ -2637,44 +2690,56 @@ static unsigned long node_traffic(struct blockslab_node *node)
 static bool falls_quiet(struct blockslab_quiet *quiet, unsigned long activity)
 {
 	if (activity != quiet->activity)
-		quiet->periods = 0;
+		WRITE_ONCE(quiet->periods, 0);
 	else
-		quiet->periods = min(quiet->periods + 1, TRIM_QUIET + 1);
+		WRITE_ONCE(quiet->periods, min(quiet->periods + 1, TRIM_QUIET + 1));
 	quiet->activity = activity;
 	return quiet->periods == TRIM_QUIET;
 }
 
-/*
- * What lies in a depot or an empty block while no CPU's magazine asks for it goes back, and what
- * those magazines hold of a class that is not used at all, however busy the heap's others are.
- * False if every class is quiet.
- */
-static bool trim_quiet_nodes(struct blockslab_heap *heap)
+/* Has nothing that could be given back. */
+static bool node_bare(struct blockslab_node *node)
 {
-	bool busy = false, drain = false;
+	return !node->class->size || !atomic_long_read(&node->held);
+}
+
+/* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */
+static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
+{
+	bool drained = !drain || drain_cpus(heap, QUIET_NODES, 1);
 	struct blockslab_node *node;
 
-	atomic_long_inc(&heap->moving);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
-		drain |= falls_quiet(&node->use, node_activity(node));
-		busy |= node->use.periods < TRIM_QUIET;
-	}
-	if (busy && drain)
-		drain_cpus(heap, QUIET_NODES, 1);
-	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		if (node->class->size &&
-		    (falls_quiet(&node->stock, node_traffic(node)) ||
-		     node->use.periods == TRIM_QUIET))
+		if (node_bare(node))
+			continue;
+		if (falls_quiet(&node->stock, node_traffic(node)))
 			node_trim(node);
-	atomic_long_dec(&heap->moving);
-	return busy;
+		if (node->use.periods != TRIM_QUIET)
+			continue;
+		node_trim(node);
+		node->use.activity = node_activity(node);	/* a drain is no use */
+		if (!drained)
+			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);
+	}
 }
 
 static void heap_trim_work(struct work_struct *work)
 {
 	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
+	bool busy = false, drain = false;
+	struct blockslab_node *node;
 
-	if (trim_quiet_nodes(heap)) {
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
+		cond_resched();
+		if (node_bare(node))
+			continue;
+		drain |= falls_quiet(&node->use, node_activity(node));
+		busy |= node->use.periods < TRIM_QUIET;
+	}
+	if (busy) {
+		atomic_long_inc(&heap->moving);
+		trim_quiet_nodes(heap, drain);
+		atomic_long_dec(&heap->moving);
 		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 		return;
 	}
@@ -2683,7 +2748,7 @@ static void heap_trim_work(struct work_struct *work)
 	heap_trim(heap, true);
 }
 
-/* Memory has been brought in: have it taken back when the heap falls idle. */
+/* Memory has been brought in: have it taken back when it is not used. */
 static void heap_arm(struct blockslab_heap *heap)
 {
 	if (likely(READ_ONCE(heap->armed)) || READ_ONCE(heap->dying))
@@ -2956,8 +3021,6 @@ static void node_init(struct blockslab_node *node, struct blockslab_class *class
 	for (i = 0; i < NR_BLOCK_STATES; i++)
 		INIT_LIST_HEAD(&node->blocks[i]);
 	INIT_LIST_HEAD(&node->all);
-	init_llist_head(&node->full);
-	init_llist_head(&node->empty);
 	node->capacity = capacity_least(class->size);
 	node->seed = get_random_u32();
 }
@@ -3845,7 +3908,7 @@ static bool depot_holds(struct blockslab_node *node, const void *slot)
 
 	rcu_read_lock();
 	while (!held) {
-		magazine = depot_next(&node->full, magazine, &steps);
+		magazine = stack_next(&node->full, magazine, &steps);
 		if (!magazine)
 			break;
 		held = slots_hold(magazine->slots, READ_ONCE(magazine->count), slot);
@@ -4231,8 +4294,8 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
 	retained_look(node, &gone);
 	blockslab_add(node->frees, i);
 	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
 	heap_arm(node->class->heap);
+	put_blocks(&gone);
 	return i;
 }
 
@@ -4620,7 +4683,7 @@ static void add_depot(struct sums *sums, struct blockslab_node *node)
 	unsigned int steps = 0;
 
 	rcu_read_lock();
-	while ((magazine = depot_next(&node->full, magazine, &steps)))
+	while ((magazine = stack_next(&node->full, magazine, &steps)))
 		sums->cached += READ_ONCE(magazine->count);
 	rcu_read_unlock();
 }
@@ -4818,14 +4881,14 @@ static int validate_blocks(struct blockslab_node *node, size_t *held, struct sum
 	return faults;
 }
 
-static size_t stack_held(const struct llist_head *stack)
+static size_t stack_held(const struct blockslab_stack *stack)
 {
 	struct blockslab_magazine *magazine = NULL;
 	unsigned int steps = 0;
 	size_t held = 0;
 
 	rcu_read_lock();
-	while ((magazine = depot_next(stack, magazine, &steps)))
+	while ((magazine = stack_next(stack, magazine, &steps)))
 		held += magazine_bytes(magazine->capacity);
 	rcu_read_unlock();
 	return held;
@@ -6291,7 +6354,7 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 		rcu_read_lock();
 		for_each_possible_cpu(cpu)
 			note_line(reader, room, node_line(node, cpu));
-		while ((magazine = depot_next(&node->full, magazine, &steps)))
+		while ((magazine = stack_next(&node->full, magazine, &steps)))
 			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
 		rcu_read_unlock();
 		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),

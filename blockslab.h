@@ -227,7 +227,8 @@ static __always_inline void blockslab_unclaim(struct blockslab_cpu *line)
 
 /*
  * A count that one CPU, or the holder of a lock, changes, and that others read without: they need
- * it no more than near enough. Not WRITE_ONCE(), which would take the add to memory apart.
+ * it no more than near enough. (A depot's are near enough for all.) Not WRITE_ONCE(), which would
+ * take the add to memory apart.
  */
 #define blockslab_add(count, change)	((void)data_race((count) += (change)))
 /* the same */

@@ -197,7 +197,10 @@ failures_by_attributes_are_survived()
 {
 	load blockslab_stress seconds="$seconds" &
 	stress=$!
-	sleep 1			# its heaps are made
+	until [ -d $blockslab/heap/stress-cache ]; do
+		kill -0 $stress
+		sleep 1
+	done
 	for attribute in $blockslab/fail_*; do
 		echo 0 >"$attribute/verbose"
 		echo 1000000 >"$attribute/times"
