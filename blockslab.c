@@ -2717,9 +2717,8 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 		if (node->use.periods != TRIM_QUIET)
 			continue;
 		node_trim(node);
-		node->use.activity = node_activity(node);	/* a drain is no use */
 		if (!drained)
-			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);
+			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);	/* again, then */
 	}
 }
 
