@@ -8,7 +8,7 @@
  * parameter `figures`.
  *
  *	idle		32 MiB from all CPUs, freed on others: all but 2 % goes back in 3 seconds
- *	hoard MIB	makes the heap keep that much, and keeps it busy, so that it is not trimmed
+ *	hoard MIB	makes the heap keep that much, for the two seconds until it is trimmed
  *	hoards		makes the heap and two more keep some; all are idle
  *	release		the end of these three, and of their heaps
  *	fragment	no two free pages in a row in the machine: slots come from single pages
@@ -223,54 +223,53 @@ static int run_idle(unsigned long unused)
 
 /* --- hoard ------------------------------------------------------------------------------------ */
 
-#define HOARD_MS	200
-
-static void hoard_tick(struct work_struct *work);
-static DECLARE_DELAYED_WORK(hoard_work, hoard_tick);
-
-static void hoard_tick(struct work_struct *work)
+static void take_and_return(struct blockslab_heap *heap, size_t size, size_t nr, void **slots)
 {
-	blockslab_free(blockslab_alloc(heap, 24, GFP_KERNEL));
-	schedule_delayed_work(&hoard_work, msecs_to_jiffies(HOARD_MS));
+	size_t got;
+
+	for (got = 0; got < nr; got++) {
+		slots[got] = blockslab_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
+		if (!slots[got])
+			break;
+	}
+	blockslab_free_bulk(got, slots);
 }
 
 /* Has some slots of up to a megabyte kept: what is freed and missed again and again is. */
 static void hoard_slots(struct blockslab_heap *heap, size_t size, size_t nr, void **slots)
 {
-	size_t got;
 	int times;
 
-	for (times = 0; times < 3; times++) {
-		for (got = 0; got < nr; got++) {
-			slots[got] = blockslab_alloc(heap, size, GFP_KERNEL | __GFP_NOWARN);
-			if (!slots[got])
-				break;
-		}
-		blockslab_free_bulk(got, slots);
-	}
+	for (times = 0; times < 3; times++)
+		take_and_return(heap, size, nr, slots);
 }
 
+/* The smallest size of a size's class. */
+static size_t class_start(size_t size)
+{
+	while (size > 1 && blockslab_size_roundup(size - 1) == blockslab_size_roundup(size))
+		size--;
+	return size;
+}
+
+/* A megabyte of every class, round after round, so that none is quiet for long. */
 static int run_hoard(unsigned long mib)
 {
 	void **slots = vmalloc(array_size(SZ_1M / 8, sizeof(void *)));
-	size_t size, class, bytes = 0;
-	int error;
+	size_t size, bytes = 0;
+	int error, round;
 
 	error = slots ? heap_make(0, 0) : -ENOMEM;
-	if (error)
-		goto out;
-	schedule_delayed_work(&hoard_work, msecs_to_jiffies(HOARD_MS));
-	for (size = BLOCKSLAB_SLOT_MAX; size > 8 && bytes < mib << 20; size = class - 1) {
-		hoard_slots(heap, size, SZ_1M / size, slots);
-		bytes = held();
-		for (class = size; class > 8 && blockslab_size_roundup(class) ==
-						blockslab_size_roundup(size); class--)
-			;
-		class++;
+	for (round = 0; round < 10 && !error && bytes < mib << 20; round++) {
+		for (size = BLOCKSLAB_SLOT_MAX; size > 64 && bytes < mib << 20;
+		     size = class_start(size) - 1) {
+			take_and_return(heap, size, SZ_1M / size, slots);
+			bytes = held();
+		}
 	}
 	snprintf(figures, sizeof(figures), "held with nothing allocated %zu KiB", KIB(bytes));
-	error = bytes < mib << 20 ? -EIO : 0;
-out:
+	if (!error && bytes < mib << 20)
+		error = -EIO;
 	vfree(slots);
 	return error;
 }
@@ -311,7 +310,6 @@ static int run_release(unsigned long unused)
 			blockslab_heap_destroy(others[i]);
 		others[i] = NULL;
 	}
-	cancel_delayed_work_sync(&hoard_work);
 	snprintf(figures, sizeof(figures), "held at the end %zu KiB", KIB(held()));
 	return heap_end(0);
 }
