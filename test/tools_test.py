@@ -159,7 +159,7 @@ def report(*arguments):
 class Case(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="blockslab-test.")
-        self.addCleanup(shutil.rmtree, self.dir)
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -371,9 +371,15 @@ class Chromium:
             self.call(f"{domain}.enable")
 
     def close(self):
+        # Killed, it would leave children that write to the profile while that is removed.
+        self.session = None
+        try:
+            self.call("Browser.close")
+            self.process.wait(20)
+        except (RuntimeError, OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
         self.watchdog.cancel()
-        self.process.kill()
-        self.process.wait()
         os.close(self.out)
         os.close(self.inp)
 
