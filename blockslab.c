@@ -2127,9 +2127,14 @@ static void magazines_grow(struct blockslab_node *node, bool share)
  */
 #define POPPING	1UL
 
+static struct blockslab_magazine *magazine_at(unsigned long top)
+{
+	return (struct blockslab_magazine *)(top & ~POPPING);
+}
+
 static struct blockslab_magazine *stack_top(const struct blockslab_stack *stack)
 {
-	return (struct blockslab_magazine *)(READ_ONCE(stack->top) & ~POPPING);
+	return magazine_at(READ_ONCE(stack->top));
 }
 
 static bool stack_empty(const struct blockslab_stack *stack)
@@ -2145,7 +2150,7 @@ static void stack_push(struct blockslab_stack *stack, struct blockslab_magazine 
 	rcu_read_lock();
 	top = READ_ONCE(stack->top);
 	do {
-		below = (struct blockslab_magazine *)(top & ~POPPING);
+		below = magazine_at(top);
 		WRITE_ONCE(magazine->depth, below ? READ_ONCE(below->depth) + 1 : 1);
 		WRITE_ONCE(magazine->below, below);
 	} while (!try_cmpxchg(&stack->top, &top, (unsigned long)magazine | (top & POPPING)));
@@ -2173,7 +2178,7 @@ static struct blockslab_magazine *stack_pop(struct blockslab_stack *stack)
 	if (stack_claim(stack)) {
 		top = READ_ONCE(stack->top);
 		do {
-			magazine = (struct blockslab_magazine *)(top & ~POPPING);
+			magazine = magazine_at(top);
 			below = magazine ? READ_ONCE(magazine->below) : NULL;
 		} while (!try_cmpxchg(&stack->top, &top, (unsigned long)below));
 	}
@@ -2189,7 +2194,7 @@ static void stack_drain(struct blockslab_stack *stack)
 
 	while (!try_cmpxchg(&stack->top, &top, top & POPPING))
 		;
-	for (magazine = (void *)(top & ~POPPING); magazine; magazine = below) {
+	for (magazine = magazine_at(top); magazine; magazine = below) {
 		below = magazine->below;
 		magazine_dispose(magazine);
 	}
