@@ -135,6 +135,11 @@ class QemuTest(Common, unittest.TestCase):
             stream.write(bytes(100_000))
         self.expect(126, "--kernel", self.path("junk"), "--boot-time", "2", "true")
 
+    def test_hang_is_tried_again(self):
+        result = self.expect(126, "--smp", "2", "--boot-time", "0.5", "true")
+        self.assertEqual(result.stderr.count("no sign of life"), 2)
+        self.assertIn("once more, emulated in one thread", result.stderr)
+
     def test_panic(self):
         result = self.expect(125, "echo c >/proc/sysrq-trigger")
         self.assertIn("sysrq triggered crash", result.stderr)
