@@ -62,15 +62,19 @@
  *   set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 67 in all, where kmalloc() and kfree() spend 262):
+ * (tools/bench --listing shows them; 60 in all, where kmalloc() and kfree() spend 262):
  *
- * - entry and return 3 + 3; the request 2, its GFP flags being looked at by the caller's compiler
+ * - entry and return 3, of the free: allocation is inline where its GFP flags are constant, and
+ *   they are looked at by the compiler; the rest of the request 2
  * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
  * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
  *
- * A free with the size spends 5 more: what it is told cannot stand in for what it has to check.
+ * A free with the size looks at 5 more, as what it is told cannot stand in for what it has to
+ * check; it is inline, too, so that it ends 2 above the other. Out of line the two pairs were at
+ * 67 and 74. An inline free is some 170 bytes at every place that calls it: those who call
+ * blockslab_free() are spared them.
  *
  * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
@@ -229,11 +233,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
 
-/*
- * What the key in a page adds to the page's and the class's address. Odd, so that no pair of
- * aligned pointers that some other owner keeps in these words looks like it.
- */
-#define KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
+/* Keys of pages, as BLOCKSLAB_KEY_FAST. */
 #define KEY_CACHE	0x62c1b3b7UL	/* only the cache's own fast path may */
 #define KEY_SLOW	0x62c1b3c9UL	/* every free takes the slow path */
 
@@ -307,55 +307,6 @@ enum block_state {
 enum block_flags {
 	BLOCK_QUEUED = BIT(0),		/* on deferred_blocks */
 	BLOCK_WANTS_GRACE = BIT(1),	/* its deferred slots may go only after a grace period */
-};
-
-/**
- * struct blockslab_block - descriptor of a block
- * @base: its first slot
- * @recip: 2^32 / slot size, rounded up
- * @nr_slots: slots in it; 0 marks a reader's place in node->all
- * @nr_free: bits of slots set in the bitmap (node->lock)
- * @size: of its slots
- * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
- * @nr_pages: pages in it
- * @meta: bytes of descriptor and notes, in eights
- * @state: the list it is on (node->lock)
- * @reserved: it belongs to the heap's reserve
- * @small: from block_cache
- * @born: when it got its pages, by block_clock()
- * @node: what it belongs to; changes only while it has no slots out
- * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
- * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
- * @all: in node->all (node->lock)
- * @notes: one a slot, or NULL
- * @deferred: in deferred_blocks
- * @flags: enum block_flags
- * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
- *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
- */
-struct blockslab_block {
-	void *base;
-	u32 recip;
-	u16 nr_slots;
-	u16 nr_free;
-	u16 size;
-	u16 sizes;
-	u16 nr_pages;
-	u16 meta;
-	u32 state : 3;
-	u32 reserved : 1;
-	u32 small : 1;
-	u32 born : 27;
-	atomic_t flags;
-	struct blockslab_node *node;
-	union {
-		struct list_head list;
-		struct rcu_head rcu;
-	};
-	struct list_head all;
-	struct blockslab_note *notes;
-	struct llist_node deferred;
-	unsigned long map[];
 };
 
 static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
@@ -541,14 +492,16 @@ struct blockslab_heap {
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
 
 /* Index of the class that serves a size. */
-static u8 size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
+u8 blockslab_size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
+EXPORT_SYMBOL_GPL(blockslab_size_index);
 static u16 index_size[NR_SIZES] __ro_after_init;
 
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
 /* This CPU's per-CPU offset, less the secret that is in the pages. */
-static DEFINE_PER_CPU(unsigned long, unsealing);
+DEFINE_PER_CPU(unsigned long, blockslab_unsealing);
+EXPORT_PER_CPU_SYMBOL_GPL(blockslab_unsealing);
 /*
  * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
  * line a node, as every class has, since the home offset is added to this address too.
@@ -674,109 +627,31 @@ static void *meta_cache_alloc(unsigned int what, struct kmem_cache *cache, gfp_t
  * Pointer -> block
  */
 
-/*
- * The longest run of lowmem whose struct pages stand in one row: for an address in it, page is
- * found by one subtraction and one shift, and it is no pointer elsewhere that the compare lets
- * through. Addresses beyond it are looked at by virt_addr_valid() first.
- */
-static struct {
-	unsigned long base;
-	unsigned long size;
-	unsigned long reach;	/* size, or 0 where every free is to take the slow path */
-	struct page *page;
-	unsigned long secret;	/* even; what is read from a free slot tells no address */
-} span __read_mostly;
-/* The largest size for the fast path of blockslab_alloc(); 0 while something rare is to be done. */
-static unsigned long fast_size __read_mostly = BLOCKSLAB_SLOT_MAX;
-
-static __always_inline unsigned long span_offset(const void *slot)
-{
-	return (unsigned long)slot - span.base;
-}
-
-/* Beyond it, or something rare is to be done. */
-static __always_inline bool beyond_reach(unsigned long offset)
-{
-	/* in no order: who switches something rare on is seen soon enough */
-	return offset >= data_race(span.reach);
-}
-
-/* For offsets in the span. */
-static __always_inline struct page *span_page(unsigned long offset)
-{
-	return span.page + (offset >> PAGE_SHIFT);
-}
+struct blockslab_span blockslab_span __read_mostly;
+EXPORT_SYMBOL_GPL(blockslab_span);
+unsigned long blockslab_fast_size __read_mostly = BLOCKSLAB_SLOT_MAX;
+EXPORT_SYMBOL_GPL(blockslab_fast_size);
 
 /* NULL where no struct page stands behind the address. */
 static struct page *page_of(const void *slot)
 {
-	unsigned long offset = span_offset(slot);
+	unsigned long offset = blockslab_offset(slot);
 
-	if (likely(offset < READ_ONCE(span.size)))
-		return span_page(offset);
+	if (likely(offset < READ_ONCE(blockslab_span.size)))
+		return blockslab_page(offset);
 	return virt_addr_valid(slot) ? virt_to_page(slot) : NULL;
 }
 
 /* In pages, the address of per-CPU state has the secret added: it is sealed. */
 static unsigned long seal(const struct blockslab_cpu __percpu *cpu)
 {
-	return (__force unsigned long)cpu + span.secret;
-}
-
-static __always_inline const unsigned long *sealed_word(const struct page *page)
-{
-	return (const unsigned long *)&page->lru.next;
-}
-
-static __always_inline unsigned long page_sealed(const struct page *page)
-{
-	return *sealed_word(page);
-}
-
-/* This CPU's line of the state that was sealed; a hint only, unless preemption is off. */
-static __always_inline struct blockslab_cpu *sealed_line(unsigned long sealed)
-{
-	return (struct blockslab_cpu *)(sealed + raw_cpu_read(unsealing));
+	return (__force unsigned long)cpu + blockslab_span.secret;
 }
 
 /* What remains of a page's key when the page and the per-CPU state it names are taken away. */
 static __always_inline unsigned long page_key(const struct page *page)
 {
-	return (unsigned long)page->lru.prev - (unsigned long)page - page_sealed(page);
-}
-
-/* The word that a page of this per-CPU state and key has in lru.prev. */
-static __always_inline unsigned long page_mark(const struct page *page, unsigned long sealed,
-					       unsigned long key)
-{
-	return (unsigned long)page + sealed + key;
-}
-
-static __always_inline bool page_has_mark(const struct page *page, unsigned long mark)
-{
-	return likely((unsigned long)page->lru.prev == mark);
-}
-
-static __always_inline struct blockslab_block *page_block(const struct page *page)
-{
-	return (struct blockslab_block *)page->private;
-}
-
-/*
- * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
- * offsets below 2^32 / size, which BLOCK_BYTES_MAX sees to.
- */
-static __always_inline long number_at(unsigned long offset, unsigned long recip)
-{
-	u64 product = (u64)offset * recip;
-
-	return likely((u32)product < (u32)recip) ? (long)(product >> 32) : -1;
-}
-
-/* The number of a slot in its block, or -1 for a pointer into a slot. */
-static __always_inline long slot_number(const struct blockslab_block *block, const void *slot)
-{
-	return number_at((u32)(slot - block->base), block->recip);
+	return (unsigned long)page->lru.prev - (unsigned long)page - blockslab_sealed(page);
 }
 
 static __always_inline void *slot_address(const struct blockslab_block *block, unsigned int size,
@@ -809,7 +684,7 @@ static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node
  */
 static unsigned long canary_of(const struct blockslab_node *node, const void *slot)
 {
-	return page_mark(page_of(slot), seal(node_cpu(node)), node->class->key);
+	return blockslab_mark(page_of(slot), seal(node_cpu(node)), node->class->key);
 }
 
 static bool has_canary(const struct blockslab_node *node, const void *slot)
@@ -832,9 +707,9 @@ static struct blockslab_block *block_of(const void *slot)
 	if (!page)
 		return NULL;
 	key = page_key(page);
-	if (key != KEY_FAST && key != KEY_CACHE && key != KEY_SLOW)
+	if (key != BLOCKSLAB_KEY_FAST && key != KEY_CACHE && key != KEY_SLOW)
 		return NULL;
-	block = page_block(page);
+	block = blockslab_block_of(page);
 	if (slot < block->base || slot >= block->base + block->nr_pages * PAGE_SIZE)
 		return NULL;
 	return block;
@@ -850,7 +725,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 	for (i = 0; i < block->nr_pages; i++, page++) {
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)sealed);
-		WRITE_ONCE(page->lru.prev, (struct list_head *)page_mark(page, sealed, key));
+		WRITE_ONCE(page->lru.prev, (struct list_head *)blockslab_mark(page, sealed, key));
 	}
 }
 
@@ -1518,7 +1393,7 @@ static bool block_sound(const struct blockslab_block *block)
 {
 	struct page *page = page_of(block->base);
 
-	return page && page_block(page) == block && block->nr_free <= block->nr_slots;
+	return page && blockslab_block_of(page) == block && block->nr_free <= block->nr_slots;
 }
 
 /*
@@ -1697,7 +1572,7 @@ static void **take_shuffled(struct blockslab_block *block, unsigned long *word, 
 		if (bit >= tail || !(bits & BIT(bit)))
 			continue;
 		bits ^= BIT(bit);
-		data_race(*--to = base + size * bit);	/* as in free_fast() */
+		data_race(*--to = base + size * bit);	/* as in a free */
 	}
 	WRITE_ONCE(*word, bits);
 	return to;
@@ -1716,7 +1591,7 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		if (READ_ONCE(shuffle) && hweight_long(*word) > BITS_PER_LONG / 2)
 			to = take_shuffled(block, word, base, to, slots);
 		for (bits = *word; bits && to > slots; bits &= bits - 1)
-			data_race(*--to = base + size * __ffs(bits));	/* as in free_fast() */
+			data_race(*--to = base + size * __ffs(bits));	/* as in a free */
 		WRITE_ONCE(*word, bits);
 	}
 	got = slots + nr - to;
@@ -1789,7 +1664,7 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 	long number;
 
 	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
-		number = slot_number(block, slots[i]);
+		number = blockslab_number(block, slots[i]);
 		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */
@@ -2630,7 +2505,7 @@ static int home_this_cpu(unsigned int cpu)
 	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
 
 	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
-	per_cpu(unsealing, cpu) = offset - span.secret;
+	per_cpu(blockslab_unsealing, cpu) = offset - blockslab_span.secret;
 	return 0;
 }
 
@@ -2812,7 +2687,7 @@ static struct blockslab_note *note_of(struct blockslab_block *block, unsigned in
 /* The note of an address in a block. */
 static struct blockslab_note *note_at(struct blockslab_block *block, const void *slot)
 {
-	return note_of(block, block->node->class->size ? slot_number(block, slot) : 0);
+	return note_of(block, block->node->class->size ? blockslab_number(block, slot) : 0);
 }
 
 static void note_alloc(struct blockslab_note *note, size_t size, unsigned long period, gfp_t gfp,
@@ -2923,7 +2798,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
-	if (!zone_before_whole(block, slot, class->size ? slot_number(block, slot) : 0)) {
+	if (!zone_before_whole(block, slot, class->size ? blockslab_number(block, slot) : 0)) {
 		report(BEFORE_SLOT, slot, block, caller);
 		return false;
 	}
@@ -2944,7 +2819,7 @@ static bool alloc_watched(void)
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
 			unsigned long caller)
 {
-	struct blockslab_block *block = page_block(page_of(slot));
+	struct blockslab_block *block = blockslab_block_of(page_of(slot));
 	struct blockslab_class *class = block->node->class;
 
 	if (heap->flags & EXACT_FLAGS)
@@ -2978,8 +2853,9 @@ static void follow_keys(void)
 	static DEFINE_SPINLOCK(lock);
 
 	spin_lock(&lock);
-	WRITE_ONCE(fast_size, static_key_enabled(&blockslab_rare) ? 0 : BLOCKSLAB_SLOT_MAX);
-	WRITE_ONCE(span.reach, static_key_enabled(&rare_free) ? 0 : span.size);
+	WRITE_ONCE(blockslab_fast_size,
+		   static_key_enabled(&blockslab_rare) ? 0 : BLOCKSLAB_SLOT_MAX);
+	WRITE_ONCE(blockslab_span.reach, static_key_enabled(&rare_free) ? 0 : blockslab_span.size);
 	spin_unlock(&lock);
 }
 
@@ -3004,7 +2880,7 @@ void blockslab_trace_off(void)
 
 static unsigned int heap_index(const struct blockslab_heap *heap, size_t size)
 {
-	unsigned int index = size_index[size + heap->zone], align = 1;
+	unsigned int index = blockslab_size_index[size + heap->zone], align = 1;
 
 	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
 		align = cache_line_size();
@@ -3065,7 +2941,7 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class->heap = heap;
 	class->size = size;
 	class->noted = heap->flags & EXACT_FLAGS;
-	class->key = class->noted || !size ? KEY_SLOW : KEY_FAST;
+	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++) {
 		node_init(&class->nodes[nid], class);
 		for_each_possible_cpu(cpu) {
@@ -3356,7 +3232,7 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 	slot = take_direct(&class->nodes[node - node->class->nodes], size, gfp | __GFP_NOWARN);
 	if (!slot)
 		return NULL;
-	block = page_block(page_of(slot));
+	block = blockslab_block_of(page_of(slot));
 	note_alloc(note_at(block, slot), size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
 	return slot;
 }
@@ -3541,7 +3417,7 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 				 unsigned long caller)
 {
-	unsigned int index = size_index[size];
+	unsigned int index = blockslab_size_index[size];
 	struct blockslab_class *class;
 	void *slot;
 
@@ -3577,7 +3453,7 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 
 	if (unlikely(!request_plain(size, gfp)))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	cpu = READ_ONCE(heap->cpu[size_index[size]]);
+	cpu = READ_ONCE(heap->cpu[blockslab_size_index[size]]);
 	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
 		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
@@ -3589,10 +3465,10 @@ static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t siz
 {
 	void *slot;
 
-	/* in no order, as in beyond_reach() */
-	if (unlikely(size > data_race(fast_size)))
+	/* in no order, as in blockslab_beyond() */
+	if (unlikely(size > data_race(blockslab_fast_size)))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[size_index[size]]), size, 0,
+	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
 					&slot)))
 		return slot;
 	return alloc_more(heap, size, gfp, _RET_IP_);
@@ -3949,7 +3825,7 @@ static enum fault find_fault(struct blockslab_block *block, const void *slot, si
 	if (!block)
 		return FOREIGN;
 	node = block->node;
-	number = node->class->size ? slot_number(block, slot) : slot == block->base ? 0 : -1;
+	number = node->class->size ? blockslab_number(block, slot) : slot == block->base ? 0 : -1;
 	if (number < 0 || number >= block->nr_slots)
 		return INSIDE;
 	if (cache && node->class->heap != cache)
@@ -4039,70 +3915,25 @@ static noinline void free_slow(const void *slot, size_t size, const struct block
 		large_put(block, caller);
 }
 
-/* What became of a free on the fast path. */
-enum freed {
-	FREED,
-	NO_ROOM,	/* checked, but this CPU's loaded magazine cannot take it */
-	DOUBTFUL,	/* for the slow path to check */
-};
-
-/*
- * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
- * canary, which would be @mark in @word; then into this CPU's loaded magazine.
- */
-static __always_inline enum freed free_fast(const struct page *page, const unsigned long *sealed,
-					    const void *slot, unsigned long mark,
-					    unsigned long *word)
-{
-	struct blockslab_block *block = page_block(page);
-	long number = slot_number(block, slot);
-	struct blockslab_cpu *line;
-	unsigned long count;
-
-	if (unlikely(number < 0))
-		return DOUBTFUL;
-	if (unlikely(test_bit(number, block->map) || *word == mark))
-		return DOUBTFUL;
-
-	preempt_disable();
-	line = sealed_line(*sealed);
-	if (unlikely(!blockslab_claim(line)))
-		goto busy;
-	count = blockslab_count(line);
-	if (unlikely(count >= line->capacity))
-		goto full;
-	data_race(line->loaded[count] = (void *)slot);	/* slots_hold() can do with any */
-	blockslab_add(line->tally, 1);
-	*word = mark;
-	blockslab_unclaim(line);
-	preempt_enable();
-	return FREED;
-
-full:
-	blockslab_unclaim(line);
-busy:
-	preempt_enable();
-	return NO_ROOM;
-}
-
 /* The same for any heap's slot. */
-static __always_inline enum freed free_any(const struct page *page, const void *slot)
+static __always_inline enum blockslab_freed free_any(const struct page *page, const void *slot)
 {
-	unsigned long sealed = page_sealed(page), mark = page_mark(page, sealed, KEY_FAST);
+	unsigned long sealed = blockslab_sealed(page);
+	unsigned long mark = blockslab_mark(page, sealed, BLOCKSLAB_KEY_FAST);
 
-	if (!page_has_mark(page, mark))
-		return DOUBTFUL;
-	return free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
+	if (!blockslab_has_mark(page, mark))
+		return BLOCKSLAB_DOUBTFUL;
+	return blockslab_free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
 }
 
 /* A slot beyond the span, or none at all; or something rare is to be done. */
-static noinline void free_beyond(const void *slot, size_t size, unsigned long caller)
+static noinline void free_beyond(const void *slot, unsigned long caller)
 {
 	struct page *page = page_of(slot);
 
-	if (!page || size != ANY_SIZE || static_branch_unlikely(&rare_free) ||
-	    free_any(page, slot) != FREED)
-		free_slow(slot, size, NULL, caller);
+	if (!page || static_branch_unlikely(&rare_free) ||
+	    free_any(page, slot) != BLOCKSLAB_FREED)
+		free_slow(slot, ANY_SIZE, NULL, caller);
 }
 
 /**
@@ -4115,17 +3946,17 @@ static noinline void free_beyond(const void *slot, size_t size, unsigned long ca
  */
 void blockslab_free(const void *slot)
 {
-	unsigned long offset = span_offset(slot);
+	unsigned long offset = blockslab_offset(slot);
 	struct page *page;
-	enum freed freed;
+	enum blockslab_freed freed;
 
-	if (unlikely(beyond_reach(offset)))
-		return free_beyond(slot, ANY_SIZE, _RET_IP_);
-	page = span_page(offset);
+	if (unlikely(blockslab_beyond(offset)))
+		return free_beyond(slot, _RET_IP_);
+	page = blockslab_page(offset);
 	freed = free_any(page, slot);
-	if (unlikely(freed == NO_ROOM))
-		return free_to(page_block(page)->node, slot);
-	if (unlikely(freed == DOUBTFUL))
+	if (unlikely(freed == BLOCKSLAB_NO_ROOM))
+		return free_to(blockslab_block_of(page)->node, slot);
+	if (unlikely(freed == BLOCKSLAB_DOUBTFUL))
 		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free);
@@ -4141,22 +3972,11 @@ EXPORT_SYMBOL_GPL(blockslab_free);
  */
 void blockslab_free_sized(const void *slot, size_t size)
 {
-	unsigned long offset = span_offset(slot), sealed, mark;
-	enum freed freed = DOUBTFUL;
-	struct page *page;
+	enum blockslab_freed freed = blockslab_free_sized_fast(slot, size);
 
-	if (unlikely(beyond_reach(offset)))
-		return free_beyond(slot, min(size, ANY_SIZE - 1), _RET_IP_);
-	page = span_page(offset);
-	sealed = page_sealed(page);
-	mark = page_mark(page, sealed, KEY_FAST);
-	/* A size that is right all the same is told by the slow path. */
-	if (page_has_mark(page, mark) &&
-	    likely(page_block(page)->size - size < page_block(page)->sizes))
-		freed = free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
-	if (unlikely(freed == NO_ROOM))
-		return free_to(page_block(page)->node, slot);
-	if (unlikely(freed == DOUBTFUL))
+	if (freed == BLOCKSLAB_NO_ROOM)
+		return free_to(block_of(slot)->node, slot);
+	if (freed == BLOCKSLAB_DOUBTFUL)
 		free_slow(slot, min(size, ANY_SIZE - 1), NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
@@ -4164,12 +3984,14 @@ EXPORT_SYMBOL_GPL(blockslab_free_sized);
 /* The per-CPU state that a slot says it belongs to, sealed; or 0 where the slow path is due. */
 static unsigned long slot_sealed(const void *slot, unsigned long key)
 {
-	unsigned long offset = span_offset(slot);
-	struct page *page = span_page(offset);
+	unsigned long offset = blockslab_offset(slot);
+	struct page *page = blockslab_page(offset);
+	unsigned long sealed;
 
-	if (beyond_reach(offset) || !page_has_mark(page, page_mark(page, page_sealed(page), key)))
+	if (blockslab_beyond(offset))
 		return 0;
-	return page_sealed(page);
+	sealed = blockslab_sealed(page);
+	return blockslab_has_mark(page, blockslab_mark(page, sealed, key)) ? sealed : 0;
 }
 
 /* Slots of one class and node that are freed in a row. */
@@ -4187,21 +4009,21 @@ struct run {
 /* Looks at the page of a slot; false if it is not one of the run. */
 static __always_inline bool run_enter(struct run *run, const void *slot)
 {
-	unsigned long offset = span_offset(slot);
-	struct page *page = span_page(offset);
-	unsigned long mark = page_mark(page, run->sealed, run->key);
+	unsigned long offset = blockslab_offset(slot);
+	struct page *page = blockslab_page(offset);
+	unsigned long mark = blockslab_mark(page, run->sealed, run->key);
 
-	if (unlikely(beyond_reach(offset)) || !page_has_mark(page, mark))
+	if (unlikely(blockslab_beyond(offset)) || !blockslab_has_mark(page, mark))
 		return false;
 	run->page = slot - offset_in_page(slot);
 	run->mark = mark;
-	run->block = page_block(page);
+	run->block = blockslab_block_of(page);
 	run->before = run->page - run->block->base;
 	run->recip = run->block->recip;
 	return true;
 }
 
-/* The number in run->block of a slot of which all is well, as free_fast() sees it; else -1. */
+/* The number in run->block of a slot of which all is well, as a free sees it; else -1. */
 static __always_inline long run_check(struct run *run, const void *slot)
 {
 	unsigned long offset = slot - run->page;
@@ -4212,7 +4034,7 @@ static __always_inline long run_check(struct run *run, const void *slot)
 			return -1;
 		offset = slot - run->page;
 	}
-	number = number_at(offset + run->before, run->recip);
+	number = blockslab_number_at(offset + run->before, run->recip);
 	if (unlikely(number < 0 || test_bit(number, run->block->map) ||
 		     *blockslab_word(slot, run->canary) == run->mark))
 		return -1;
@@ -4234,7 +4056,7 @@ static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t 
 		slot = slots[i];
 		if (unlikely(run_check(&own, slot) < 0))
 			break;
-		data_race(to[i] = slot);	/* as in free_fast() */
+		data_race(to[i] = slot);	/* as in a free */
 		*blockslab_word(slot, own.canary) = own.mark;
 	}
 	blockslab_add(line->tally, i);
@@ -4251,7 +4073,7 @@ static __always_inline size_t push_many(struct run *run, size_t nr, void **slots
 	if (!run_enter(run, slots[0]))
 		return 0;
 	preempt_disable();
-	line = sealed_line(run->sealed);
+	line = blockslab_sealed_line(run->sealed);
 	if (likely(blockslab_claim(line))) {
 		put = push(line, run, nr, slots);
 		if (put < nr && blockslab_count(line) == line->capacity && line->spare &&
@@ -4312,7 +4134,7 @@ static __always_inline size_t free_run(unsigned long sealed, size_t nr, void **s
 {
 	struct run run = { .sealed = sealed, .key = key, .canary = canary };
 	size_t done = push_many(&run, nr, slots), least;
-	struct blockslab_cpu *line = sealed_line(sealed);
+	struct blockslab_cpu *line = blockslab_sealed_line(sealed);
 
 	/* A second magazine comes by the free of a single slot. */
 	if (done == nr || (!READ_ONCE(line->spare) && may_have_spare(line->node)))
@@ -4338,9 +4160,9 @@ void blockslab_free_bulk(size_t nr, void **slots)
 	size_t done = 0;
 
 	while (done < nr) {
-		sealed = slot_sealed(slots[done], KEY_FAST);
+		sealed = slot_sealed(slots[done], BLOCKSLAB_KEY_FAST);
 		if (sealed)
-			done += free_run(sealed, nr - done, slots + done, KEY_FAST, 0);
+			done += free_run(sealed, nr - done, slots + done, BLOCKSLAB_KEY_FAST, 0);
 		/* What ended the run, be it the lack of room. */
 		if (done < nr)
 			blockslab_free(slots[done++]);
@@ -4370,7 +4192,7 @@ size_t blockslab_usable_size(const void *slot)
 		report(fault, slot, block, _RET_IP_);
 		return 0;
 	}
-	usable = usable_bytes(block, block->node->class->size ? slot_number(block, slot) : 0);
+	usable = usable_bytes(block, block->node->class->size ? blockslab_number(block, slot) : 0);
 	kasan_slot(slot, slot_bytes(block), usable);
 	return usable;
 }
@@ -4388,7 +4210,7 @@ size_t blockslab_size_roundup(size_t size)
 	if (!size)
 		return 0;
 	if (size <= BLOCKSLAB_SLOT_MAX)
-		return index_size[size_index[size]];
+		return index_size[blockslab_size_index[size]];
 	return size > SIZE_MAX - PAGE_SIZE ? size : PAGE_ALIGN(size);
 }
 EXPORT_SYMBOL_GPL(blockslab_size_roundup);
@@ -4485,7 +4307,7 @@ static DEFINE_IRQ_WORK(deferred_irq, deferred_irq_work);
 static void defer_free(struct blockslab_block *block, const void *slot, bool grace,
 		       unsigned long caller)
 {
-	unsigned int number = block->node->class->size ? slot_number(block, slot) : 0;
+	unsigned int number = block->node->class->size ? blockslab_number(block, slot) : 0;
 
 	if (grace)
 		atomic_or(BLOCK_WANTS_GRACE, &block->flags);
@@ -4521,7 +4343,7 @@ void blockslab_free_nolock(const void *slot)
 		report(fault, slot, block, _RET_IP_);
 		return;
 	}
-	if (static_branch_unlikely(&rare_free) || block->node->class->key != KEY_FAST ||
+	if (static_branch_unlikely(&rare_free) || block->node->class->key != BLOCKSLAB_KEY_FAST ||
 	    !put_cached(block->node, slot))
 		defer_free(block, slot, false, _RET_IP_);
 }
@@ -4821,7 +4643,7 @@ static int validate_pages(struct blockslab_block *block)
 	if (!page)
 		return invalid(node->class, "pages of block", block, 0, block->nr_pages);
 	for (i = 0; i < block->nr_pages; i++, page++)
-		if (page_block(page) != block || page_sealed(page) != sealed ||
+		if (blockslab_block_of(page) != block || blockslab_sealed(page) != sealed ||
 		    (page_key(page) != node->class->key && page_key(page) != KEY_SLOW))
 			faults += invalid(node->class, "words of page", page, i, i);
 	return faults;
@@ -5758,7 +5580,7 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 		room = ALIGN(room, sizeof(long));
 		class->canary = room;
 		room += sizeof(long);
-		class->key = class->key == KEY_FAST ? KEY_CACHE : class->key;
+		class->key = class->key == BLOCKSLAB_KEY_FAST ? KEY_CACHE : class->key;
 	}
 	room = ALIGN(max_t(size_t, room, 8), align);
 	if (room > BLOCKSLAB_SLOT_MAX)
@@ -5995,22 +5817,22 @@ static noinline void cache_free_slow(struct blockslab_cache *cache, const void *
  */
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 {
-	unsigned long offset = span_offset(slot), mark;
+	unsigned long offset = blockslab_offset(slot), mark;
 	struct page *page;
-	enum freed freed;
+	enum blockslab_freed freed;
 
-	if (unlikely(beyond_reach(offset)))
+	if (unlikely(blockslab_beyond(offset)))
 		return cache_free_slow(cache, slot, _RET_IP_);
 	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
-	page = span_page(offset);
+	page = blockslab_page(offset);
 	mark = (unsigned long)page->lru.prev;
 	if (unlikely(mark - (unsigned long)page - cache->magic >= cache->lines))
 		return cache_free_slow(cache, slot, _RET_IP_);
-	freed = free_fast(page, sealed_word(page), slot, mark,
-			  blockslab_word(slot, cache->canary));
-	if (unlikely(freed == NO_ROOM))
-		return free_to(page_block(page)->node, slot);
-	if (unlikely(freed == DOUBTFUL))
+	freed = blockslab_free_fast(page, blockslab_sealed_word(page), slot, mark,
+				    blockslab_word(slot, cache->canary));
+	if (unlikely(freed == BLOCKSLAB_NO_ROOM))
+		return free_to(blockslab_block_of(page)->node, slot);
+	if (unlikely(freed == BLOCKSLAB_DOUBTFUL))
 		cache_free_slow(cache, slot, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free);
@@ -6815,11 +6637,11 @@ static void __init span_find(void)
 				size = 0;
 			}
 			size += step << PAGE_SHIFT;
-			if (size <= span.size)
+			if (size <= blockslab_span.size)
 				continue;
-			span.base = (unsigned long)page_address(first);
-			span.size = size;
-			span.page = first;
+			blockslab_span.base = (unsigned long)page_address(first);
+			blockslab_span.size = size;
+			blockslab_span.page = first;
 		}
 	}
 }
@@ -6828,7 +6650,7 @@ static void __init span_find(void)
 static int memory_going(struct notifier_block *self, unsigned long action, void *data)
 {
 	if (action == MEM_GOING_OFFLINE) {
-		WRITE_ONCE(span.size, 0);
+		WRITE_ONCE(blockslab_span.size, 0);
 		follow_keys();
 	}
 	return NOTIFY_OK;
@@ -6888,11 +6710,11 @@ static void __init sizes_init(void)
 		size += step;
 		index_size[i] = size;
 	}
-	size_index[0] = INDEX_SLOW;
-	for (i = 1; i < ARRAY_SIZE(size_index); i++) {
+	blockslab_size_index[0] = INDEX_SLOW;
+	for (i = 1; i < ARRAY_SIZE(blockslab_size_index); i++) {
 		while (index_size[index] < i || index_size[index] % ARCH_KMALLOC_MINALIGN)
 			index++;
-		size_index[i] = index;
+		blockslab_size_index[i] = index;
 	}
 	static_assert(NR_INDEXES <= INDEX_CACHE);
 	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
@@ -6976,7 +6798,7 @@ static int __init blockslab_init(void)
 {
 	int error = -ENOMEM;
 
-	span.secret = get_random_long() << 1;
+	blockslab_span.secret = get_random_long() << 1;
 	span_find();
 	sizes_init();
 	bit_order_init();
@@ -7006,7 +6828,7 @@ static int __init blockslab_init(void)
 		static_branch_inc(&rare_free);
 	follow_keys();
 	pr_info("version %s: %u size classes to %u bytes, %lu MiB of memory in reach of the fast path\n",
-		BLOCKSLAB_VERSION, NR_SIZES, BLOCKSLAB_SLOT_MAX, span.size >> 20);
+		BLOCKSLAB_VERSION, NR_SIZES, BLOCKSLAB_SLOT_MAX, blockslab_span.size >> 20);
 	return 0;
 
 no_hotplug:

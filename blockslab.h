@@ -22,6 +22,8 @@
 #include <linux/err.h>
 #include <linux/gfp.h>
 #include <linux/jump_label.h>
+#include <linux/llist.h>
+#include <linux/mm_types.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
@@ -134,7 +136,7 @@ void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **
 unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned int percent);
 
 /* ------------------------------------------------------------------------------------------------
- * Internals, here only so that the fast path of a constant size is inline
+ * Internals, here only so that the fast paths are inline
  */
 
 #define BLOCKSLAB_NR_STEPS		64	/* classes of 8-byte steps, to 512 */
@@ -280,6 +282,224 @@ busy:
 	return false;
 }
 
+struct blockslab_note;
+
+/**
+ * struct blockslab_block - descriptor of a block
+ * @base: its first slot
+ * @recip: 2^32 / slot size, rounded up
+ * @nr_slots: slots in it; 0 marks a reader's place in node->all
+ * @nr_free: bits of slots set in the bitmap (node->lock)
+ * @size: of its slots
+ * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
+ * @nr_pages: pages in it
+ * @meta: bytes of descriptor and notes, in eights
+ * @state: the list it is on (node->lock)
+ * @reserved: it belongs to the heap's reserve
+ * @small: from block_cache
+ * @born: when it got its pages, by block_clock()
+ * @node: what it belongs to; changes only while it has no slots out
+ * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
+ * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
+ * @all: in node->all (node->lock)
+ * @notes: one a slot, or NULL
+ * @deferred: in deferred_blocks
+ * @flags: enum block_flags
+ * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
+ *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
+ */
+struct blockslab_block {
+	void *base;
+	u32 recip;
+	u16 nr_slots;
+	u16 nr_free;
+	u16 size;
+	u16 sizes;
+	u16 nr_pages;
+	u16 meta;
+	u32 state : 3;
+	u32 reserved : 1;
+	u32 small : 1;
+	u32 born : 27;
+	atomic_t flags;
+	struct blockslab_node *node;
+	union {
+		struct list_head list;
+		struct rcu_head rcu;
+	};
+	struct list_head all;
+	struct blockslab_note *notes;
+	struct llist_node deferred;
+	unsigned long map[];
+};
+
+/**
+ * struct blockslab_span - where a page is found by one subtraction and one shift
+ * @base: its first address
+ * @size: bytes in it
+ * @reach: @size, or 0 where every free is to take the slow path
+ * @page: of @base
+ * @secret: even; added to what is kept in pages, so that what is read from a free slot tells no
+ *	address
+ *
+ * The longest run of lowmem whose struct pages stand in one row: what the compare lets through is
+ * no pointer elsewhere. Addresses beyond it are looked at by virt_addr_valid() first.
+ */
+struct blockslab_span {
+	unsigned long base;
+	unsigned long size;
+	unsigned long reach;
+	struct page *page;
+	unsigned long secret;
+};
+
+extern struct blockslab_span blockslab_span;
+/* The largest size for the fast path of an allocation; 0 while something rare is to be done. */
+extern unsigned long blockslab_fast_size;
+/* size -> index of the class */
+extern u8 blockslab_size_index[];
+DECLARE_PER_CPU(unsigned long, blockslab_unsealing);
+
+/*
+ * What the key in a page adds to the page's and the class's address. Odd, so that no pair of
+ * aligned pointers that some other owner keeps in these words looks like it.
+ */
+#define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
+
+static __always_inline unsigned long blockslab_offset(const void *slot)
+{
+	return (unsigned long)slot - blockslab_span.base;
+}
+
+/* Beyond it, or something rare is to be done. */
+static __always_inline bool blockslab_beyond(unsigned long offset)
+{
+	/* in no order: who switches something rare on is seen soon enough */
+	return offset >= data_race(blockslab_span.reach);
+}
+
+/* For offsets in the span. */
+static __always_inline struct page *blockslab_page(unsigned long offset)
+{
+	return blockslab_span.page + (offset >> PAGE_SHIFT);
+}
+
+static __always_inline const unsigned long *blockslab_sealed_word(const struct page *page)
+{
+	return (const unsigned long *)&page->lru.next;
+}
+
+static __always_inline unsigned long blockslab_sealed(const struct page *page)
+{
+	return *blockslab_sealed_word(page);
+}
+
+/* This CPU's line of the state that was sealed; a hint only, unless preemption is off. */
+static __always_inline struct blockslab_cpu *blockslab_sealed_line(unsigned long sealed)
+{
+	return (struct blockslab_cpu *)(sealed + raw_cpu_read(blockslab_unsealing));
+}
+
+/* The word that a page of this per-CPU state and key has in lru.prev. */
+static __always_inline unsigned long blockslab_mark(const struct page *page, unsigned long sealed,
+						    unsigned long key)
+{
+	return (unsigned long)page + sealed + key;
+}
+
+static __always_inline bool blockslab_has_mark(const struct page *page, unsigned long mark)
+{
+	return likely((unsigned long)page->lru.prev == mark);
+}
+
+static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
+{
+	return (struct blockslab_block *)page->private;
+}
+
+/*
+ * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
+ * offsets below 2^32 / size, which BLOCK_BYTES_MAX sees to.
+ */
+static __always_inline long blockslab_number_at(unsigned long offset, unsigned long recip)
+{
+	u64 product = (u64)offset * recip;
+
+	return likely((u32)product < (u32)recip) ? (long)(product >> 32) : -1;
+}
+
+/* The number of a slot in its block, or -1 for a pointer into a slot. */
+static __always_inline long blockslab_number(const struct blockslab_block *block, const void *slot)
+{
+	return blockslab_number_at((u32)(slot - block->base), block->recip);
+}
+
+/* What became of a free on the fast path. */
+enum blockslab_freed {
+	BLOCKSLAB_FREED,
+	BLOCKSLAB_NO_ROOM,	/* checked, but this CPU's loaded magazine cannot take it */
+	BLOCKSLAB_DOUBTFUL,	/* for the slow path to check */
+};
+
+/*
+ * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
+ * canary, which would be @mark in @word; then into this CPU's loaded magazine.
+ */
+static __always_inline enum blockslab_freed
+blockslab_free_fast(const struct page *page, const unsigned long *sealed, const void *slot,
+		    unsigned long mark, unsigned long *word)
+{
+	struct blockslab_block *block = blockslab_block_of(page);
+	long number = blockslab_number(block, slot);
+	struct blockslab_cpu *line;
+	unsigned long count;
+
+	if (unlikely(number < 0))
+		return BLOCKSLAB_DOUBTFUL;
+	if (unlikely(test_bit(number, block->map) || *word == mark))
+		return BLOCKSLAB_DOUBTFUL;
+
+	preempt_disable();
+	line = blockslab_sealed_line(*sealed);
+	if (unlikely(!blockslab_claim(line)))
+		goto busy;
+	count = blockslab_count(line);
+	if (unlikely(count >= line->capacity))
+		goto full;
+	data_race(line->loaded[count] = (void *)slot);	/* slots_hold() can do with any */
+	blockslab_add(line->tally, 1);
+	*word = mark;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return BLOCKSLAB_FREED;
+
+full:
+	blockslab_unclaim(line);
+busy:
+	preempt_enable();
+	return BLOCKSLAB_NO_ROOM;
+}
+
+static __always_inline enum blockslab_freed blockslab_free_sized_fast(const void *slot, size_t size)
+{
+	unsigned long offset = blockslab_offset(slot), sealed, mark;
+	struct blockslab_block *block;
+	struct page *page;
+
+	if (unlikely(blockslab_beyond(offset)))
+		return BLOCKSLAB_DOUBTFUL;
+	page = blockslab_page(offset);
+	sealed = blockslab_sealed(page);
+	mark = blockslab_mark(page, sealed, BLOCKSLAB_KEY_FAST);
+	if (!blockslab_has_mark(page, mark))
+		return BLOCKSLAB_DOUBTFUL;
+	block = blockslab_block_of(page);
+	/* A size that is right all the same is told by the slow path. */
+	if (unlikely(block->size - size >= block->sizes))
+		return BLOCKSLAB_DOUBTFUL;
+	return blockslab_free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
+}
+
 /* What the fast path sees of a heap: its first member. */
 struct blockslab_heap_cpus {
 	struct blockslab_cpu __percpu *cpu[BLOCKSLAB_NR_SIZES + 1];
@@ -315,9 +535,17 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
 		return blockslab_alloc(heap, size, gfp);
 	heap = heap ?: &blockslab_shared;
-	if (!__builtin_constant_p(size) || !size || size > BLOCKSLAB_SLOT_MAX)
-		return blockslab_alloc_plain(heap, size, gfp);
 	cpus = (struct blockslab_heap_cpus *)heap;
+	if (!__builtin_constant_p(size)) {
+		/* in no order, as in blockslab_beyond() */
+		if (likely(size <= data_race(blockslab_fast_size)) &&
+		    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_size_index[size]]),
+						size, 0, &slot)))
+			return slot;
+		return blockslab_alloc_plain(heap, size, gfp);
+	}
+	if (!size || size > BLOCKSLAB_SLOT_MAX)
+		return blockslab_alloc_plain(heap, size, gfp);
 	if (!static_branch_unlikely(&blockslab_rare) &&
 	    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_index(size)]), size, 0,
 					&slot)))
@@ -335,8 +563,15 @@ static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache
 	return blockslab_cache_alloc_plain(cache, gfp);
 }
 
+static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
+{
+	if (blockslab_free_sized_fast(slot, size) != BLOCKSLAB_FREED)
+		blockslab_free_sized(slot, size);
+}
+
 #ifndef BLOCKSLAB_BUILD
 #define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
+#define blockslab_free_sized(slot, size)	blockslab_free_sized_inline(slot, size)
 #define blockslab_cache_alloc(cache, gfp)	blockslab_cache_alloc_inline(cache, gfp)
 #endif
 
