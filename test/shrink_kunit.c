@@ -122,6 +122,28 @@ static void a_peak_in_bulk_is_forgotten_in_use(struct kunit *test)
 	KUNIT_EXPECT_LT(test, stats_of(fixture.heap).retained, retained / 2);
 }
 
+/* What every class may keep by itself is bounded for all of them together. */
+static void many_classes_keep_little_together(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	struct blockslab_heap_stats stats;
+	size_t size, nr;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		for (size = 1024; size <= BLOCKSLAB_SLOT_MAX; size += 256) {
+			nr = min_t(size_t, NR_SLOTS, SZ_128K / size);
+			alloc_many(test, fixture.heap, size, slots, nr);
+			free_many(slots, nr);
+		}
+	}
+	stats = stats_of(fixture.heap);
+	KUNIT_EXPECT_GT(test, stats.retained, 100 * 1024);
+	KUNIT_EXPECT_LT(test, stats.retained, 600 * 1024);
+	KUNIT_EXPECT_LT(test, stats.held, 1200 * 1024);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
 /* The trim finds that a class is not used, or only out of magazines, while another is. */
 static void what_is_quiet_goes_back(struct kunit *test)
 {
@@ -178,6 +200,7 @@ static struct kunit_case shrink_cases[] = {
 	KUNIT_CASE(a_shrunk_heap_serves_on),
 	KUNIT_CASE(a_peak_is_forgotten_in_use),
 	KUNIT_CASE(a_peak_in_bulk_is_forgotten_in_use),
+	KUNIT_CASE(many_classes_keep_little_together),
 	KUNIT_CASE(what_is_quiet_goes_back),
 	KUNIT_CASE(what_magazines_do_not_ask_for_goes_back),
 	KUNIT_CASE(the_shared_heap_shrinks_too),
