@@ -143,7 +143,7 @@ static inline void end_heap(struct kunit *test, struct blockslab_heap *heap)
 
 /* --- allocating, with nothing that the compiler could know about the result ------------------- */
 
-static inline void *try_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+static __always_inline void *try_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
 	void *slot = blockslab_alloc(heap, size, gfp);
 
