@@ -1448,6 +1448,16 @@ static long block_hoard(const struct blockslab_block *block)
 	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
 }
 
+/* Bytes of a node's empty blocks come, or go. */
+static void count_retained(struct blockslab_node *node, long bytes)
+{
+	if (!bytes)
+		return;
+	blockslab_add(node->retained, bytes);
+	atomic_long_add(bytes, &node->class->heap->hoard);
+	atomic_long_add(bytes, &node->class->heap->stock);
+}
+
 /* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
 static noinline __cold void block_mend(struct blockslab_block *block)
 {
@@ -1484,12 +1494,7 @@ static void block_list(struct blockslab_block *block)
 	block->state = state;
 	blockslab_add(node->nr[state], 1);
 	list_add(&block->list, &node->blocks[state]);
-	hoard += block_hoard(block);
-	if (hoard) {
-		blockslab_add(node->retained, hoard);
-		atomic_long_add(hoard, &node->class->heap->hoard);
-		atomic_long_add(hoard, &node->class->heap->stock);
-	}
+	count_retained(node, hoard + block_hoard(block));
 }
 
 static void block_link(struct blockslab_block *block)
@@ -1512,9 +1517,7 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 
 	lockdep_assert_held(&node->lock);
 	atomic_long_inc(&node->class->heap->moving);
-	atomic_long_sub(block_hoard(block), &node->class->heap->hoard);
-	atomic_long_sub(block_hoard(block), &node->class->heap->stock);
-	blockslab_sub(node->retained, block_hoard(block));
+	count_retained(node, -block_hoard(block));
 	blockslab_sub(node->nr[block->state], 1);
 	blockslab_sub(node->nr_slots, block->nr_slots);
 	blockslab_sub(node->nr_free, block->nr_free);
