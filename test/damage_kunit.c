@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Damage: what something else wrote over blockslab's own memory is found by validate(); what an
+ * allocation meets of it is told and mended, and the class goes on.
+ */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	200
+#define SLOT_SIZE	200
+
+/* Slots of which every second is free, in its block. */
+static void **half_of_them(struct kunit *test, struct blockslab_heap *heap)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	int i;
+
+	alloc_many(test, heap, SLOT_SIZE, slots, NR_SLOTS);
+	for (i = 1; i < NR_SLOTS; i += 2) {
+		blockslab_free(slots[i]);
+		slots[i] = NULL;
+	}
+	blockslab_shrink(heap);
+	return slots;
+}
+
+static struct blockslab_block *block_of_slot(const void *slot)
+{
+	return blockslab_block_of(virt_to_page(slot));
+}
+
+/* --- what validate() finds -------------------------------------------------------------------- */
+
+static void *kept_base;
+
+static void break_count(struct blockslab_block *block)
+{
+	block->nr_free ^= 1;
+}
+
+static void break_map(struct blockslab_block *block)
+{
+	block->map[0] ^= 1;
+}
+
+static void break_list(struct blockslab_block *block)
+{
+	block->state ^= 1;
+}
+
+static void break_size(struct blockslab_block *block)
+{
+	block->size ^= 8;
+}
+
+static void break_sizes(struct blockslab_block *block)
+{
+	block->sizes ^= 1;
+}
+
+static void break_reciprocal(struct blockslab_block *block)
+{
+	block->recip ^= 1;
+}
+
+/* To what is nobody's page, and back. */
+static void break_base(struct blockslab_block *block)
+{
+	swap(block->base, kept_base);
+}
+
+static void break_class_of_page(struct blockslab_block *block)
+{
+	struct page *page = virt_to_page(block->base);
+
+	page->lru.next = (void *)((unsigned long)page->lru.next ^ 2);
+}
+
+static void break_key_of_page(struct blockslab_block *block)
+{
+	struct page *page = virt_to_page(block->base);
+
+	page->lru.prev = (void *)((unsigned long)page->lru.prev ^ 2);
+}
+
+static void break_block_of_page(struct blockslab_block *block)
+{
+	virt_to_page(block->base)->private ^= 2;
+}
+
+static const struct damage {
+	const char *to;
+	void (*toggle)(struct blockslab_block *block);
+} damages[] = {
+	{ "the count of free slots", break_count },
+	{ "the bitmap", break_map },
+	{ "the list", break_list },
+	{ "the slot size", break_size },
+	{ "the sizes of the class", break_sizes },
+	{ "the reciprocal", break_reciprocal },
+	{ "the address", break_base },
+	{ "the class in a page", break_class_of_page },
+	{ "the key in a page", break_key_of_page },
+	{ "the block in a page", break_block_of_page },
+};
+
+static void damage_name(const struct damage *damage, char *name)
+{
+	strscpy(name, damage->to, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(damage, damages, damage_name);
+
+static void validate_finds_damage(struct kunit *test)
+{
+	void **slots = half_of_them(test, fixture.heap);
+	struct blockslab_block *block = block_of_slot(slots[0]);
+	const struct damage *damage = test->param_value;
+
+	KUNIT_ASSERT_EQ(test, blockslab_validate(fixture.heap), 0);
+	damage->toggle(block);
+	KUNIT_EXPECT_GT(test, blockslab_validate(fixture.heap), 0);
+	damage->toggle(block);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	free_many(slots, NR_SLOTS);
+}
+
+static void validate_finds_a_write_to_a_free_slot(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "poison", BLOCKSLAB_POISON, 0, 0);
+	void *keeps = must_alloc(test, heap, SLOT_SIZE);
+	u8 *slot = must_alloc(test, heap, SLOT_SIZE), was;
+
+	blockslab_free(slot);
+	blockslab_shrink(heap);
+	KUNIT_ASSERT_EQ(test, blockslab_validate(heap), 0);
+	OPTIMIZER_HIDE_VAR(slot);
+	kasan_disable_current();
+	was = slot[SLOT_SIZE / 2];
+	slot[SLOT_SIZE / 2] = was + 1;
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	slot[SLOT_SIZE / 2] = was;
+	kasan_enable_current();
+	blockslab_free(keeps);
+	end_heap(test, heap);
+}
+
+/* --- what an allocation meets ----------------------------------------------------------------- */
+
+/* Takes all that the class has, and more. */
+static void expect_served(struct kunit *test)
+{
+	void **slots = slot_array(test, 2 * NR_SLOTS);
+	int i;
+
+	alloc_many(test, fixture.heap, SLOT_SIZE, slots, 2 * NR_SLOTS);
+	for (i = 0; i < 2 * NR_SLOTS; i++)
+		memset(slots[i], 0x11, SLOT_SIZE);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	free_many(slots, 2 * NR_SLOTS);
+}
+
+static void fill_live(void **slots)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i += 2)
+		memset(slots[i], 0x77, SLOT_SIZE);
+}
+
+static void expect_unharmed(struct kunit *test, void **slots)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i += 2)
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0x77, SLOT_SIZE));
+	free_many(slots, NR_SLOTS);
+}
+
+static void a_count_over_all_slots_is_mended(struct kunit *test)
+{
+	void **slots = half_of_them(test, fixture.heap);
+	struct blockslab_block *block = block_of_slot(slots[0]);
+
+	fill_live(slots);
+	block->nr_free = 0x7fff;
+	expect_served(test);
+	expect_fault(test, "damaged descriptor", block);
+	expect_unharmed(test, slots);
+}
+
+/* No slot is given out that is in use, or behind the last one. */
+static void a_count_over_the_free_slots_is_mended(struct kunit *test)
+{
+	void **slots = half_of_them(test, fixture.heap);
+	struct blockslab_block *block = block_of_slot(slots[0]);
+
+	fill_live(slots);
+	KUNIT_ASSERT_LT(test, block->nr_free + 1, block->nr_slots);
+	block->nr_free += 2;
+	expect_served(test);
+	expect_fault(test, "damaged descriptor", block);
+	expect_unharmed(test, slots);
+}
+
+static void slots_behind_the_last_are_not_given_out(struct kunit *test)
+{
+	void **slots = half_of_them(test, fixture.heap);
+	struct blockslab_block *block = block_of_slot(slots[0]);
+
+	fill_live(slots);
+	KUNIT_ASSERT_NE(test, block->nr_slots % BITS_PER_LONG, 0);
+	__set_bit(block->nr_slots, block->map);
+	block->nr_free++;
+	expect_served(test);
+	expect_fault(test, "damaged descriptor", block);
+	expect_unharmed(test, slots);
+}
+
+/* What marks it free was written over, so that only its block can tell, when it comes there. */
+static void a_double_free_after_a_write_is_told_by_its_block(struct kunit *test)
+{
+	void *keeps = must_alloc(test, fixture.heap, SLOT_SIZE);
+	u8 *slot = must_alloc(test, fixture.heap, SLOT_SIZE);
+
+	blockslab_free(slot);
+	OPTIMIZER_HIDE_VAR(slot);
+	kasan_disable_current();
+	memset(slot, 0xff, SLOT_SIZE);
+	kasan_enable_current();
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	expect_fault(test, "double free", slot);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, SLOT_SIZE);
+	blockslab_free(keeps);
+}
+
+static struct kunit_case damage_cases[] = {
+	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
+	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
+	KUNIT_CASE(a_count_over_all_slots_is_mended),
+	KUNIT_CASE(a_count_over_the_free_slots_is_mended),
+	KUNIT_CASE(slots_behind_the_last_are_not_given_out),
+	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(damage, damage_cases);
