@@ -1979,13 +1979,13 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
 
 /*
  * Slots that were flushed and are wanted again would better have been kept; up to depot_kib, and
- * three quarters of the class's slots: a class used in batches has few others.
+ * all of the class's slots, as a class may be used for one batch after the other.
  */
 static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
 	unsigned int flushed = READ_ONCE(node->flushed);
 	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
-				  READ_ONCE(node->nr_slots) * 3UL / 4);
+				  READ_ONCE(node->nr_slots));
 
 	missed = min(missed, flushed);
 	WRITE_ONCE(node->flushed, flushed - missed);

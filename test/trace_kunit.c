@@ -145,11 +145,73 @@ static void a_limit_that_is_hit_is_traced(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* --- how seldom a load comes to the blocks, and so to their lock ------------------------------ */
+
+static const size_t batch_sizes[] = { 24, 72, 200, 400, 520, 1000 };
+
+static void batch_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(batch_size, batch_sizes, batch_size_name);
+
+static void batches(struct kunit *test, size_t size, unsigned int nr)
+{
+	void *slots[64];
+
+	while (nr--) {
+		alloc_many(test, fixture.heap, size, slots, ARRAY_SIZE(slots));
+		free_many(slots, ARRAY_SIZE(slots));
+	}
+}
+
+static void batches_are_kept_whole(struct kunit *test)
+{
+	const size_t *size = test->param_value;
+
+	batches(test, *size, 200);
+	events.refills = 0;
+	events.flushes = 0;
+	batches(test, *size, 100);
+	KUNIT_EXPECT_LT(test, events.refills + events.flushes, 10);
+}
+
+/* One of forty slots at a time is given back, or taken again. */
+static void toggle_at_random(struct kunit *test, size_t size, void **slots, u32 *random,
+			     unsigned int nr)
+{
+	while (nr--) {
+		void **slot = &slots[(*random >> 16) % 40];
+
+		*random = *random * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
+		if (*slot)
+			blockslab_free(*slot);
+		*slot = *slot ? NULL : must_alloc(test, fixture.heap, size);
+	}
+}
+
+static void lifetimes_at_random_seldom_come_to_the_blocks(struct kunit *test)
+{
+	const size_t *size = test->param_value;
+	void *slots[40] = {};
+	u32 random = 1;
+
+	toggle_at_random(test, *size, slots, &random, 4000);
+	events.refills = 0;
+	events.flushes = 0;
+	toggle_at_random(test, *size, slots, &random, 4000);
+	KUNIT_EXPECT_LT(test, events.refills + events.flushes, 40);
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
 static struct kunit_case trace_cases[] = {
 	KUNIT_CASE(every_allocation_and_free_is_traced),
 	KUNIT_CASE(nothing_is_traced_when_off),
 	KUNIT_CASE(every_block_comes_and_goes_once),
 	KUNIT_CASE(a_limit_that_is_hit_is_traced),
+	KUNIT_CASE_PARAM(batches_are_kept_whole, batch_size_gen_params),
+	KUNIT_CASE_PARAM(lifetimes_at_random_seldom_come_to_the_blocks, batch_size_gen_params),
 	{}
 };
 
