@@ -87,9 +87,10 @@ static void break_block_of_page(struct blockslab_block *block)
 	virt_to_page(block->base)->private ^= 2;
 }
 
+/* Inflicted twice, it is mended. */
 static const struct damage {
 	const char *to;
-	void (*toggle)(struct blockslab_block *block);
+	void (*inflict)(struct blockslab_block *block);
 } damages[] = {
 	{ "the count of free slots", break_count },
 	{ "the bitmap", break_map },
@@ -117,9 +118,9 @@ static void validate_finds_damage(struct kunit *test)
 	const struct damage *damage = test->param_value;
 
 	KUNIT_ASSERT_EQ(test, blockslab_validate(fixture.heap), 0);
-	damage->toggle(block);
+	damage->inflict(block);
 	KUNIT_EXPECT_GT(test, blockslab_validate(fixture.heap), 0);
-	damage->toggle(block);
+	damage->inflict(block);
 	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
 	free_many(slots, NR_SLOTS);
 }
@@ -176,41 +177,41 @@ static void expect_unharmed(struct kunit *test, void **slots)
 	free_many(slots, NR_SLOTS);
 }
 
-static void a_count_over_all_slots_is_mended(struct kunit *test)
+static void count_over_all_slots(struct blockslab_block *block)
 {
-	void **slots = half_of_them(test, fixture.heap);
-	struct blockslab_block *block = block_of_slot(slots[0]);
-
-	fill_live(slots);
 	block->nr_free = 0x7fff;
-	expect_served(test);
-	expect_fault(test, "damaged descriptor", block);
-	expect_unharmed(test, slots);
 }
 
-/* No slot is given out that is in use, or behind the last one. */
-static void a_count_over_the_free_slots_is_mended(struct kunit *test)
+static void count_over_free_slots(struct blockslab_block *block)
 {
-	void **slots = half_of_them(test, fixture.heap);
-	struct blockslab_block *block = block_of_slot(slots[0]);
-
-	fill_live(slots);
-	KUNIT_ASSERT_LT(test, block->nr_free + 1, block->nr_slots);
 	block->nr_free += 2;
-	expect_served(test);
-	expect_fault(test, "damaged descriptor", block);
-	expect_unharmed(test, slots);
 }
 
-static void slots_behind_the_last_are_not_given_out(struct kunit *test)
+static void bit_behind_the_last_slot(struct blockslab_block *block)
 {
-	void **slots = half_of_them(test, fixture.heap);
-	struct blockslab_block *block = block_of_slot(slots[0]);
-
-	fill_live(slots);
-	KUNIT_ASSERT_NE(test, block->nr_slots % BITS_PER_LONG, 0);
 	__set_bit(block->nr_slots, block->map);
 	block->nr_free++;
+}
+
+static const struct damage met[] = {
+	{ "a count over all slots", count_over_all_slots },
+	{ "a count over the free slots", count_over_free_slots },
+	{ "a bit behind the last slot", bit_behind_the_last_slot },
+};
+
+KUNIT_ARRAY_PARAM(met, met, damage_name);
+
+/* No slot is given out that is in use, or behind the last one. */
+static void an_allocation_mends_damage(struct kunit *test)
+{
+	void **slots = half_of_them(test, fixture.heap);
+	struct blockslab_block *block = block_of_slot(slots[0]);
+	const struct damage *damage = test->param_value;
+
+	KUNIT_ASSERT_LT(test, block->nr_free + 1, block->nr_slots);
+	KUNIT_ASSERT_NE(test, block->nr_slots % BITS_PER_LONG, 0);
+	fill_live(slots);
+	damage->inflict(block);
 	expect_served(test);
 	expect_fault(test, "damaged descriptor", block);
 	expect_unharmed(test, slots);
@@ -237,9 +238,7 @@ static void a_double_free_after_a_write_is_told_by_its_block(struct kunit *test)
 static struct kunit_case damage_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
 	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
-	KUNIT_CASE(a_count_over_all_slots_is_mended),
-	KUNIT_CASE(a_count_over_the_free_slots_is_mended),
-	KUNIT_CASE(slots_behind_the_last_are_not_given_out),
+	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
 	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
 	{}
 };
