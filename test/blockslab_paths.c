@@ -5,7 +5,7 @@
  * Slots come and go at random in places that all CPUs share, so that half of them are freed on
  * another CPU. Parameters:
  *
- *	run	written: so many allocations and frees, shared among the CPUs
+ *	run	written: so many allocations and frees, which the CPUs take as they come to them
  *	figures	what they took: nanoseconds by the clock, and nanoseconds of all CPUs' time
  *	leak	path 42 loses one slot in so many; 0 for none
  *	places	for slots of each path
@@ -82,10 +82,12 @@ struct share {
 	struct work_struct work;
 	struct completion done;	/* a flush would change the stack */
 	struct rnd_state random;
-	unsigned long operations;
+	atomic_long_t *left;	/* operations, of all CPUs */
 	unsigned long taken;	/* by the leaky path */
 	u64 time;
 };
+
+#define OPERATIONS_AT_ONCE	64
 
 /* Empties a place, or fills it. */
 static void operate(struct share *share)
@@ -108,12 +110,12 @@ static void share_run(struct work_struct *work)
 {
 	struct share *share = container_of(work, struct share, work);
 	u64 start = READ_ONCE(current->se.sum_exec_runtime);
-	unsigned long i;
+	unsigned int i;
 
-	for (i = 0; i < share->operations; i++) {
-		operate(share);
-		if (i % 64 == 0)
-			cond_resched();
+	while (atomic_long_sub_return(OPERATIONS_AT_ONCE, share->left) >= 0) {
+		for (i = 0; i < OPERATIONS_AT_ONCE; i++)
+			operate(share);
+		cond_resched();
 	}
 	share->time = READ_ONCE(current->se.sum_exec_runtime) - start;
 	complete(&share->done);
@@ -124,6 +126,7 @@ static int run_set(const char *text, const struct kernel_param *param)
 	struct share *shares = kcalloc(nr_cpu_ids, sizeof(*shares), GFP_KERNEL);
 	ktime_t start = ktime_get();
 	unsigned long operations;
+	atomic_long_t left;
 	u64 time = 0;
 	int cpu;
 
@@ -131,12 +134,13 @@ static int run_set(const char *text, const struct kernel_param *param)
 		kfree(shares);
 		return -EINVAL;
 	}
+	atomic_long_set(&left, operations);
 	cpus_read_lock();
 	for_each_online_cpu(cpu) {
 		INIT_WORK(&shares[cpu].work, share_run);
 		init_completion(&shares[cpu].done);
 		prandom_seed_state(&shares[cpu].random, 1 + cpu + start);
-		shares[cpu].operations = operations / num_online_cpus();
+		shares[cpu].left = &left;
 		queue_work_on(cpu, system_long_wq, &shares[cpu].work);
 	}
 	for_each_online_cpu(cpu) {
