@@ -59,6 +59,23 @@ static void hwcache_align_starts_slots_at_cache_lines(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void a_cache_starts_its_objects_at_cache_lines_if_asked(struct kunit *test)
+{
+	const unsigned long flags = BLOCKSLAB_HWCACHE_ALIGN;
+	struct blockslab_cache *cache = blockslab_cache_create("lines", 40, 0, flags, NULL);
+	void *objects[20];
+	int i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	for (i = 0; i < ARRAY_SIZE(objects); i++) {
+		objects[i] = blockslab_cache_alloc(cache, GFP_KERNEL);
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)objects[i], cache_line_size()));
+	}
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		blockslab_cache_free(cache, objects[i]);
+	blockslab_cache_destroy(cache);
+}
+
 static void a_cache_has_the_alignment_it_asks_for(struct kunit *test)
 {
 	size_t align;
@@ -120,6 +137,7 @@ static struct kunit_case alignment_cases[] = {
 	KUNIT_CASE(a_power_of_two_is_naturally_aligned),
 	KUNIT_CASE(the_smallest_slots_are_aligned_as_kmalloc_s),
 	KUNIT_CASE(hwcache_align_starts_slots_at_cache_lines),
+	KUNIT_CASE(a_cache_starts_its_objects_at_cache_lines_if_asked),
 	KUNIT_CASE(a_cache_has_the_alignment_it_asks_for),
 	KUNIT_CASE(flags_do_not_cost_alignment),
 	KUNIT_CASE(no_two_slots_overlap),

@@ -168,6 +168,45 @@ static void an_object_without_constructor_is_zeroed_on_request(struct kunit *tes
 	blockslab_cache_destroy(cache);
 }
 
+/* One call at a time, with no lock, and in bulk; an object comes again as it was left. */
+static void every_object_of_a_zeroing_cache_is_zero(struct kunit *test)
+{
+	struct blockslab_cache *cache = make_cache(test, "zeroing", BLOCKSLAB_ZERO, NULL);
+	void **objects = slot_array(test, NR_OBJECTS);
+	int i, round;
+
+	for (round = 0; round < 3; round++) {
+		objects[0] = must_get(test, cache);
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(objects[0], 0, sizeof(struct object)));
+		KUNIT_ASSERT_EQ(test, NR_OBJECTS - 1,
+				blockslab_cache_alloc_bulk(cache, GFP_KERNEL, NR_OBJECTS - 1,
+							   objects + 1));
+		for (i = 0; i < NR_OBJECTS; i++) {
+			KUNIT_EXPECT_TRUE(test, all_bytes_are(objects[i], 0,
+							      sizeof(struct object)));
+			memset(objects[i], 0xff, sizeof(struct object));
+			blockslab_cache_free(cache, objects[i]);
+		}
+	}
+	blockslab_cache_destroy(cache);
+}
+
+static void an_accounted_cache_serves(struct kunit *test)
+{
+	struct blockslab_cache *cache = make_cache(test, "accounted", BLOCKSLAB_ACCOUNT, construct);
+	void **objects = slot_array(test, NR_OBJECTS);
+	int i;
+
+	for (i = 0; i < NR_OBJECTS; i++) {
+		objects[i] = must_get(test, cache);
+		KUNIT_EXPECT_EQ(test, ((struct object *)objects[i])->magic, MAGIC);
+	}
+	KUNIT_EXPECT_EQ(test, blockslab_validate(blockslab_cache_heap(cache)), 0);
+	for (i = 0; i < NR_OBJECTS; i++)
+		blockslab_cache_free(cache, objects[i]);
+	blockslab_cache_destroy(cache);
+}
+
 static void a_plain_free_takes_objects_too(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "plain", 0, construct);
@@ -259,6 +298,8 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(a_double_free_of_a_constructed_object_is_told),
 	KUNIT_CASE(objects_come_and_go_in_bulk),
 	KUNIT_CASE(an_object_without_constructor_is_zeroed_on_request),
+	KUNIT_CASE(every_object_of_a_zeroing_cache_is_zero),
+	KUNIT_CASE(an_accounted_cache_serves),
 	KUNIT_CASE(a_plain_free_takes_objects_too),
 	KUNIT_CASE(a_cache_shows_as_a_heap_of_one_class),
 	KUNIT_CASE(live_objects_survive_destroy),

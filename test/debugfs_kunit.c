@@ -147,6 +147,20 @@ static void expect_map_agrees(struct kunit *test, struct table *table, u64 *allo
 	*allocated += used;
 }
 
+static size_t read_at(struct file *file, loff_t position, char *text, size_t length)
+{
+	struct kvec vec = { .iov_base = text, .iov_len = length };
+	struct iov_iter iter;
+	struct kiocb kiocb;
+	ssize_t result;
+
+	init_sync_kiocb(&kiocb, file);
+	kiocb.ki_pos = position;
+	iov_iter_kvec(&iter, READ, &vec, 1, length);
+	result = seq_read_iter(&kiocb, &iter);
+	return max(result, (ssize_t)0);
+}
+
 static void slot_maps_show_every_slot(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -169,6 +183,28 @@ static void slot_maps_show_every_slot(struct kunit *test)
 static u64 cell_of_64(struct kunit *test, const char *column)
 {
 	return table_cell(test, "heap/kunit/classes", "size", "64", column);
+}
+
+/* A bit at a time, then again from the start by the same open file, and once more from its middle. */
+static void slot_maps_can_be_read_again(struct kunit *test)
+{
+	void **slots = use_the_heap(test);
+	char *first = kunit_kzalloc(test, SZ_128K, GFP_KERNEL);
+	char *again = kunit_kzalloc(test, SZ_128K, GFP_KERNEL);
+	struct file *file = debugfs_open("heap/kunit/blocks", O_RDONLY);
+	size_t length, part;
+
+	KUNIT_ASSERT_TRUE(test, first && again && !IS_ERR(file));
+	for (length = 0; (part = read_at(file, length, first + length, 100)); length += part)
+		;
+	KUNIT_EXPECT_GT(test, length, 1000);
+	KUNIT_EXPECT_EQ(test, read_at(file, 0, again, 1000), 1000);
+	KUNIT_EXPECT_EQ(test, memcmp(first, again, 1000), 0);
+	KUNIT_EXPECT_EQ(test, read_at(file, 500, again, 200), 200);
+	KUNIT_EXPECT_EQ(test, memcmp(first + 500, again, 200), 0);
+	KUNIT_EXPECT_EQ(test, read_at(file, length + 1000, again, 200), 0);
+	filp_close(file, NULL);
+	free_many(slots, NR_SLOTS);
 }
 
 static void a_slot_map_tells_cached_from_allocated(struct kunit *test)
@@ -347,6 +383,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(the_sums_of_every_class_agree),
 	KUNIT_CASE(classes_add_up_to_the_heap),
 	KUNIT_CASE(slot_maps_show_every_slot),
+	KUNIT_CASE(slot_maps_can_be_read_again),
 	KUNIT_CASE(a_slot_map_tells_cached_from_allocated),
 	KUNIT_CASE(counters_count_every_call),
 	KUNIT_CASE(waste_is_what_nobody_asked_for),

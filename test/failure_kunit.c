@@ -182,13 +182,32 @@ static void what_may_not_fail_does_not(struct kunit *test)
 			void *slot;
 
 			blockslab_shrink(fixture.heap);
-			blockslab_fail(BIT(kind), 0, 50);
+			blockslab_fail(BIT(kind), 0, 90);
 			slot = try_alloc(fixture.heap, sizes[i], GFP_KERNEL | __GFP_NOFAIL);
 			blockslab_fail(0, 0, 0);
 			KUNIT_EXPECT_NOT_NULL(test, slot);
 			blockslab_free(slot);
 		}
 	}
+}
+
+static void objects_that_may_not_fail_do_not(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("urgent", 72, 0, 0, NULL);
+	int kind;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	for (kind = 0; kind < 3; kind++) {
+		void *object;
+
+		blockslab_shrink(blockslab_cache_heap(cache));
+		blockslab_fail(BIT(kind), 0, 90);
+		object = blockslab_cache_alloc(cache, GFP_KERNEL | __GFP_NOFAIL);
+		blockslab_fail(0, 0, 0);
+		KUNIT_EXPECT_NOT_NULL(test, object);
+		blockslab_cache_free(cache, object);
+	}
+	blockslab_cache_destroy(cache);
 }
 
 /* The slots that are there serve on; only new blocks are not to be had. */
@@ -228,6 +247,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(frees_by_rcu_survive_failures),
 	KUNIT_CASE(without_failures_all_is_served_again),
 	KUNIT_CASE(what_may_not_fail_does_not),
+	KUNIT_CASE(objects_that_may_not_fail_do_not),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),
 	KUNIT_CASE(frees_work_without_magazines),
 	{}

@@ -205,6 +205,58 @@ static void release_leaves_other_heaps_alone(struct kunit *test)
 	end_heap(test, other);
 }
 
+/* What is charged to a memory cgroup stands in blocks of its own, by the heap's flag or the call's. */
+static void an_accounted_heap_accounts_for_every_slot(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "accounted", BLOCKSLAB_ACCOUNT, 0, 0);
+	void *slot, *other, *bulk[20];
+
+	slot = must_alloc(test, heap, 100);
+	blockslab_free(slot);
+	other = try_alloc(heap, 100, GFP_KERNEL | __GFP_ACCOUNT);
+	KUNIT_EXPECT_PTR_EQ(test, other, slot);
+	blockslab_free(other);
+	other = blockslab_alloc_nolock(heap, 100);
+	KUNIT_EXPECT_PTR_EQ(test, other, slot);
+	blockslab_free_nolock(other);
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(heap, 100, GFP_KERNEL, 20, bulk), 20);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "accounted", "blocks"), 1);
+	blockslab_free_bulk(20, bulk);
+	blockslab_free(must_alloc(test, heap, 100000));
+	end_heap(test, heap);
+
+	slot = must_alloc(test, fixture.heap, 100);
+	blockslab_free(slot);
+	other = try_alloc(fixture.heap, 100, GFP_KERNEL | __GFP_ACCOUNT);
+	KUNIT_EXPECT_PTR_NE(test, other, slot);
+	blockslab_free(other);
+}
+
+static void a_zeroing_heap_zeroes_by_every_call(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "zeroing", BLOCKSLAB_ZERO, 0, 0);
+	void *slots[3];
+	int i, round;
+
+	for (round = 0; round < 3; round++) {
+		slots[0] = must_alloc(test, heap, 200);
+		slots[1] = must_alloc(test, heap, 20000);
+		KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(heap, 200, GFP_KERNEL, 1, slots + 2), 1);
+		for (i = 0; i < ARRAY_SIZE(slots); i++) {
+			KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0, 200));
+			memset(slots[i], 0xff, 200);
+			blockslab_free(slots[i]);
+		}
+		slots[0] = blockslab_alloc_nolock(heap, 200);
+		KUNIT_ASSERT_NOT_NULL(test, slots[0]);
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[0], 0, 200));
+		memset(slots[0], 0xff, 200);
+		blockslab_free(slots[0]);
+	}
+	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(heap, 0));
+	end_heap(test, heap);
+}
+
 static struct kunit_case heap_cases[] = {
 	KUNIT_CASE(null_is_the_shared_heap),
 	KUNIT_CASE(a_free_finds_its_heap),
@@ -221,6 +273,8 @@ static struct kunit_case heap_cases[] = {
 	KUNIT_CASE(release_counts_allocated_slots_only),
 	KUNIT_CASE(a_released_heap_serves_again),
 	KUNIT_CASE(release_leaves_other_heaps_alone),
+	KUNIT_CASE(an_accounted_heap_accounts_for_every_slot),
+	KUNIT_CASE(a_zeroing_heap_zeroes_by_every_call),
 	{}
 };
 

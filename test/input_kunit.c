@@ -116,6 +116,9 @@ static const struct cache_case bad_caches[] = {
 	{ "a size beyond all memory", SIZE_MAX, 0, 0, NULL },
 	{ "a size that wraps when aligned", SIZE_MAX - 8, 64, 0, NULL },
 	{ "an unknown flag", 40, 0, BIT(20), NULL },
+	{ "a constructor whose work is zeroed", 40, 0, BLOCKSLAB_ZERO, construct },
+	{ "what readers still see is zeroed", 40, 0, BLOCKSLAB_ZERO | BLOCKSLAB_TYPESAFE_BY_RCU },
+	{ "room for nothing beside an object", BLOCKSLAB_SLOT_MAX, 0, 0, construct },
 };
 
 static void cache_case_name(const struct cache_case *param, char *name)

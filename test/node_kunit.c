@@ -38,6 +38,48 @@ static void no_node_is_any_node(struct kunit *test)
 	blockslab_free(slot);
 }
 
+static void a_node_that_is_not_there_is_any_node(struct kunit *test)
+{
+	const int nodes[] = { -5, INT_MIN, nr_node_ids, INT_MAX };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(nodes); i++) {
+		void *slot = blockslab_alloc_node(fixture.heap, 100, GFP_KERNEL, nodes[i]);
+
+		KUNIT_ASSERT_NOT_NULL(test, slot);
+		KUNIT_EXPECT_EQ(test, node_of(slot), numa_mem_id());
+		blockslab_free(slot);
+	}
+}
+
+/* Without pages, what the heap hoards on the node serves; another node's slots do not. */
+static void only_the_node_asked_for_serves_where_none_other_may(struct kunit *test)
+{
+	const gfp_t gfp = GFP_TRY | __GFP_THISNODE;
+	void **slots = slot_array(test, NR_SLOTS);
+	int node, served;
+
+	for_each_node_state(node, N_MEMORY) {
+		for (served = 0; served < NR_SLOTS; served++) {
+			slots[served] = blockslab_alloc_node(fixture.heap, 200,
+							     GFP_KERNEL | __GFP_THISNODE, node);
+			KUNIT_ASSERT_NOT_NULL(test, slots[served]);
+		}
+		free_many(slots, NR_SLOTS);
+		blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+		for (served = 0; served < NR_SLOTS; served++) {
+			slots[served] = blockslab_alloc_node(fixture.heap, 200, gfp, node);
+			if (!slots[served])
+				break;
+			KUNIT_EXPECT_EQ(test, node_of(slots[served]), node);
+		}
+		KUNIT_EXPECT_GT(test, served, 0);
+		KUNIT_EXPECT_NULL(test, blockslab_alloc_node(fixture.heap, 3000, gfp, node));
+		blockslab_fail(0, 0, 0);
+		free_many(slots, served);
+	}
+}
+
 static void the_nearest_node_is_the_usual_one(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -86,6 +128,8 @@ static void the_blocks_table_names_the_node(struct kunit *test)
 static struct kunit_case node_cases[] = {
 	KUNIT_CASE(memory_is_of_the_node_asked_for),
 	KUNIT_CASE(no_node_is_any_node),
+	KUNIT_CASE(a_node_that_is_not_there_is_any_node),
+	KUNIT_CASE(only_the_node_asked_for_serves_where_none_other_may),
 	KUNIT_CASE(the_nearest_node_is_the_usual_one),
 	KUNIT_CASE(a_slot_of_another_node_goes_home),
 	KUNIT_CASE(the_blocks_table_names_the_node),

@@ -139,6 +139,7 @@ static void impossible_sizes_are_refused(struct kunit *test)
 	void *slots[2];
 
 	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, size, GFP_KERNEL | __GFP_NOWARN));
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, size, GFP_KERNEL));	/* says so */
 	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(fixture.heap, size));
 	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, size, GFP_KERNEL | __GFP_NOWARN, 2,
 						   slots), 0);

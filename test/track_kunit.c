@@ -424,6 +424,55 @@ static void sparse_lists_untracked_blocks_too(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, table_next(test, &table));
 }
 
+/* More than are looked at hold a block, and it still is told who holds most of it. */
+static void sparse_names_the_holder_of_many(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, SZ_8K);
+	struct table table;
+	int i, lines = 0;
+
+	for (i = 0; i < SZ_8K; i++)
+		slots[i] = alloc_here(heap, 8);
+	for (i = 0; i < SZ_8K; i++)
+		if (i % 5)
+			blockslab_free(slots[i]);
+	table = table_open(test, "heap/tracked/sparse");
+	while (table_next(test, &table)) {
+		lines++;
+		if (IS_ENABLED(CONFIG_STACKTRACE))
+			KUNIT_EXPECT_TRUE(test, starts_with(table_text(test, &table, "holders"),
+							    "alloc_here+0x"));
+	}
+	KUNIT_EXPECT_GT(test, lines, 0);
+	for (i = 0; i < SZ_8K; i += 5)
+		blockslab_free(slots[i]);
+	end_heap(test, heap);
+}
+
+/* By a stack of its own for each depth. */
+static noinline void *alloc_deep(struct blockslab_heap *heap, unsigned int depth)
+{
+	void *slot = depth ? alloc_deep(heap, depth - 1) : try_alloc(heap, 100, GFP_KERNEL);
+
+	OPTIMIZER_HIDE_VAR(slot);
+	return slot;
+}
+
+static void a_heap_that_many_leak_from_reports_the_first_few(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *slots[8];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		slots[i] = alloc_deep(heap, i);
+	if (IS_ENABLED(CONFIG_STACKTRACE))
+		KUNIT_EXPECT_GE(test, callers_of(test, "tracked").lines, ARRAY_SIZE(slots));
+	blockslab_heap_destroy(heap);
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
 static void notes_count_as_held(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "tracked", BLOCKSLAB_TRACK, SZ_128K, 0);
@@ -485,6 +534,8 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(sparse_names_who_holds_most_first),
 	KUNIT_CASE(sparse_names_no_holder_of_the_past),
 	KUNIT_CASE(sparse_lists_untracked_blocks_too),
+	KUNIT_CASE(sparse_names_the_holder_of_many),
+	KUNIT_CASE(a_heap_that_many_leak_from_reports_the_first_few),
 	KUNIT_CASE(notes_count_as_held),
 	KUNIT_CASE(tracking_changes_under_load),
 	{}
