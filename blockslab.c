@@ -682,10 +682,25 @@ static unsigned long *deferred_map(struct blockslab_block *block)
 	return block->map + map_words(block->nr_slots);
 }
 
+static int node_id(const struct blockslab_node *node)
+{
+	return node - node->class->nodes;
+}
+
 /* A node's part of its class's per-CPU state. */
 static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node)
 {
-	return node->class->cpu + (node - node->class->nodes);
+	return node->class->cpu + node_id(node);
+}
+
+static struct page *first_page(const struct blockslab_block *block)
+{
+	return virt_to_page(block->base);
+}
+
+static bool slot_is_free(const struct blockslab_block *block, unsigned int number)
+{
+	return test_bit(number, block->map);
 }
 
 /*
@@ -729,7 +744,7 @@ static struct blockslab_block *block_of(const void *slot)
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	struct blockslab_node *node = block->node;
-	struct page *page = virt_to_page(block->base);
+	struct page *page = first_page(block);
 	unsigned long sealed = seal(node_cpu(node));
 	unsigned int i;
 
@@ -742,7 +757,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 
 static void page_words_clear(struct blockslab_block *block)
 {
-	struct page *page = virt_to_page(block->base);
+	struct page *page = first_page(block);
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
@@ -890,7 +905,7 @@ static void print_block(struct blockslab_block *block, const void *slot)
 	if (class->size)
 		pr_err("heap %s, class of %u bytes, slot %u of %u, block at %p on node %d\n",
 		       class->heap->name, class->size, number, block->nr_slots, block->base,
-		       page_to_nid(virt_to_page(block->base)));
+		       node_id(block->node));
 	else
 		pr_err("heap %s, %u whole pages at %p\n", class->heap->name, block->nr_pages,
 		       block->base);
@@ -963,7 +978,7 @@ static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blo
 	struct blockslab_class *class;
 	struct list_head *next;
 
-	if (node && node - node->class->nodes + 1 < nr_node_ids)
+	if (node && node_id(node) + 1 < nr_node_ids)
 		return node + 1;
 	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
 	if (next == &heap->classes)
@@ -1107,7 +1122,7 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 {
 	struct blockslab_class *class = node->class;
 	unsigned int least = get_order(class->size);
-	int nid = node - class->nodes;
+	int nid = node_id(node);
 	struct page *page;
 
 	gfp = (gfp & ~(__GFP_ZERO | __GFP_HIGHMEM)) | class->kind;
@@ -1161,7 +1176,7 @@ static bool notes_get(struct blockslab_block *block, gfp_t gfp)
 
 static void count_pages(struct blockslab_block *block, long sign)
 {
-	mod_node_page_state(page_pgdat(virt_to_page(block->base)), NR_SLAB_UNRECLAIMABLE_B,
+	mod_node_page_state(page_pgdat(first_page(block)), NR_SLAB_UNRECLAIMABLE_B,
 			    sign * (long)(block->nr_pages * PAGE_SIZE));
 }
 
@@ -1179,7 +1194,7 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	size_t bytes = block->nr_pages * PAGE_SIZE;
 	unsigned int bits = bytes / class->size + 1;
 
-	block->node = &class->nodes[page_to_nid(virt_to_page(block->base))];
+	block->node = &class->nodes[page_to_nid(first_page(block))];
 	block->size = class->size;
 	block->sizes = class_sizes(class);
 	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
@@ -1253,7 +1268,7 @@ static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned i
 static void block_free_pages(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
-	struct page *page = virt_to_page(block->base);
+	struct page *page = first_page(block);
 	unsigned int i;
 
 	if (block->node->class->size) {
@@ -1299,7 +1314,7 @@ static void block_prepare(struct blockslab_block *block)
 		kasan_block(block, false);
 	page_words_set(block, class->key);
 	heap_count_block(heap, 1);
-	trace_blockslab_block_get(heap->name, class->size, block->node - class->nodes,
+	trace_blockslab_block_get(heap->name, class->size, node_id(block->node),
 				  block_order(block));
 }
 
@@ -1420,7 +1435,7 @@ static void block_put(struct blockslab_block *block)
 		atomic_long_dec(&class->heap->moving);
 		return;
 	}
-	trace_blockslab_block_put(class->heap->name, class->size, block->node - class->nodes,
+	trace_blockslab_block_put(class->heap->name, class->size, node_id(block->node),
 				  block_order(block));
 	page_words_clear(block);
 	kasan_block(block, true);
@@ -1765,8 +1780,7 @@ static void flush_slots(struct blockslab_node *node, void **slots, unsigned int 
 	unsigned long irq;
 	LIST_HEAD(gone);
 
-	trace_blockslab_flush(node->class->heap->name, node->class->size,
-			      node - node->class->nodes, nr);
+	trace_blockslab_flush(node->class->heap->name, node->class->size, node_id(node), nr);
 	spin_lock_irqsave(&node->lock, irq);
 	return_slots(node, slots, nr, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -2292,8 +2306,7 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
-	trace_blockslab_refill(class->heap->name, class->size, node - class->nodes,
-			       magazine->count);
+	trace_blockslab_refill(class->heap->name, class->size, node_id(node), magazine->count);
 	return magazine->count;
 }
 
@@ -2823,7 +2836,7 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 			break;
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
-	is_free = poisoned(heap) && test_bit(number - 1, block->map);
+	is_free = poisoned(heap) && slot_is_free(block, number - 1);
 	memset(slot - RED_ZONE_BYTES, is_free ? POISON_FREE : SLUB_RED_ACTIVE, RED_ZONE_BYTES);
 	return false;
 }
@@ -3272,7 +3285,7 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 
 	if (!class)
 		return NULL;
-	slot = take_direct(&class->nodes[node - node->class->nodes], size, gfp | __GFP_NOWARN);
+	slot = take_direct(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN);
 	if (!slot)
 		return NULL;
 	block = blockslab_block_of(page_of(slot));
@@ -3873,7 +3886,7 @@ static enum fault find_fault(struct blockslab_block *block, const void *slot, si
 		return INSIDE;
 	if (cache && node->class->heap != cache)
 		return WRONG_CACHE;
-	if (test_bit(number, block->map) || test_bit(number, deferred_map(block)))
+	if (slot_is_free(block, number) || test_bit(number, deferred_map(block)))
 		return DOUBLE_FREE;
 	if (node->class->size &&
 	    has_canary(node, slot) &&
@@ -4078,7 +4091,7 @@ static __always_inline long run_check(struct run *run, const void *slot)
 		offset = slot - run->page;
 	}
 	number = blockslab_number_at(offset + run->before, run->recip);
-	if (unlikely(number < 0 || test_bit(number, run->block->map) ||
+	if (unlikely(number < 0 || slot_is_free(run->block, number) ||
 		     *blockslab_word(slot, run->canary) == run->mark))
 		return -1;
 	return number;
@@ -4498,6 +4511,12 @@ void blockslab_free_rcu(const void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
+/* Waits until the work queued so far is done. */
+static void workers_finish(void)
+{
+	flush_workqueue(workqueue);
+}
+
 /* Waits until all that was deferred so far is freed. */
 static void deferred_finish(void)
 {
@@ -4506,7 +4525,7 @@ static void deferred_finish(void)
 	rcu_send_all(NULL);
 	rcu_barrier();
 	irq_work_sync(&deferred_irq);
-	flush_workqueue(workqueue);
+	workers_finish();
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -5003,7 +5022,7 @@ static void copy_note(struct callers *callers, struct blockslab_block *block)
 	struct blockslab_note *copy = &callers->notes[callers->nr_notes];
 
 	copy->period = smp_load_acquire(&note->period);		/* note_alloc() */
-	if (!copy->period || test_bit(callers->number, block->map))
+	if (!copy->period || slot_is_free(block, callers->number))
 		return;
 	copy->asked = READ_ONCE(note->asked);
 	copy->got = READ_ONCE(note->got);
@@ -5354,7 +5373,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 	spin_unlock_irqrestore(&heap->lock, irq);
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(block, -1);
-		__free_pages(virt_to_page(block->base), RESERVE_ORDER);
+		__free_pages(first_page(block), RESERVE_ORDER);
 		descriptor_put(block);
 	}
 }
@@ -5502,7 +5521,7 @@ void blockslab_heap_destroy(struct blockslab_heap *heap)
 	heap_retire(heap);
 	heap_put(heap);
 	/* A heap without live slots is gone on return, and with it its hold on this module. */
-	flush_workqueue(workqueue);
+	workers_finish();
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_destroy);
 
@@ -6415,7 +6434,7 @@ static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
 	unsigned int i;
 
 	seq_printf(m, "%u %d %u %u/%u %u ", reader->cursor.node->class->size,
-		   page_to_nid(virt_to_page(reader->base)), reader->order, reader_used(reader),
+		   node_id(reader->cursor.node), reader->order, reader_used(reader),
 		   reader->nr_slots, reader->age);
 	if (!reader->nr_holders)
 		seq_putc(m, '-');
@@ -6441,8 +6460,8 @@ static int blocks_show(struct seq_file *m, void *v)
 	if (reader->sparse)
 		return sparse_show(m, reader);
 	size = reader->cursor.node->class->size;
-	seq_printf(m, "%u %d %u %u/%u ", size, page_to_nid(virt_to_page(reader->base)),
-		   reader->order, reader_used(reader), reader->nr_slots);
+	seq_printf(m, "%u %d %u %u/%u ", size, node_id(reader->cursor.node), reader->order,
+		   reader_used(reader), reader->nr_slots);
 	for (number = 0; number < reader->nr_slots; number++) {
 		unsigned long address = (unsigned long)reader->base + number * size;
 
@@ -6721,7 +6740,7 @@ static int module_going(struct notifier_block *self, unsigned long action, void 
 {
 	if (action != MODULE_STATE_GOING)
 		return NOTIFY_OK;
-	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
+	workers_finish();	/* heaps whose last slot it freed are gone with it */
 	report_forgotten(data);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
 		heap_trim(&blockslab_shared, true);
