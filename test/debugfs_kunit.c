@@ -158,7 +158,7 @@ static size_t read_at(struct file *file, loff_t position, char *text, size_t len
 	kiocb.ki_pos = position;
 	iov_iter_kvec(&iter, READ, &vec, 1, length);
 	result = seq_read_iter(&kiocb, &iter);
-	return max(result, (ssize_t)0);
+	return max_t(ssize_t, result, 0);
 }
 
 static void slot_maps_show_every_slot(struct kunit *test)
@@ -185,7 +185,7 @@ static u64 cell_of_64(struct kunit *test, const char *column)
 	return table_cell(test, "heap/kunit/classes", "size", "64", column);
 }
 
-/* A bit at a time, then again from the start by the same open file, and once more from its middle. */
+/* A bit at a time, then by the same open file from the start again, and from the middle. */
 static void slot_maps_can_be_read_again(struct kunit *test)
 {
 	void **slots = use_the_heap(test);

@@ -205,7 +205,7 @@ static void release_leaves_other_heaps_alone(struct kunit *test)
 	end_heap(test, other);
 }
 
-/* What is charged to a memory cgroup stands in blocks of its own, by the heap's flag or the call's. */
+/* What a memory cgroup is charged for has blocks of its own, by the heap's flag or the call's. */
 static void an_accounted_heap_accounts_for_every_slot(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "accounted", BLOCKSLAB_ACCOUNT, 0, 0);
