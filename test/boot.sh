@@ -3,7 +3,7 @@
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
 # step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
 #
-#   boot.sh [all | nodebugfs | left | suspend] [SECONDS of each stress]
+#   boot.sh [all | again | nodebugfs | left | suspend] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -195,9 +195,9 @@ stress_finds_nothing()
 # Requests fail by the kernel's own means, where it has them.
 failures_by_attributes_are_survived()
 {
-	load blockslab_stress seconds="$seconds" &
+	load blockslab_stress seconds="$seconds" fail=1 &
 	stress=$!
-	until [ -d $blockslab/heap/stress-cache ]; do
+	until grep -qs '^stress/' /proc/[0-9]*/comm; do	# its heaps are made then
 		kill -0 $stress
 		sleep 1
 	done
@@ -216,6 +216,68 @@ failures_by_attributes_are_survived()
 		[ "$(cat "$attribute/times")" -lt 1000000 ]
 	done
 	rmmod blockslab_stress
+}
+
+# each_request_fails COMMAND...: with the first request to the kernel's slab allocator failing that
+# the command makes, for whatever purpose, then with the second, until it makes no more. $then is
+# done after each.
+each_request_fails()
+{
+	set +x
+	echo 1 >/sys/kernel/debug/failslab/verbose
+	echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
+	nth=0
+	refusals=0
+	while :; do
+		nth=$((nth + 1))
+		dmesg -c >/dev/null
+		# shellcheck disable=SC2016
+		sh -c 'echo $0 >/proc/self/fail-nth && exec "$@"' $nth "$@" >/dev/null 2>&1 ||
+			refusals=$((refusals + 1))
+		dmesg | grep -q 'forcing a failure' || break
+		eval "${then:-}"
+	done
+	echo "$((nth - 1)) requests, $refusals refusals: $*"
+	[ $nth -gt 10 ]
+	eval "${then:-}"
+}
+
+each_request_of_a_load_fails()
+{
+	then='! grep -q "^blockslab " /proc/modules || rmmod blockslab'
+	each_request_fails insmod /modules/blockslab.ko
+	load blockslab
+	rmmod blockslab
+}
+
+each_request_of_a_client_fails()
+{
+	then='! grep -q "^blockslab_sample " /proc/modules || rmmod blockslab_sample'
+	each_request_fails insmod /modules/blockslab_sample.ko
+	[ ! -e $blockslab/heap/sample ]
+}
+
+each_request_of_a_reader_fails()
+{
+	load blockslab_sample
+	then=
+	each_request_fails sh -c "echo 1 >$blockslab/heap/sample/track"
+	load blockslab_replay
+	cd /sys/kernel/debug/blockslab_replay
+	cat /small.trace >trace
+	echo start k blockslab >control
+	echo 1 >$blockslab/heap/replay/track
+	echo run 10000 >control
+	for file in heaps heap/replay/callers heap/replay/sparse heap/replay/blocks heap/replay/classes; do
+		each_request_fails cat $blockslab/$file
+	done
+	[ "$(callers slots)" = "$(cell heaps replay slots)" ]
+	echo 1 >$blockslab/heap/replay/validate
+	[ "$(cat $blockslab/heap/replay/validate)" = 0 ]
+	echo stop >control
+	cd /
+	rmmod blockslab_replay
+	rmmod blockslab_sample
 }
 
 # Two scans: an object that changed since the last one is not reported.
@@ -339,7 +401,30 @@ rmmod_is_granted()
 	[ ! -e $blockslab ]
 }
 
+# A kernel that counts branches has the figures here, also of a module that is gone.
+take_counts()
+{
+	find /sys/kernel/debug/gcov -name blockslab.gcda -exec cat {} + >/tmp/blockslab.gcda
+}
+
+suites()
+{
+	for suite in /modules/*_kunit.ko; do
+		[ -d /sys/module/kunit ] || break
+		suite=$(basename "$suite" _kunit.ko)
+		step "suite blockslab_$suite" suite_passes "$suite"
+	done
+}
+
+stress()
+{
+	step "$seconds seconds of everything on all CPUs" stress_finds_nothing
+	cat /tmp/figures
+}
+
 # --- which ------------------------------------------------------------------
+
+[ ! -d /sys/kernel/debug/gcov ] || trap take_counts EXIT
 
 step 'the module loads' module_loads
 case $mode in
@@ -349,6 +434,14 @@ nodebugfs)
 	step 'without debugfs rmmod is refused to a client' refused rmmod blockslab
 	step 'without debugfs the client unloads' rmmod blockslab_sample
 	step 'without debugfs the module unloads' rmmod blockslab
+	exit $failed
+	;;
+again)
+	# what all does with the kernel's own idea of init_on_alloc and the like, for another
+	suites
+	stress
+	step 'memory is given back' memory_is_given_back
+	step 'the module unloads' rmmod blockslab
 	exit $failed
 	;;
 left)
@@ -377,13 +470,8 @@ step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
 step 'the client unloads' client_unloads
 step 'a recorded load is replayed undamaged' replay_is_undamaged
 step 'tracking finds every caller' tracking_finds_every_caller
-for suite in /modules/*_kunit.ko; do
-	[ -d /sys/module/kunit ] || break
-	suite=$(basename "$suite" _kunit.ko)
-	step "suite blockslab_$suite" suite_passes "$suite"
-done
-step "$seconds seconds of everything on all CPUs" stress_finds_nothing
-cat /tmp/figures
+suites
+stress
 [ ! -d $blockslab/fail_pages ] ||
 	step 'failures by fault attributes are survived' failures_by_attributes_are_survived
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
@@ -396,4 +484,11 @@ step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads
 step 'and unloads again' rmmod blockslab
+[ ! -e /proc/self/fail-nth ] || [ ! -d /sys/kernel/debug/failslab ] || {
+	step 'each request of a load fails, and it is undone' each_request_of_a_load_fails
+	load blockslab
+	step 'each request of a client fails, and it is undone' each_request_of_a_client_fails
+	step 'each request of a reader fails, and no more' each_request_of_a_reader_fails
+	step 'and all unloads' rmmod blockslab
+}
 exit $failed
