@@ -219,8 +219,8 @@ failures_by_attributes_are_survived()
 }
 
 # each_request_fails COMMAND...: with the first request to the kernel's slab allocator failing that
-# the command makes, for whatever purpose, then with the second, until it makes no more. $then is
-# done after each.
+# the command makes, for whatever purpose, then with the second, until it makes no more: until
+# twenty in a row did not fail, as not each that does says so. $then is done after each.
 each_request_fails()
 {
 	set +x
@@ -228,18 +228,19 @@ each_request_fails()
 	echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
 	nth=0
 	refusals=0
-	while :; do
+	quiet=0
+	while [ $quiet -lt 20 ]; do
 		nth=$((nth + 1))
+		quiet=$((quiet + 1))
 		dmesg -c >/dev/null
 		# shellcheck disable=SC2016
 		sh -c 'echo $0 >/proc/self/fail-nth && exec "$@"' $nth "$@" >/dev/null 2>&1 ||
 			refusals=$((refusals + 1))
-		dmesg | grep -q 'forcing a failure' || break
+		! dmesg | grep -q 'forcing a failure' || quiet=0
 		eval "${then:-}"
 	done
-	echo "$((nth - 1)) requests, $refusals refusals: $*"
-	[ $nth -gt 10 ]
-	eval "${then:-}"
+	echo "$((nth - quiet)) requests, $refusals refusals: $*"
+	[ $((nth - quiet)) -gt 10 ]
 }
 
 each_request_of_a_load_fails()
