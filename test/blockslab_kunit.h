@@ -329,26 +329,38 @@ static inline struct file *debugfs_open(const char *path, int flags)
 }
 
 /*
- * All of a debugfs file, which must be a seq_file: debugfs gives read() with user memory only, of
- * which there is none here.
+ * Some of a debugfs file, which must be a seq_file: debugfs gives read() with user memory only, of
+ * which there is none here. How many bytes; 0 at the end.
  */
+static inline size_t debugfs_read_at(struct file *file, loff_t position, char *text, size_t length)
+{
+	struct kvec vec = { .iov_base = text, .iov_len = length };
+	struct iov_iter iter;
+	struct kiocb kiocb;
+	ssize_t result;
+
+	init_sync_kiocb(&kiocb, file);
+	kiocb.ki_pos = position;
+	iov_iter_kvec(&iter, READ, &vec, 1, length);
+	result = seq_read_iter(&kiocb, &iter);
+	return max_t(ssize_t, result, 0);
+}
+
+/* All of it. */
 static inline char *debugfs_text(struct kunit *test, const char *path)
 {
 	char *text = kunit_kzalloc(test, DEBUGFS_TEXT_MAX, GFP_KERNEL);
 	struct file *file = debugfs_open(path, O_RDONLY);
-	struct kvec vec = { .iov_base = text, .iov_len = DEBUGFS_TEXT_MAX - 1 };
+	size_t length = 0, part;
 	struct seq_file *seq;
-	struct iov_iter iter;
-	struct kiocb kiocb;
 
 	KUNIT_ASSERT_NOT_NULL(test, text);
 	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(file), "cannot open %s", path);
 	seq = file->private_data;
 	KUNIT_ASSERT_TRUE_MSG(test, seq && seq->file == file, "%s is no seq_file", path);
-	init_sync_kiocb(&kiocb, file);
-	iov_iter_kvec(&iter, READ, &vec, 1, vec.iov_len);
-	while (seq_read_iter(&kiocb, &iter) > 0)
-		;
+	while ((part = debugfs_read_at(file, length, text + length,
+				       DEBUGFS_TEXT_MAX - 1 - length)))
+		length += part;
 	filp_close(file, NULL);
 	return text;
 }

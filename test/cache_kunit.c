@@ -168,7 +168,7 @@ static void an_object_without_constructor_is_zeroed_on_request(struct kunit *tes
 	blockslab_cache_destroy(cache);
 }
 
-/* One call at a time, with no lock, and in bulk; an object comes again as it was left. */
+/* By single calls and in bulk; an object comes again as it was left. */
 static void every_object_of_a_zeroing_cache_is_zero(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "zeroing", BLOCKSLAB_ZERO, NULL);

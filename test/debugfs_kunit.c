@@ -147,20 +147,6 @@ static void expect_map_agrees(struct kunit *test, struct table *table, u64 *allo
 	*allocated += used;
 }
 
-static size_t read_at(struct file *file, loff_t position, char *text, size_t length)
-{
-	struct kvec vec = { .iov_base = text, .iov_len = length };
-	struct iov_iter iter;
-	struct kiocb kiocb;
-	ssize_t result;
-
-	init_sync_kiocb(&kiocb, file);
-	kiocb.ki_pos = position;
-	iov_iter_kvec(&iter, READ, &vec, 1, length);
-	result = seq_read_iter(&kiocb, &iter);
-	return max_t(ssize_t, result, 0);
-}
-
 static void slot_maps_show_every_slot(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -195,14 +181,14 @@ static void slot_maps_can_be_read_again(struct kunit *test)
 	size_t length, part;
 
 	KUNIT_ASSERT_TRUE(test, first && again && !IS_ERR(file));
-	for (length = 0; (part = read_at(file, length, first + length, 100)); length += part)
+	for (length = 0; (part = debugfs_read_at(file, length, first + length, 100)); length += part)
 		;
 	KUNIT_EXPECT_GT(test, length, 1000);
-	KUNIT_EXPECT_EQ(test, read_at(file, 0, again, 1000), 1000);
+	KUNIT_EXPECT_EQ(test, debugfs_read_at(file, 0, again, 1000), 1000);
 	KUNIT_EXPECT_EQ(test, memcmp(first, again, 1000), 0);
-	KUNIT_EXPECT_EQ(test, read_at(file, 500, again, 200), 200);
+	KUNIT_EXPECT_EQ(test, debugfs_read_at(file, 500, again, 200), 200);
 	KUNIT_EXPECT_EQ(test, memcmp(first + 500, again, 200), 0);
-	KUNIT_EXPECT_EQ(test, read_at(file, length + 1000, again, 200), 0);
+	KUNIT_EXPECT_EQ(test, debugfs_read_at(file, length + 1000, again, 200), 0);
 	filp_close(file, NULL);
 	free_many(slots, NR_SLOTS);
 }
