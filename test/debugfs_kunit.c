@@ -178,11 +178,11 @@ static void slot_maps_can_be_read_again(struct kunit *test)
 	char *first = kunit_kzalloc(test, SZ_128K, GFP_KERNEL);
 	char *again = kunit_kzalloc(test, SZ_128K, GFP_KERNEL);
 	struct file *file = debugfs_open("heap/kunit/blocks", O_RDONLY);
-	size_t length, part;
+	size_t length = 0, part;
 
 	KUNIT_ASSERT_TRUE(test, first && again && !IS_ERR(file));
-	for (length = 0; (part = debugfs_read_at(file, length, first + length, 100)); length += part)
-		;
+	while ((part = debugfs_read_at(file, length, first + length, 100)))
+		length += part;
 	KUNIT_EXPECT_GT(test, length, 1000);
 	KUNIT_EXPECT_EQ(test, debugfs_read_at(file, 0, again, 1000), 1000);
 	KUNIT_EXPECT_EQ(test, memcmp(first, again, 1000), 0);
