@@ -242,9 +242,12 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
 
-/* Keys of pages, as BLOCKSLAB_KEY_FAST. */
-#define KEY_CACHE	0x62c1b3b7UL	/* only the cache's own fast path may */
-#define KEY_SLOW	0x62c1b3c9UL	/* every free takes the slow path */
+/*
+ * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is. They are farther from one another than
+ * addresses of per-CPU state, so that one compare with all of a cache's lines tells the key too.
+ */
+#define KEY_CACHE	(BLOCKSLAB_KEY_FAST + (ULONG_MAX / 3 & ~1UL))	/* its cache may free it */
+#define KEY_SLOW	(BLOCKSLAB_KEY_FAST - (ULONG_MAX / 3 & ~1UL))	/* by the slow path alone */
 
 /* ------------------------------------------------------------------------------------------------
  * Data
