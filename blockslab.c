@@ -5609,7 +5609,7 @@ EXPORT_SYMBOL_GPL(blockslab_shrink);
 /**
  * struct blockslab_cache - a heap of one class
  * @cpu: of its class; the empty one where the slow path is due
- * @key: of its pages
+ * @key: of its pages, if the fast path may free what is in them
  * @magic: sum of @key and @first
  * @first: its per-CPU state, sealed
  * @lines: and the length of that, in bytes
@@ -5691,7 +5691,8 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->canary = class->canary;
 	cache->size = size;
 	cache->zeroed = keeps_content(heap) ? 0 : class->size;
-	cache->key = class->key;
+	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
+	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
 	cache->first = seal(class->cpu);
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->magic = cache->key + cache->first;
