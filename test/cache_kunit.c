@@ -191,6 +191,51 @@ static void every_object_of_a_zeroing_cache_is_zero(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+/* Zeroes where there is no constructor; its work, and no poison, where there is one. */
+static void objects_between_red_zones_are_as_they_should_be(struct kunit *test)
+{
+	const unsigned long flags = BLOCKSLAB_RED_ZONE | BLOCKSLAB_POISON;
+	struct blockslab_cache *plain = make_cache(test, "plain", flags, NULL);
+	struct blockslab_cache *made = make_cache(test, "made", flags, construct);
+	void **objects = slot_array(test, NR_OBJECTS);
+	int i, round;
+
+	for (round = 0; round < 2; round++) {
+		KUNIT_ASSERT_EQ(test, NR_OBJECTS,
+				blockslab_cache_alloc_bulk(plain, GFP_KERNEL | __GFP_ZERO,
+							   NR_OBJECTS, objects));
+		for (i = 0; i < NR_OBJECTS; i++)
+			KUNIT_EXPECT_TRUE(test, all_bytes_are(objects[i], 0,
+							      sizeof(struct object)));
+		blockslab_cache_free_bulk(plain, NR_OBJECTS, objects);
+		KUNIT_ASSERT_EQ(test, NR_OBJECTS,
+				blockslab_cache_alloc_bulk(made, GFP_KERNEL | __GFP_ZERO,
+							   NR_OBJECTS, objects));
+		for (i = 0; i < NR_OBJECTS; i++)
+			KUNIT_EXPECT_EQ(test, ((struct object *)objects[i])->magic, MAGIC);
+		blockslab_cache_free_bulk(made, NR_OBJECTS, objects);
+	}
+	blockslab_cache_destroy(plain);
+	blockslab_cache_destroy(made);
+}
+
+static void a_write_past_a_constructed_object_is_told(struct kunit *test)
+{
+	struct blockslab_cache *cache = make_cache(test, "zoned", BLOCKSLAB_RED_ZONE, construct);
+	struct object *object = must_get(test, cache);
+	u8 *end = (u8 *)(object + 1);
+
+	OPTIMIZER_HIDE_VAR(end);
+	kasan_disable_current();
+	*end ^= 0xff;
+	kasan_enable_current();
+	blockslab_cache_free(cache, object);
+	expect_fault(test, "write past the slot", object);
+	KUNIT_EXPECT_EQ(test, object->magic, MAGIC);
+	blockslab_cache_free(cache, object);
+	blockslab_cache_destroy(cache);
+}
+
 static void an_accounted_cache_serves(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "accounted", BLOCKSLAB_ACCOUNT, construct);
@@ -299,6 +344,8 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(objects_come_and_go_in_bulk),
 	KUNIT_CASE(an_object_without_constructor_is_zeroed_on_request),
 	KUNIT_CASE(every_object_of_a_zeroing_cache_is_zero),
+	KUNIT_CASE(objects_between_red_zones_are_as_they_should_be),
+	KUNIT_CASE(a_write_past_a_constructed_object_is_told),
 	KUNIT_CASE(an_accounted_cache_serves),
 	KUNIT_CASE(a_plain_free_takes_objects_too),
 	KUNIT_CASE(a_cache_shows_as_a_heap_of_one_class),
