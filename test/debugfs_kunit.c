@@ -323,6 +323,25 @@ static void a_limit_written_is_obeyed(struct kunit *test)
 	free_many(slots, nr);
 }
 
+/* The limit is never passed, so it cannot be set to less than what is in use. */
+static void a_limit_below_what_is_held_is_refused(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+
+	alloc_many(test, fixture.heap, 4096, slots, 100);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "100000"), -EBUSY);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 0);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1000000"), 7);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "100000"), -EBUSY);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "9223372036854775808"),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 1000000);
+	/* what is only cached gives way */
+	free_many(slots, 100);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "4096"), 4);
+	KUNIT_EXPECT_LE(test, stats_of(fixture.heap).held, 4096);
+}
+
 static void a_shrink_written_is_done(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -376,6 +395,7 @@ static struct kunit_case debugfs_cases[] = {
 #ifdef FOP_UNSIGNED_OFFSET
 	KUNIT_CASE(control_files_tell_their_value),
 	KUNIT_CASE(a_limit_written_is_obeyed),
+	KUNIT_CASE(a_limit_below_what_is_held_is_refused),
 	KUNIT_CASE(a_shrink_written_is_done),
 	KUNIT_CASE(a_validation_written_is_done),
 	KUNIT_CASE(rubbish_written_is_einval),
