@@ -323,6 +323,7 @@ cpus_come_and_go_under_load()
 	while kill -0 $stress 2>/dev/null; do
 		cpus 0
 		sleep 1
+		echo 2 >/proc/sys/vm/drop_caches	# asks every shrinker
 		cpus 1
 		rounds=$((rounds + 1))
 	done
@@ -345,6 +346,29 @@ quarantine_keeps_pages()
 	echo 0 >$parameters/quarantine_kib
 	echo 2 >/proc/sys/vm/drop_caches
 	[ "$(cat $parameters/quarantined)" = 0 ]
+}
+
+memory_can_go_offline()
+{
+	grep -qs '^Movable' /sys/devices/system/memory/memory*/valid_zones
+}
+
+# From then on blockslab looks at every address the slow way: what it gave out before is still told
+# from what it did not.
+memory_goes_offline()
+{
+	load blockslab_sample
+	gone=
+	for memory in /sys/devices/system/memory/memory*; do
+		grep -q '^Movable' "$memory/valid_zones" || continue
+		! echo offline >"$memory/state" || gone=$memory
+	done
+	[ "$(cat "$gone/state")" = offline ]
+	echo 1 >$blockslab/heap/sample/validate
+	[ "$(cat $blockslab/heap/sample/validate)" = 0 ]
+	dmesg -c >/dev/null
+	client_unloads
+	refused sh -c 'dmesg | grep "fault:\|live slots"'
 }
 
 # Suspended to memory by itself, until the alarm. One that comes too early, or any other wakeup,
@@ -441,6 +465,10 @@ again)
 	# what all does with the kernel's own idea of init_on_alloc and the like, for another
 	suites
 	stress
+	! memory_can_go_offline || {
+		step 'memory goes offline, and what was allocated is freed' memory_goes_offline
+		stress
+	}
 	step 'memory is given back' memory_is_given_back
 	step 'the module unloads' rmmod blockslab
 	exit $failed
