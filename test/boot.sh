@@ -3,7 +3,7 @@
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
 # step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
 #
-#   boot.sh [all | again | nodebugfs | left | suspend] [SECONDS of each stress]
+#   boot.sh [all | again | nodebugfs | left | faults | suspend] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -426,6 +426,26 @@ rmmod_is_granted()
 	[ ! -e $blockslab ]
 }
 
+# tools/faults says what comes of each; here all happen in one kernel, which goes on.
+fault_is_survived()
+{
+	echo "$*" >/sys/kernel/debug/blockslab_faults/run
+	echo 1 >$blockslab/heap/shared/validate
+	[ "$(cat $blockslab/heap/shared/validate)" = 0 ]
+}
+
+faults()
+{
+	load blockslab_faults
+	for way in default debug; do
+		while read -r row _; do
+			# leaves a task that is no more behind
+			[ "$row" = client-oopses ] ||
+				step "$row, $way" fault_is_survived "$row" blockslab "$way"
+		done </sys/kernel/debug/blockslab_faults/rows
+	done
+}
+
 # A kernel that counts branches has the figures here, also of a module that is gone.
 take_counts()
 {
@@ -477,6 +497,12 @@ left)
 	step 'a client unloads and leaves its slots' client_leaves_slots
 	step 'what it left is seen, and whole' what_was_left_is_seen
 	step 'rmmod is refused to it for ever' refused rmmod blockslab
+	step 'another client goes on' sample_client_allocates
+	step 'and unloads' client_unloads
+	exit $failed
+	;;
+faults)
+	faults
 	step 'another client goes on' sample_client_allocates
 	step 'and unloads' client_unloads
 	exit $failed
