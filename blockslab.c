@@ -3864,7 +3864,7 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 	if (note)
 		return size != note->asked;
 	if (!class->size)
-		return PFN_UP(size) != block->nr_pages;
+		return size <= BLOCKSLAB_SLOT_MAX || PFN_UP(size) != block->nr_pages;
 	if (size > (class->canary ?: class->size))
 		return true;
 	return class->index < NR_SIZES && !READ_ONCE(class->heap->substituted) &&
