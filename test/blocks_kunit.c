@@ -51,7 +51,7 @@ static void slots_of_a_page_are_whole_slots_apart(struct kunit *test)
 	size_t size, i, j;
 
 	for (j = 0; j < ARRAY_SIZE(sizes); j++) {
-		size = sizes[j];
+		size = blockslab_size_roundup(sizes[j]);
 		alloc_many(test, fixture.heap, size, slots, 500);
 		for (i = 1; i < 500; i++) {
 			unsigned long here = (unsigned long)slots[i];
@@ -69,13 +69,13 @@ static void slots_of_a_page_are_whole_slots_apart(struct kunit *test)
 static void a_fresh_block_s_slots_come_in_no_order(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
-	size_t i, next_to_last = 0;
+	size_t i, next_to_last = 0, size = blockslab_size_roundup(64);
 
 	if (!IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM))
 		kunit_skip(test, "the parameter shuffle is off");
 	alloc_many(test, fixture.heap, 64, slots, NR_SLOTS);
 	for (i = 1; i < NR_SLOTS; i++)
-		next_to_last += abs(slots[i] - slots[i - 1]) == 64;
+		next_to_last += abs(slots[i] - slots[i - 1]) == size;
 	KUNIT_EXPECT_LT(test, next_to_last, NR_SLOTS / 2);
 	free_many(slots, NR_SLOTS);
 }
@@ -141,7 +141,7 @@ static void blocks_are_packed_with_slots(struct kunit *test)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		size_t asked = sizes[i] * NR_SLOTS, held;
+		size_t asked = blockslab_size_roundup(sizes[i]) * NR_SLOTS, held;
 
 		alloc_many(test, fixture.heap, sizes[i], slots, NR_SLOTS);
 		held = stats_of(fixture.heap).held;

@@ -29,6 +29,9 @@
 /* Not to be had, not waited for, not complained about. */
 #define GFP_TRY		(GFP_NOWAIT | __GFP_NOWARN)
 
+/* What the sizes of small classes go by: 8 bytes, or what DMA wants between two slots. */
+#define CLASS_STEP	max_t(size_t, 8, ARCH_KMALLOC_MINALIGN)
+
 /* --- the heap of a case, and the faults reported ---------------------------------------------- */
 
 /* What stands between the cases of a suite; they run one after another. */
@@ -439,6 +442,16 @@ static inline u64 table_cell(struct kunit *test, const char *path, const char *k
 			return table_number(test, &table, column);
 	KUNIT_ASSERT_TRUE_MSG(test, false, "no %s %s in %s", key_column, key, path);
 	return 0;
+}
+
+/* One number of a heap's `classes`, of the class that serves a size. */
+static inline u64 class_cell(struct kunit *test, const char *heap, size_t size, const char *column)
+{
+	char path[64], key[16];
+
+	scnprintf(path, sizeof(path), "heap/%s/classes", heap);
+	scnprintf(key, sizeof(key), "%zu", blockslab_size_roundup(size));
+	return table_cell(test, path, "size", key, column);
 }
 
 /* Blocks that a heap holds, from the `heaps` table. */

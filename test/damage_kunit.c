@@ -6,7 +6,7 @@
 #include "blockslab_kunit.h"
 
 #define NR_SLOTS	200
-#define SLOT_SIZE	200
+#define SLOT_SIZE	384	/* no power of two anywhere */
 
 /* Slots of which every second is free, in its block. */
 static void **half_of_them(struct kunit *test, struct blockslab_heap *heap)

@@ -89,7 +89,7 @@ static void what_usable_size_tells_may_be_touched(struct kunit *test)
 {
 	char *slot = must_alloc(test, fixture.heap, 13);
 
-	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 16);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), blockslab_size_roundup(13));
 	KUNIT_EXPECT_FALSE(test, is_reported(slot + 15));
 	blockslab_free(slot);
 }

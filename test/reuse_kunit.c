@@ -52,11 +52,11 @@ static void sizes_17_to_24_share_one_class(struct kunit *test)
 
 static void neighbouring_classes_share_nothing(struct kunit *test)
 {
-	void *slot = must_alloc(test, fixture.heap, 24), *smaller, *larger;
+	void *slot = must_alloc(test, fixture.heap, 3 * CLASS_STEP), *smaller, *larger;
 
 	blockslab_free(slot);
-	smaller = must_alloc(test, fixture.heap, 16);
-	larger = must_alloc(test, fixture.heap, 25);
+	smaller = must_alloc(test, fixture.heap, 2 * CLASS_STEP);
+	larger = must_alloc(test, fixture.heap, 3 * CLASS_STEP + 1);
 	KUNIT_EXPECT_PTR_NE(test, smaller, slot);
 	KUNIT_EXPECT_PTR_NE(test, larger, slot);
 	blockslab_free(smaller);

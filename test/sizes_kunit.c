@@ -17,12 +17,12 @@ static void every_size_gets_a_slot_that_holds_it(struct kunit *test)
 	}
 }
 
-static void classes_go_by_eight_bytes_to_512(struct kunit *test)
+static void classes_go_by_small_steps_to_512(struct kunit *test)
 {
 	size_t size;
 
 	for (size = 1; size <= 512; size++)
-		KUNIT_ASSERT_EQ(test, blockslab_size_roundup(size), ALIGN(size, 8));
+		KUNIT_ASSERT_EQ(test, blockslab_size_roundup(size), ALIGN(size, CLASS_STEP));
 }
 
 static void no_class_step_is_over_an_eighth(struct kunit *test)
@@ -33,7 +33,7 @@ static void no_class_step_is_over_an_eighth(struct kunit *test)
 		size_t next = blockslab_size_roundup(size + 1);
 
 		KUNIT_ASSERT_GT(test, next, size);
-		KUNIT_EXPECT_LE(test, next - size, size / 8);
+		KUNIT_EXPECT_LE(test, next - size, max(size / 8, CLASS_STEP));
 		size = next;
 	}
 	KUNIT_EXPECT_EQ(test, size, BLOCKSLAB_SLOT_MAX);
@@ -59,8 +59,8 @@ static void constant_and_run_time_sizes_agree(struct kunit *test)
 	void *variable = must_alloc(test, fixture.heap, 24);
 
 	KUNIT_ASSERT_NOT_NULL(test, constant);
-	KUNIT_EXPECT_EQ(test, blockslab_usable_size(constant), 24);
-	KUNIT_EXPECT_EQ(test, blockslab_usable_size(variable), 24);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(constant), blockslab_size_roundup(24));
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(variable), blockslab_size_roundup(24));
 	blockslab_free(constant);
 	blockslab_free(variable);
 }
@@ -175,7 +175,7 @@ static void block_tails_are_under_five_percent_on_average(struct kunit *test)
 
 static struct kunit_case sizes_cases[] = {
 	KUNIT_CASE(every_size_gets_a_slot_that_holds_it),
-	KUNIT_CASE(classes_go_by_eight_bytes_to_512),
+	KUNIT_CASE(classes_go_by_small_steps_to_512),
 	KUNIT_CASE(no_class_step_is_over_an_eighth),
 	KUNIT_CASE(size_of_a_class_rounds_to_itself),
 	KUNIT_CASE(constant_and_run_time_sizes_agree),
