@@ -252,6 +252,30 @@ static void an_accounted_cache_serves(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+/* What is made next has its per-CPU state right behind that of the cache. */
+static void no_slot_of_another_class_passes_for_an_object(struct kunit *test)
+{
+	struct blockslab_cache *caches[64];
+	void *slots[ARRAY_SIZE(caches)];
+	char name[16];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(caches); i++) {
+		size_t size = (i + 1) * CLASS_STEP;
+
+		snprintf(name, sizeof(name), "strict-%d", i);
+		caches[i] = make_cache(test, name, 0, construct);
+		slots[i] = must_alloc(test, fixture.heap, size);
+		memset(slots[i], 0x5a, size);
+		blockslab_cache_free(caches[i], slots[i]);
+		expect_fault(test, "wrong cache", slots[i]);
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0x5a, size));
+	}
+	free_many(slots, ARRAY_SIZE(slots));
+	for (i = 0; i < ARRAY_SIZE(caches); i++)
+		blockslab_cache_destroy(caches[i]);
+}
+
 static void a_plain_free_takes_objects_too(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "plain", 0, construct);
@@ -347,6 +371,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(objects_between_red_zones_are_as_they_should_be),
 	KUNIT_CASE(a_write_past_a_constructed_object_is_told),
 	KUNIT_CASE(an_accounted_cache_serves),
+	KUNIT_CASE(no_slot_of_another_class_passes_for_an_object),
 	KUNIT_CASE(a_plain_free_takes_objects_too),
 	KUNIT_CASE(a_cache_shows_as_a_heap_of_one_class),
 	KUNIT_CASE(live_objects_survive_destroy),
