@@ -5735,7 +5735,8 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
  * blockslab_cache_create() - create a cache: slots for objects of one kind
  * @name: as for blockslab_heap_create(), with which caches share their names
  * @size: of an object, 1 to BLOCKSLAB_SLOT_MAX bytes
- * @align: of an object: a power of two up to a page, or 0 for the natural alignment of 8
+ * @align: of an object: a power of two up to a page and to BLOCKSLAB_SLOT_MAX, or 0 for the natural
+ *	alignment of 8
  * @flags: BLOCKSLAB_*
  * @ctor: called for every slot once, when its block is made; or NULL. It must not sleep
  *

@@ -80,7 +80,7 @@ static void a_cache_has_the_alignment_it_asks_for(struct kunit *test)
 {
 	size_t align;
 
-	for (align = 1; align <= PAGE_SIZE; align *= 2) {
+	for (align = 1; align <= min_t(size_t, PAGE_SIZE, BLOCKSLAB_SLOT_MAX); align *= 2) {
 		struct blockslab_cache *cache;
 		void *objects[20];
 		int i;
