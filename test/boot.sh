@@ -105,8 +105,14 @@ rubbish_is_refused()
 			refused sh -c "echo '$text' >$file"
 		done
 	done
-	refused sh -c 'echo 1 >limit'
+	for text in 1 4096; do	# below a page; below what is held
+		refused sh -c "echo $text >limit"
+	done
 	[ "$(cat limit)" = 2000000 ]
+	refused sh -c 'echo 2 >shrink'
+	refused sh -c 'echo 2 >validate'
+	echo 0 >limit		# none
+	[ "$(cat limit)" = 0 ]
 }
 
 # what is tracked: nothing, all, a sample; files of the replayed load

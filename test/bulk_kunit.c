@@ -59,6 +59,26 @@ static void a_bulk_of_nothing_is_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
 }
 
+static void a_bulk_of_no_bytes_is_zero_size_pointers(struct kunit *test)
+{
+	void *slots[3] = {};
+	int i;
+
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, 0, GFP_KERNEL, 3, slots), 3);
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		KUNIT_EXPECT_PTR_EQ(test, slots[i], ZERO_SIZE_PTR);
+	blockslab_free_bulk(3, slots);
+}
+
+static void a_bulk_without_a_class_gets_nothing(struct kunit *test)
+{
+	void *slots[3];
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_TRY, 3, slots), 0);
+	blockslab_fail(0, 0, 0);
+}
+
 static void one_bulk_frees_slots_of_all_kinds(struct kunit *test)
 {
 	struct blockslab_heap *other = make_heap(test, "other", 0, 0, 0);
@@ -118,6 +138,8 @@ static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE_PARAM(every_slot_of_a_bulk_is_its_own, bulk_gen_params),
 	KUNIT_CASE(bulk_and_single_calls_mix),
 	KUNIT_CASE(a_bulk_of_nothing_is_nothing),
+	KUNIT_CASE(a_bulk_of_no_bytes_is_zero_size_pointers),
+	KUNIT_CASE(a_bulk_without_a_class_gets_nothing),
 	KUNIT_CASE(one_bulk_frees_slots_of_all_kinds),
 	KUNIT_CASE(a_bulk_is_zeroed_on_request),
 	KUNIT_CASE(a_bulk_that_fails_midway_leaves_nothing_behind),

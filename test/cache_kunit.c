@@ -288,6 +288,17 @@ static void a_plain_free_takes_objects_too(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+static void a_sized_free_of_an_object_is_checked(struct kunit *test)
+{
+	struct blockslab_cache *cache = make_cache(test, "sized", 0, construct);
+	struct object *object = must_get(test, cache);
+
+	blockslab_free_sized(object, sizeof(*object) + 64);
+	expect_fault(test, "wrong size", object);
+	blockslab_free_sized(object, sizeof(*object));
+	blockslab_cache_destroy(cache);
+}
+
 static void a_cache_shows_as_a_heap_of_one_class(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "shown", 0, NULL);
@@ -373,6 +384,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(an_accounted_cache_serves),
 	KUNIT_CASE(no_slot_of_another_class_passes_for_an_object),
 	KUNIT_CASE(a_plain_free_takes_objects_too),
+	KUNIT_CASE(a_sized_free_of_an_object_is_checked),
 	KUNIT_CASE(a_cache_shows_as_a_heap_of_one_class),
 	KUNIT_CASE(live_objects_survive_destroy),
 	KUNIT_CASE(typesafe_memory_stays_of_its_type_for_readers),

@@ -188,6 +188,28 @@ static void slot_maps_can_be_read_again(struct kunit *test)
 	free_many(slots, NR_SLOTS);
 }
 
+/* Who reads leaves a mark among the blocks, which is none for anybody else. */
+static void readers_do_not_see_one_another(struct kunit *test)
+{
+	char *text = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	struct file *file = debugfs_open("heap/kunit/blocks", O_RDONLY);
+	void **slots = slot_array(test, NR_SLOTS);
+	struct table table;
+	u64 lines = 0;
+
+	KUNIT_ASSERT_TRUE(test, text && !IS_ERR(file));
+	alloc_many(test, fixture.heap, 1000, slots, NR_SLOTS);
+	KUNIT_EXPECT_GT(test, debugfs_read_at(file, 0, text, 200), 0);
+	table = table_open(test, "heap/kunit/blocks");
+	while (table_next(test, &table))
+		lines++;
+	KUNIT_EXPECT_EQ(test, lines, blocks_of(test, "kunit"));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_heap_release(fixture.heap), NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "kunit"), 0);
+	filp_close(file, NULL);
+}
+
 static void a_slot_map_tells_cached_from_allocated(struct kunit *test)
 {
 	void *live = must_alloc(test, fixture.heap, 64);
@@ -387,6 +409,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(classes_add_up_to_the_heap),
 	KUNIT_CASE(slot_maps_show_every_slot),
 	KUNIT_CASE(slot_maps_can_be_read_again),
+	KUNIT_CASE(readers_do_not_see_one_another),
 	KUNIT_CASE(a_slot_map_tells_cached_from_allocated),
 	KUNIT_CASE(counters_count_every_call),
 	KUNIT_CASE(waste_is_what_nobody_asked_for),

@@ -210,6 +210,20 @@ static void objects_that_may_not_fail_do_not(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+static void what_may_neither_fail_nor_wait_fails(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("urgent", 72, 0, 0, NULL);
+	const gfp_t gfp = GFP_TRY | __GFP_NOFAIL;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	blockslab_fail(ALL_KINDS, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 100, gfp));
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 20000, gfp));
+	KUNIT_EXPECT_NULL(test, blockslab_cache_alloc(cache, gfp));
+	blockslab_fail(0, 0, 0);
+	blockslab_cache_destroy(cache);
+}
+
 /* The slots that are there serve on; only new blocks are not to be had. */
 static void cached_slots_serve_while_pages_fail(struct kunit *test)
 {
@@ -248,6 +262,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(without_failures_all_is_served_again),
 	KUNIT_CASE(what_may_not_fail_does_not),
 	KUNIT_CASE(objects_that_may_not_fail_do_not),
+	KUNIT_CASE(what_may_neither_fail_nor_wait_fails),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),
 	KUNIT_CASE(frees_work_without_magazines),
 	{}

@@ -228,6 +228,19 @@ static void inside_of_whole_pages_is_refused(struct kunit *test)
 	blockslab_free(pages);
 }
 
+static void the_tail_of_a_block_is_refused(struct kunit *test)
+{
+	size_t size = blockslab_size_roundup(600);
+	void *slot = must_alloc(test, fixture.heap, size), *tail;
+	struct blockslab_block *block = blockslab_block_of(virt_to_page(slot));
+
+	tail = block->base + block->nr_slots * size;
+	KUNIT_ASSERT_NE(test, offset_in_page(tail), 0);
+	blockslab_free(tail);
+	expect_fault(test, "pointer inside a slot", tail);
+	blockslab_free(slot);
+}
+
 /* --- the wrong call --------------------------------------------------------------------------- */
 
 static void the_wrong_cache_is_refused(struct kunit *test)
@@ -474,6 +487,7 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(addresses_of_nothing_are_refused),
 	KUNIT_CASE(inside_of_a_slot_is_refused),
 	KUNIT_CASE(inside_of_whole_pages_is_refused),
+	KUNIT_CASE(the_tail_of_a_block_is_refused),
 	KUNIT_CASE(the_wrong_cache_is_refused),
 	KUNIT_CASE_PARAM(a_free_with_the_wrong_size_is_refused, wrong_size_gen_params),
 	KUNIT_CASE_PARAM(a_write_one_byte_past_the_slot_is_told, zone_size_gen_params),

@@ -68,6 +68,8 @@ static const struct attrs_case bad_attrs[] = {
 	{ "a limit of one byte", { .limit = 1 } },
 	{ "a limit under one block", { .limit = PAGE_SIZE - 1 } },
 	{ "a reserve over the limit", { .limit = SZ_64K, .reserve = SZ_128K } },
+	{ "a limit without room for what a reserve needs besides",
+	  { .limit = SZ_64K, .reserve = SZ_64K } },
 };
 
 static void attrs_case_name(const struct attrs_case *param, char *name)

@@ -182,6 +182,17 @@ static void the_reserve_serves_when_there_are_no_pages(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Its pages are of no special kind. */
+static void the_reserve_serves_no_dma(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 64, GFP_TRY | __GFP_DMA32));
+	blockslab_fail(0, 0, 0);
+	end_heap(test, heap);
+}
+
 static void a_used_reserve_is_made_up_again(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
@@ -222,6 +233,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(a_bulk_over_the_limit_gets_nothing),
 	KUNIT_CASE(without_pages_and_reserve_nothing_is_given),
 	KUNIT_CASE(the_reserve_serves_when_there_are_no_pages),
+	KUNIT_CASE(the_reserve_serves_no_dma),
 	KUNIT_CASE(a_used_reserve_is_made_up_again),
 	KUNIT_CASE(shrink_leaves_the_reserve_and_no_more),
 	{}

@@ -53,6 +53,12 @@ static void size_of_a_class_rounds_to_itself(struct kunit *test)
 	}
 }
 
+static void sizes_that_cannot_be_round_to_themselves(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, blockslab_size_roundup(0), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_size_roundup(SIZE_MAX), SIZE_MAX);
+}
+
 static void constant_and_run_time_sizes_agree(struct kunit *test)
 {
 	void *constant = blockslab_alloc(fixture.heap, 24, GFP_KERNEL);
@@ -178,6 +184,7 @@ static struct kunit_case sizes_cases[] = {
 	KUNIT_CASE(classes_go_by_small_steps_to_512),
 	KUNIT_CASE(no_class_step_is_over_an_eighth),
 	KUNIT_CASE(size_of_a_class_rounds_to_itself),
+	KUNIT_CASE(sizes_that_cannot_be_round_to_themselves),
 	KUNIT_CASE(constant_and_run_time_sizes_agree),
 	KUNIT_CASE(size_zero_gives_the_zero_size_pointer),
 	KUNIT_CASE(nothing_is_in_null),

@@ -5,6 +5,7 @@
 #include <linux/delay.h>
 
 #define NR_SLOTS	300
+#define NR_MANY		SZ_32K
 #define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
 
 struct totals {
@@ -333,6 +334,45 @@ static void without_memory_for_notes_slots_go_untracked(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void without_memory_for_stacks_callers_are_unknown(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *first = must_alloc(test, heap, 100), *second;
+	struct table table;
+	int unknown = 0;
+
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	second = must_alloc(test, heap, 100);
+	blockslab_free(first);
+	blockslab_fail(0, 0, 0);
+	table = table_open(test, "heap/tracked/callers");
+	while (table_next(test, &table))
+		unknown += !strcmp(table_text(test, &table, "stack"), "-");
+	KUNIT_EXPECT_EQ(test, unknown, 1);
+	table = table_open(test, "heap/tracked/sparse");
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	KUNIT_EXPECT_STREQ(test, table_text(test, &table, "holders"), "-");
+	blockslab_free(second);
+	end_heap(test, heap);
+}
+
+/* Of so many bytes one at least was to be tracked. */
+static void what_is_much_larger_than_the_period_stands_for_itself(struct kunit *test)
+{
+	struct totals totals;
+	void *slots[20];
+	int i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 4096), 0);
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		slots[i] = must_alloc(test, fixture.heap, 100000);
+	totals = callers_of(test, "kunit");
+	KUNIT_EXPECT_GE(test, totals.slots, ARRAY_SIZE(slots) - 1);
+	KUNIT_EXPECT_EQ(test, totals.requested, totals.slots * 100000);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
 static void sparse_names_blocks_and_holders(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
@@ -426,13 +466,13 @@ static void sparse_lists_untracked_blocks_too(struct kunit *test)
 static void sparse_names_the_holder_of_many(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
-	void **slots = slot_array(test, SZ_8K);
+	void **slots = slot_array(test, NR_MANY);
 	struct table table;
 	int i, lines = 0;
 
-	for (i = 0; i < SZ_8K; i++)
+	for (i = 0; i < NR_MANY; i++)
 		slots[i] = alloc_here(heap, 8);
-	for (i = 0; i < SZ_8K; i++)
+	for (i = 0; i < NR_MANY; i++)
 		if (i % 5)
 			blockslab_free(slots[i]);
 	table = table_open(test, "heap/tracked/sparse");
@@ -443,7 +483,7 @@ static void sparse_names_the_holder_of_many(struct kunit *test)
 							    "alloc_here+0x"));
 	}
 	KUNIT_EXPECT_GT(test, lines, 0);
-	for (i = 0; i < SZ_8K; i += 5)
+	for (i = 0; i < NR_MANY; i += 5)
 		blockslab_free(slots[i]);
 	end_heap(test, heap);
 }
@@ -528,6 +568,8 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(a_period_that_cannot_be_is_refused),
 	KUNIT_CASE(tracked_slots_are_like_any_other),
 	KUNIT_CASE(without_memory_for_notes_slots_go_untracked),
+	KUNIT_CASE(without_memory_for_stacks_callers_are_unknown),
+	KUNIT_CASE(what_is_much_larger_than_the_period_stands_for_itself),
 	KUNIT_CASE(sparse_names_blocks_and_holders),
 	KUNIT_CASE(sparse_names_who_holds_most_first),
 	KUNIT_CASE(sparse_names_no_holder_of_the_past),
