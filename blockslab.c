@@ -121,6 +121,7 @@
 #include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/poison.h>
 #include <linux/prandom.h>
@@ -4523,11 +4524,16 @@ static void workers_finish(void)
 /* Waits until all that was deferred so far is freed. */
 static void deferred_finish(void)
 {
+	/* Where a thread runs irq_work (PREEMPT_RT), one waiter is woken: kernel/irq_work.c */
+	static DEFINE_MUTEX(one_waiter);
+
 	if (!atomic_long_read(&nr_deferred))
 		return;
 	rcu_send_all(NULL);
 	rcu_barrier();
+	mutex_lock(&one_waiter);
 	irq_work_sync(&deferred_irq);
+	mutex_unlock(&one_waiter);
 	workers_finish();
 }
 

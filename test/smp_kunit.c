@@ -234,19 +234,21 @@ static void a_slot_freed_elsewhere_can_be_had_here(struct kunit *test)
 	end_heap(test, heap);
 }
 
-/* Heaps of one CPU each, made and destroyed at the same time. */
+/* Heaps of one CPU each, made and destroyed at the same time, frees still being deferred. */
 static int make_and_destroy(void *data, unsigned int cpu)
 {
+	struct blockslab_heap_attrs attrs = { .flags = BLOCKSLAB_POISON };
 	char name[16];
 	int i;
 
 	snprintf(name, sizeof(name), "cpu-%u", cpu);
 	for (i = 0; i < 20; i++) {
-		struct blockslab_heap *heap = blockslab_heap_create(name, NULL);
+		struct blockslab_heap *heap = blockslab_heap_create(name, i % 2 ? &attrs : NULL);
 
 		if (IS_ERR(heap))
 			return PTR_ERR(heap);
 		blockslab_free(try_alloc(heap, 100, GFP_KERNEL));
+		blockslab_free_nolock(try_alloc(heap, 100, GFP_KERNEL));
 		if (blockslab_validate(heap))
 			return -EIO;
 		blockslab_heap_destroy(heap);
