@@ -143,7 +143,7 @@ static void blocks_are_packed_with_slots(struct kunit *test)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		size_t asked = blockslab_size_roundup(sizes[i]) * NR_SLOTS, held;
+		size_t asked = due_bytes(sizes[i]) * NR_SLOTS, held;
 
 		alloc_many(test, fixture.heap, sizes[i], slots, NR_SLOTS);
 		held = stats_of(fixture.heap).held;

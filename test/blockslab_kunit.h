@@ -32,6 +32,14 @@
 /* What the sizes of small classes go by: 8 bytes, or what DMA wants between two slots. */
 #define CLASS_STEP	max_t(size_t, 8, ARCH_KMALLOC_MINALIGN)
 
+/* Small classes go by 8 bytes, and a page is small: a slot costs hardly more than was asked. */
+#define FINE_CLASSES	(CLASS_STEP == 8 && PAGE_SIZE == SZ_4K)
+
+static inline size_t due_bytes(size_t size)
+{
+	return FINE_CLASSES ? size : blockslab_size_roundup(size);
+}
+
 /* --- the heap of a case, and the faults reported ---------------------------------------------- */
 
 /* What stands between the cases of a suite; they run one after another. */
