@@ -135,6 +135,7 @@
 #include <linux/shrinker.h>
 #include <linux/smp.h>
 #include <linux/sort.h>
+#include <linux/srcu.h>
 #include <linux/stackdepot.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
@@ -2448,6 +2449,9 @@ static bool bring_room(struct blockslab_node *node)
 #define TRIM_PERIOD	(HZ / 2)
 #define TRIM_QUIET	4U	/* periods without activity before a trim */
 
+/* Trims in progress, of all heaps. */
+DEFINE_STATIC_SRCU(trims);
+
 enum drained { THIS_CPU, ALL_CPUS, QUIET_NODES };
 
 struct drain {
@@ -2472,6 +2476,20 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 		blockslab_sub(line->moved, magazine->count);
 		stack_push(&drain->magazines, magazine);
 	}
+}
+
+/* For the time that a trim may have magazines in hand: see heap_trim_last(). */
+static int trim_begin(struct blockslab_heap *heap) __acquires(&trims)
+{
+	atomic_long_inc(&heap->moving);
+	return srcu_read_lock(&trims);
+}
+
+static void trim_end(struct blockslab_heap *heap, int trim) __releases(&trims)
+{
+	smp_mb__before_atomic();	/* all is flushed where @moving is 0 */
+	atomic_long_dec(&heap->moving);
+	srcu_read_unlock(&trims, trim);
 }
 
 static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
@@ -2549,12 +2567,12 @@ static int drain_dead_cpu(unsigned int cpu)
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
 		struct drain drain = { .heap = heap, .which = ALL_CPUS };
+		int trim = trim_begin(heap);
 
-		atomic_long_inc(&heap->moving);
 		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 			drain_line(&drain, node_line(node, cpu));
 		stack_drain(&drain.magazines);
-		atomic_long_dec(&heap->moving);
+		trim_end(heap, trim);
 	}
 	return 0;
 }
@@ -2590,14 +2608,14 @@ static void node_trim(struct blockslab_node *node)
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
 	size_t held = held_bytes(heap), left;
+	int trim = trim_begin(heap);
 	struct blockslab_node *node;
 
-	atomic_long_inc(&heap->moving);
 	drain_cpus(heap, wait ? ALL_CPUS : THIS_CPU, wait ? 10 : 1);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		if (node->class->size)
 			node_trim(node);
-	atomic_long_dec(&heap->moving);
+	trim_end(heap, trim);
 	left = held_bytes(heap);
 	return held > left ? held - left : 0;
 }
@@ -2667,6 +2685,7 @@ static void heap_trim_work(struct work_struct *work)
 	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
 	bool busy = false, drain = false;
 	struct blockslab_node *node;
+	int trim;
 
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
 		cond_resched();
@@ -2676,9 +2695,9 @@ static void heap_trim_work(struct work_struct *work)
 		busy |= node->use.periods < TRIM_QUIET;
 	}
 	if (busy) {
-		atomic_long_inc(&heap->moving);
+		trim = trim_begin(heap);
 		trim_quiet_nodes(heap, drain);
-		atomic_long_dec(&heap->moving);
+		trim_end(heap, trim);
 		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 		return;
 	}
@@ -5486,6 +5505,17 @@ struct blockslab_heap *blockslab_heap_create(const char *name,
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_create);
 
+/*
+ * Takes all out of the magazines of a heap that nobody allocates from. What other trims (the
+ * timer's, debugfs's, the shrinker's) took out before looks allocated until they have flushed it.
+ */
+static void heap_trim_last(struct blockslab_heap *heap)
+{
+	heap_trim(heap, true);
+	if (atomic_long_read(&heap->moving))
+		synchronize_srcu_expedited(&trims);
+}
+
 /* From now on nothing is cached, and a block goes back when its last slot does. */
 static void heap_retire(struct blockslab_heap *heap)
 {
@@ -5503,7 +5533,7 @@ static void heap_retire(struct blockslab_heap *heap)
 	drain_cpus(heap, ALL_CPUS, INT_MAX);
 	heap_leave(heap);
 	cpus_read_unlock();
-	heap_trim(heap, true);
+	heap_trim_last(heap);
 	reserve_drop(heap);
 	if (heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 		rcu_barrier();
@@ -5569,7 +5599,8 @@ static size_t release_node(struct blockslab_node *node)
 
 /**
  * blockslab_heap_release() - free every slot of a heap at once
- * @heap: to release; nobody else may use it meanwhile. The shared heap (NULL) cannot be released
+ * @heap: to release; nobody may allocate from it or free into it meanwhile. The shared heap (NULL)
+ * cannot be released
  *
  * The heap goes on, empty, with its reserve.
  *
@@ -5585,7 +5616,7 @@ size_t blockslab_heap_release(struct blockslab_heap *heap)
 	if (IS_ERR_OR_NULL(heap))
 		return 0;
 	deferred_finish();
-	heap_trim(heap, true);
+	heap_trim_last(heap);
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list)
 		for (nid = 0; nid < nr_node_ids; nid++)

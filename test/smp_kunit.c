@@ -170,6 +170,43 @@ static void shrink_and_validate_meet_users_at_work(struct kunit *test)
 	end_exchange(test, exchange);
 }
 
+/* All other CPUs take out what is cached, while this one releases all there is. */
+static int release_while_shrunk(void *data, unsigned int cpu)
+{
+	struct exchange *exchange = data;
+	void *slots[32];
+	size_t i, round;
+
+	if (cpu != exchange->producer) {
+		while (!READ_ONCE(exchange->stop)) {
+			blockslab_shrink(exchange->heap);
+			cond_resched();
+		}
+		return 0;
+	}
+	for (round = 0; round < NR_ROUNDS / 10; round++) {
+		for (i = 0; i < ARRAY_SIZE(slots); i++)
+			slots[i] = filled_slot(exchange, i);
+		for (i = 2; i < ARRAY_SIZE(slots); i++)
+			free_filled(exchange, slots[i]);
+		if (blockslab_heap_release(exchange->heap) != 2)
+			atomic_inc(&exchange->bad);
+	}
+	WRITE_ONCE(exchange->stop, true);
+	return 0;
+}
+
+static void release_meets_shrink(struct kunit *test)
+{
+	struct exchange *exchange;
+
+	skip_on_one_cpu(test);
+	exchange = make_exchange(test, fixture.heap, 200);
+	exchange->producer = raw_smp_processor_id();
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, release_while_shrunk, exchange), 0);
+	end_exchange(test, exchange);
+}
+
 static int fill_and_free(void *data, unsigned int cpu)
 {
 	void *slots[100];
@@ -301,6 +338,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
 	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
+	KUNIT_CASE(release_meets_shrink),
 	KUNIT_CASE(shrink_reaches_what_other_cpus_keep),
 	KUNIT_CASE(a_double_free_on_another_cpu_is_told),
 	KUNIT_CASE(a_slot_freed_elsewhere_can_be_had_here),
