@@ -115,6 +115,7 @@
 #include <linux/jump_label.h>
 #include <linux/kasan.h>
 #include <linux/kmemleak.h>
+#include <linux/kmsan-checks.h>
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/log2.h>
@@ -773,6 +774,9 @@ static void page_words_clear(struct blockslab_block *block)
 
 /* ------------------------------------------------------------------------------------------------
  * KASAN: an access to what is nobody's is reported where it happens
+ *
+ * KMSAN has its own calls for modules: kmsan_poison_memory() makes what a slot held before no
+ * value to its owner. This file itself is not checked (Kbuild), as it looks at free slots.
  */
 
 #ifdef CONFIG_KASAN_GENERIC
@@ -2892,7 +2896,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 static bool alloc_watched(void)
 {
 	return IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) || IS_ENABLED(CONFIG_KASAN) ||
-	       trace_blockslab_alloc_enabled();
+	       IS_ENABLED(CONFIG_KMSAN) || trace_blockslab_alloc_enabled();
 }
 
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
@@ -2904,23 +2908,32 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 	if (heap->flags & EXACT_FLAGS)
 		exact_alloc(block, slot, size, gfp, caller);
 	kasan_slot(slot, slot_bytes(block), size);
-	if (class->size && !keeps_content(heap) && want_init_on_alloc(gfp))
-		memset(slot, 0, heap->zone ? size : class->size);
+	if (class->size && !keeps_content(heap)) {
+		size_t bytes = heap->zone ? size : class->size;
+
+		if (want_init_on_alloc(gfp))
+			memset(slot, 0, bytes);
+		else
+			kmsan_poison_memory(slot, bytes, gfp);
+	}
 	kmemleak_alloc(slot, size, 1, gfp);
 	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
 }
 
 static bool before_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
-	struct blockslab_heap *heap = block->node->class->heap;
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_heap *heap = class->heap;
 
 	if (block->notes && !exact_free(block, slot, caller))
 		return false;
 	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
 	kmemleak_free(slot);
-	if (!keeps_content(heap) && !poisoned(heap) && block->node->class->size &&
-	    want_init_on_free())
-		memset(slot, 0, block->node->class->size - heap->zone);
+	if (class->size && !keeps_content(heap)) {
+		if (!poisoned(heap) && want_init_on_free())
+			memset(slot, 0, class->size - heap->zone);
+		kmsan_poison_memory(slot, class->size - heap->zone, GFP_NOWAIT);
+	}
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_slot(slot, slot_bytes(block), 0);
 	return true;

@@ -108,11 +108,8 @@ progress_lines()
 fragments()
 {
 	for name in $(echo "$1" | tr ',' ' '); do
-		[ "$name" != kmsan ] ||
-			die "kmsan: blockslab does not tell it which bytes of a slot are written," \
-			    "so what it reports would be false; kasan and POISON find reads after a free"
 		[ "$name" != guest ] && [ -r "$top/tools/sanitize/$name.config" ] ||
-			die "--sanitize wants kasan, lockdep, kcsan, ubsan or kmemleak, not $name"
+			die "--sanitize wants kasan, lockdep, kcsan, kmsan, ubsan or kmemleak, not $name"
 		echo "$top/tools/sanitize/$name.config"
 	done
 }
@@ -122,17 +119,24 @@ fragments()
 sanitized_kernel()
 {
 	found=$(fragments "$2")
+	case $1:$2 in
+	7.3:*kmsan*) die "kmsan with 6.1 or 6.12: 7.3 does not take the clang 14 of Debian 12" ;;
+	*kmsan*) need clang-14 lld-14 llvm-14 ;;
+	esac
 	# shellcheck disable=SC2086
 	"$top/tools/kernel" build "$1" x86_64 "$top/tools/sanitize/guest.config" $found
 }
 
 # build_modules: builds the modules for the kernel that the lines of tools/kernel
 # named ($release, $kdir, $arch), and says in $built where. Every checkout and every
-# kernel has its own.
+# kernel has its own, and a kernel that clang built needs clang for them.
 build_modules()
 {
 	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
 	mkdir -p "$cache/modules"
+	clang=$(sed -n 's/^CONFIG_CC_VERSION_TEXT=.*clang version \([0-9]*\)\..*/LLVM=-\1/p' \
+		"$kdir/.config")
+	# shellcheck disable=SC2086
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built"
+		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang
 }
