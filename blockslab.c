@@ -2895,8 +2895,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 /* Whether somebody wants to know of every allocation. */
 static bool alloc_watched(void)
 {
-	return IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) || IS_ENABLED(CONFIG_KASAN) ||
-	       IS_ENABLED(CONFIG_KMSAN) || trace_blockslab_alloc_enabled();
+	return RARE_ALWAYS || trace_blockslab_alloc_enabled();
 }
 
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,

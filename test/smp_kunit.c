@@ -140,6 +140,19 @@ static void all_cpus_share_a_limited_heap(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* A job on all CPUs, in which this one, the producer, does something else than the others. */
+static void one_meets_the_others(struct kunit *test, size_t size,
+				 int (*job)(void *data, unsigned int cpu))
+{
+	struct exchange *exchange;
+
+	skip_on_one_cpu(test);
+	exchange = make_exchange(test, fixture.heap, size);
+	exchange->producer = raw_smp_processor_id();
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, job, exchange), 0);
+	end_exchange(test, exchange);
+}
+
 /* This CPU looks and takes away while all others work. */
 static int trade_while_looked_at(void *data, unsigned int cpu)
 {
@@ -161,13 +174,7 @@ static int trade_while_looked_at(void *data, unsigned int cpu)
 
 static void shrink_and_validate_meet_users_at_work(struct kunit *test)
 {
-	struct exchange *exchange;
-
-	skip_on_one_cpu(test);
-	exchange = make_exchange(test, fixture.heap, 72);
-	exchange->producer = raw_smp_processor_id();
-	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, trade_while_looked_at, exchange), 0);
-	end_exchange(test, exchange);
+	one_meets_the_others(test, 72, trade_while_looked_at);
 }
 
 /* All other CPUs take out what is cached, while this one releases all there is. */
@@ -198,13 +205,7 @@ static int release_while_shrunk(void *data, unsigned int cpu)
 
 static void release_meets_shrink(struct kunit *test)
 {
-	struct exchange *exchange;
-
-	skip_on_one_cpu(test);
-	exchange = make_exchange(test, fixture.heap, 200);
-	exchange->producer = raw_smp_processor_id();
-	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, release_while_shrunk, exchange), 0);
-	end_exchange(test, exchange);
+	one_meets_the_others(test, 200, release_while_shrunk);
 }
 
 static int fill_and_free(void *data, unsigned int cpu)
