@@ -5523,7 +5523,10 @@ EXPORT_SYMBOL_GPL(blockslab_heap_create);
  */
 static void heap_trim_last(struct blockslab_heap *heap)
 {
+	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
+	cpus_read_lock();
 	heap_trim(heap, true);
+	cpus_read_unlock();
 	if (atomic_long_read(&heap->moving))
 		synchronize_srcu_expedited(&trims);
 }
@@ -5563,7 +5566,7 @@ static void heap_retire(struct blockslab_heap *heap)
  * Slots that are still allocated are reported and stay valid; they can be freed as before, and
  * their blocks go back as they drain. Slots given to blockslab_free_rcu() before are waited for.
  *
- * Context: process; may sleep.
+ * Context: process; may sleep; not where CPUs go on- or offline (cpus_read_lock() is taken).
  */
 void blockslab_heap_destroy(struct blockslab_heap *heap)
 {
@@ -5616,7 +5619,7 @@ static size_t release_node(struct blockslab_node *node)
  *
  * The heap goes on, empty, with its reserve.
  *
- * Context: process; may sleep.
+ * Context: process; may sleep; not where CPUs go on- or offline (cpus_read_lock() is taken).
  * Return: the number of slots released.
  */
 size_t blockslab_heap_release(struct blockslab_heap *heap)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* More than one CPU: slots that wander between them, and calls that meet. Skipped on one CPU. */
+#include <linux/cpu.h>
 #include <linux/prandom.h>
 #include "blockslab_kunit.h"
 
@@ -208,6 +209,70 @@ static void release_meets_shrink(struct kunit *test)
 	one_meets_the_others(test, 200, release_while_shrunk);
 }
 
+/*
+ * A CPU goes offline, and while it is dead, but blockslab has not been told yet, all that its
+ * magazines hold is released. A state that is set up later is torn down earlier: kernel/cpu.c.
+ */
+static struct departure {
+	struct blockslab_heap *heap;
+	struct completion dead, released;
+	size_t slots;
+} departure;
+
+static int wait_while_dead(unsigned int cpu)
+{
+	complete(&departure.dead);
+	/* in vain, if the release waits for this CPU to be gone altogether */
+	wait_for_completion_timeout(&departure.released, HZ / 2);
+	return 0;
+}
+
+static void release_when_dead(struct work_struct *work)
+{
+	wait_for_completion(&departure.dead);
+	departure.slots = blockslab_heap_release(departure.heap);
+	complete(&departure.released);
+}
+
+static DECLARE_WORK(release_work, release_when_dead);
+
+static int free_all_but_one(void *data, unsigned int cpu)
+{
+	void *slots[32];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		slots[i] = try_alloc(departure.heap, 200, GFP_KERNEL);
+	free_many(slots, ARRAY_SIZE(slots) - 1);
+	return slots[ARRAY_SIZE(slots) - 1] ? 0 : -ENOMEM;
+}
+
+static void release_meets_a_cpu_that_goes(struct kunit *test)
+{
+	unsigned int cpu;
+	int state;
+
+	skip_on_one_cpu(test);
+	if (!IS_ENABLED(CONFIG_HOTPLUG_CPU))
+		kunit_skip(test, "this machine's CPUs stay");
+	cpu = cpumask_last(cpu_online_mask);	/* the first may have to stay */
+	departure.heap = make_heap(test, "departure", 0, 0, 0);
+	init_completion(&departure.dead);
+	init_completion(&departure.released);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpumask_of(cpu), free_all_but_one, NULL), 0);
+	state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "blockslab:test", NULL,
+					  wait_while_dead);
+	KUNIT_ASSERT_GT(test, state, 0);
+	queue_work(system_unbound_wq, &release_work);
+	KUNIT_EXPECT_EQ(test, remove_cpu(cpu), 0);
+	complete(&departure.dead);	/* should the CPU have stayed */
+	flush_work(&release_work);
+	cpuhp_remove_state_nocalls(state);
+	KUNIT_EXPECT_EQ(test, add_cpu(cpu), 0);
+	KUNIT_EXPECT_EQ(test, departure.slots, 1);
+	end_heap(test, departure.heap);
+}
+
 static int fill_and_free(void *data, unsigned int cpu)
 {
 	void *slots[100];
@@ -340,6 +405,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
 	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
 	KUNIT_CASE(release_meets_shrink),
+	KUNIT_CASE(release_meets_a_cpu_that_goes),
 	KUNIT_CASE(shrink_reaches_what_other_cpus_keep),
 	KUNIT_CASE(a_double_free_on_another_cpu_is_told),
 	KUNIT_CASE(a_slot_freed_elsewhere_can_be_had_here),
