@@ -115,8 +115,8 @@ static void a_reader_of_rcu_is_served(struct kunit *test)
 /* Under the locks that its caller holds, a spinlock too. */
 static void a_holder_of_a_spinlock_is_served(struct kunit *test)
 {
+	static DEFINE_SPINLOCK(lock);
 	struct errand *errand = atomic_errand(test);
-	DEFINE_SPINLOCK(lock);
 
 	spin_lock(&lock);
 	run_errand(errand);

@@ -223,6 +223,7 @@ static void an_accounted_heap_accounts_for_every_slot(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "accounted", "blocks"), 1);
 	blockslab_free_bulk(20, bulk);
 	blockslab_free(must_alloc(test, heap, 100000));
+	KUNIT_EXPECT_TRUE(test, drains(heap));
 	end_heap(test, heap);
 
 	slot = must_alloc(test, fixture.heap, 100);
