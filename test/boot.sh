@@ -3,7 +3,7 @@
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
 # step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
 #
-#   boot.sh [all | again | nodebugfs | left | faults | suspend] [SECONDS of each stress]
+#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -496,6 +496,11 @@ again)
 		stress
 	}
 	step 'memory is given back' memory_is_given_back
+	step 'the module unloads' rmmod blockslab
+	exit $failed
+	;;
+suites)
+	suites
 	step 'the module unloads' rmmod blockslab
 	exit $failed
 	;;

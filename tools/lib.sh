@@ -109,7 +109,7 @@ fragments()
 {
 	for name in $(echo "$1" | tr ',' ' '); do
 		[ "$name" != guest ] && [ -r "$top/tools/sanitize/$name.config" ] ||
-			die "--sanitize wants kasan, lockdep, kcsan, kmsan, ubsan or kmemleak, not $name"
+			die "--sanitize wants kasan, lockdep, kcsan, kmsan, ubsan, kmemleak or rt, not $name"
 		echo "$top/tools/sanitize/$name.config"
 	done
 }
@@ -120,6 +120,7 @@ sanitized_kernel()
 {
 	found=$(fragments "$2")
 	case $1:$2 in
+	6.1:*rt*) die "rt with 6.12 or later: to 6.1 it is a patch of its own; --rt of tools/stress has it" ;;
 	7.3:*kmsan*) die "kmsan with 6.1 or 6.12: 7.3 does not take the clang 14 of Debian 12" ;;
 	*kmsan*) need clang-14 lld-14 llvm-14 ;;
 	esac
