@@ -322,6 +322,7 @@ enum block_state {
 enum block_flags {
 	BLOCK_QUEUED = BIT(0),		/* on deferred_blocks */
 	BLOCK_WANTS_GRACE = BIT(1),	/* its deferred slots may go only after a grace period */
+	BLOCK_HOLD = BIT(2),		/* above this, how many CPUs are in defer_free() */
 };
 
 static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
@@ -4355,18 +4356,29 @@ static LLIST_HEAD(deferred_blocks);
 /* Slots that are to be freed later: marked in their block, or in a batch. */
 static atomic_long_t nr_deferred;
 
-/* Takes the marks off a block and frees those slots. */
+/*
+ * Takes the marks off a block and frees those slots, unless the block was queued again meanwhile:
+ * then the marks that were taken may be all there are, and a block that is queued must not go with
+ * the last of its slots. They are put back for its next turn.
+ */
 static void free_deferred(struct blockslab_block *block)
 {
 	static unsigned long marks[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* one worker */
 	struct blockslab_class *class = block->node->class;
 	unsigned int number, word, bits = block->nr_slots;
+	unsigned long *map = deferred_map(block);
 	void *base = block->base;
 
 	atomic_andnot(BLOCK_QUEUED, &block->flags);
 	smp_mb__after_atomic();		/* marks set from now on queue the block again */
 	for (word = 0; word < BITS_TO_LONGS(bits); word++)
-		marks[word] = xchg(&deferred_map(block)[word], 0);
+		marks[word] = xchg(&map[word], 0);
+	/* Who set one of these is through with the block, and it is queued if it will be at all. */
+	if (atomic_cond_read_acquire(&block->flags, VAL < BLOCK_HOLD) & BLOCK_QUEUED) {
+		for_each_set_bit(number, marks, bits)
+			set_bit(number, map);
+		return;
+	}
 	if (atomic_fetch_andnot(BLOCK_WANTS_GRACE, &block->flags) & BLOCK_WANTS_GRACE)
 		synchronize_rcu();
 	/* The block may be gone with the last of them. */
@@ -4379,10 +4391,14 @@ static void free_deferred(struct blockslab_block *block)
 static void free_deferred_work(struct work_struct *work)
 {
 	struct blockslab_block *block, *next;
+	struct llist_node *blocks;
 
 	/* A block with marks has slots out, so it stays until they are freed here. */
-	llist_for_each_entry_safe(block, next, llist_del_all(&deferred_blocks), deferred)
-		free_deferred(block);
+	while ((blocks = llist_del_all(&deferred_blocks))) {
+		llist_for_each_entry_safe(block, next, blocks, deferred)
+			free_deferred(block);
+		cond_resched();
+	}
 }
 
 static DECLARE_WORK(deferred_work, free_deferred_work);
@@ -4394,23 +4410,32 @@ static void deferred_irq_work(struct irq_work *work)
 
 static DEFINE_IRQ_WORK(deferred_irq, deferred_irq_work);
 
-/* Marks a checked slot to be freed by the worker. Needs no memory and no lock; any context. */
+/*
+ * Marks a checked slot to be freed by the worker. Needs no memory and no lock; any context. Once it
+ * is marked, only the hold keeps the block: the worker waits for that before it frees anything.
+ */
 static void defer_free(struct blockslab_block *block, const void *slot, bool grace,
 		       unsigned long caller)
 {
 	unsigned int number = block->node->class->size ? blockslab_number(block, slot) : 0;
+	bool doubled;
 
+	preempt_disable();
+	atomic_long_inc(&nr_deferred);	/* before it can be seen: deferred_finish() */
+	atomic_add(BLOCK_HOLD, &block->flags);
 	if (grace)
 		atomic_or(BLOCK_WANTS_GRACE, &block->flags);
-	if (test_and_set_bit(number, deferred_map(block))) {
+	doubled = test_and_set_bit(number, deferred_map(block));
+	if (doubled) {
 		report(DOUBLE_FREE, slot, block, caller);
-		return;
-	}
-	atomic_long_inc(&nr_deferred);
-	if (!(atomic_fetch_or(BLOCK_QUEUED, &block->flags) & BLOCK_QUEUED)) {
+	} else if (!(atomic_fetch_or(BLOCK_QUEUED, &block->flags) & BLOCK_QUEUED)) {
 		llist_add(&block->deferred, &deferred_blocks);
 		irq_work_queue(&deferred_irq);
 	}
+	atomic_sub_return_release(BLOCK_HOLD, &block->flags);
+	if (doubled)
+		atomic_long_dec(&nr_deferred);
+	preempt_enable();
 }
 
 /**

@@ -399,6 +399,36 @@ static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
 	}
 }
 
+static int free_orphans_without_locks(void *data, unsigned int cpu)
+{
+	struct orphans *orphans = data;
+	size_t i;
+
+	while ((i = atomic_inc_return(&orphans->next) - 1) < orphans->nr)
+		blockslab_free_nolock(orphans->slots[i]);
+	return 0;
+}
+
+/* Slots of the same blocks are marked while the worker gives these blocks back. */
+static void deferred_frees_meet_their_worker(struct kunit *test)
+{
+	struct orphans orphans = { .nr = 2000 };
+	struct blockslab_heap *heap;
+	int round;
+
+	skip_on_one_cpu(test);
+	heap = make_heap(test, "deferred", BLOCKSLAB_RED_ZONE, 0, 0);
+	orphans.slots = slot_array(test, orphans.nr);
+	for (round = 0; round < 100; round++) {
+		alloc_many(test, heap, 8, orphans.slots, orphans.nr);
+		atomic_set(&orphans.next, 0);
+		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_orphans_without_locks,
+					      &orphans), 0);
+		KUNIT_ASSERT_TRUE(test, drains(heap));
+	}
+	end_heap(test, heap);
+}
+
 static struct kunit_case smp_cases[] = {
 	KUNIT_CASE_PARAM(one_cpu_allocates_and_another_frees, smp_size_gen_params),
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
@@ -411,6 +441,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(a_slot_freed_elsewhere_can_be_had_here),
 	KUNIT_CASE(heaps_come_and_go_on_all_cpus),
 	KUNIT_CASE(a_destroyed_heap_drains_on_all_cpus),
+	KUNIT_CASE(deferred_frees_meet_their_worker),
 	{}
 };
 
