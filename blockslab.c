@@ -1772,8 +1772,8 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 	lockdep_assert_held(&node->lock);
 	for (done = 0; done < nr; done += run) {
 		block = block_of(slots[done]);
-		if (unlikely(!block || block->node != node)) {
-			/* Freed twice, written to in between, and its block given back since. */
+		if (unlikely(!block || block->node != node || block->state == BLOCK_UNLISTED)) {
+			/* Freed twice, written to in between, and its block given back. */
 			report(FOREIGN, slots[done], NULL, _RET_IP_);
 			blockslab_sub(node->frees, 1);
 			run = 1;

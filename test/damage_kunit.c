@@ -235,11 +235,41 @@ static void a_double_free_after_a_write_is_told_by_its_block(struct kunit *test)
 	blockslab_free(keeps);
 }
 
+/* The same, where the block is on its way out when the slot comes back to it a second time. */
+static void a_double_free_into_a_block_that_goes_is_told(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS), *other = NULL;
+	u8 *slot;
+	int i;
+
+	alloc_many(test, fixture.heap, SLOT_SIZE, slots, NR_SLOTS);
+	slot = slots[0];
+	for (i = 1; i < NR_SLOTS; i++) {
+		if (!other && block_of_slot(slots[i]) != block_of_slot(slot))
+			other = slots[i];
+		else
+			blockslab_free(slots[i]);
+	}
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	blockslab_shrink(fixture.heap);
+	blockslab_free(slot);
+	blockslab_free(other);
+	OPTIMIZER_HIDE_VAR(slot);
+	kasan_disable_current();
+	memset(slot, 0xff, SLOT_SIZE);
+	kasan_enable_current();
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	expect_fault(test, "foreign pointer", slot);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "kunit"), 0);
+}
+
 static struct kunit_case damage_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
 	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
 	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
 	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
+	KUNIT_CASE(a_double_free_into_a_block_that_goes_is_told),
 	{}
 };
 
