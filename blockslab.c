@@ -4190,6 +4190,9 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
 	size_t i;
 
 	nr = min_t(size_t, nr, RUN_MAX);
+	if (!run_enter(run, slots[0]))
+		return 0;
+	heap_arm(node->class->heap);	/* it lives: the first slot is still out */
 	spin_lock_irqsave(&node->lock, irq);
 	if (!run_enter(run, slots[0]))	/* what it saw before may be gone */
 		nr = 0;
@@ -4212,7 +4215,6 @@ static __always_inline size_t return_many(struct run *run, struct blockslab_node
 	retained_look(node, &gone);
 	blockslab_add(node->frees, i);
 	spin_unlock_irqrestore(&node->lock, irq);
-	heap_arm(node->class->heap);
 	put_blocks(&gone);
 	return i;
 }
@@ -4225,17 +4227,21 @@ static __always_inline size_t free_run(unsigned long sealed, size_t nr, void **s
 				       unsigned long key, unsigned long canary)
 {
 	struct run run = { .sealed = sealed, .key = key, .canary = canary };
-	size_t done = push_many(&run, nr, slots), least;
-	struct blockslab_cpu *line = blockslab_sealed_line(sealed);
+	struct blockslab_cpu *line;
+	size_t done, least;
 
+	rcu_read_lock();	/* the class may go with the first slots: heap_free() */
+	done = push_many(&run, nr, slots);
+	line = blockslab_sealed_line(sealed);
 	/* A second magazine comes by the free of a single slot. */
-	if (done == nr || (!READ_ONCE(line->spare) && may_have_spare(line->node)))
-		return done;
-	/* There were many, or a slot farther on tells that there are. */
-	least = many(line);
-	if (done >= least ||
-	    (nr - done >= least && slot_sealed(slots[done + least - 1], key) == sealed))
-		done += return_many(&run, line->node, nr - done, slots + done);
+	if (done < nr && (READ_ONCE(line->spare) || !may_have_spare(line->node))) {
+		/* There were many, or a slot farther on tells that there are. */
+		least = many(line);
+		if (done >= least ||
+		    (nr - done >= least && slot_sealed(slots[done + least - 1], key) == sealed))
+			done += return_many(&run, line->node, nr - done, slots + done);
+	}
+	rcu_read_unlock();
 	return done;
 }
 
