@@ -4550,7 +4550,7 @@ static bool rcu_batch_add(struct rcu_cpu *rcu, void *slot)
  * blockslab_free_rcu() - free a slot after a grace period
  * @slot: as for blockslab_free(); needs no room in it, and RCU readers may go on reading it
  *
- * Context: as blockslab_free(). Does not sleep, and cannot fail for want of memory.
+ * Context: any but NMI, on PREEMPT_RT too. Does not sleep, and cannot fail for want of memory.
  */
 void blockslab_free_rcu(const void *slot)
 {
@@ -4558,7 +4558,7 @@ void blockslab_free_rcu(const void *slot)
 	struct rcu_cpu *rcu;
 	enum fault fault;
 	unsigned long irq;
-	bool added;
+	bool added = false;
 
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
@@ -4568,10 +4568,13 @@ void blockslab_free_rcu(const void *slot)
 		report(fault, slot, block, _RET_IP_);
 		return;
 	}
-	rcu = raw_cpu_ptr(&rcu_cpus);
-	spin_lock_irqsave(&rcu->lock, irq);
-	added = rcu_batch_add(rcu, (void *)slot);
-	spin_unlock_irqrestore(&rcu->lock, irq);
+	/* A spinlock may sleep on PREEMPT_RT. */
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()) {
+		rcu = raw_cpu_ptr(&rcu_cpus);
+		spin_lock_irqsave(&rcu->lock, irq);
+		added = rcu_batch_add(rcu, (void *)slot);
+		spin_unlock_irqrestore(&rcu->lock, irq);
+	}
 	if (!added)
 		defer_free(block, slot, true, _RET_IP_);
 }

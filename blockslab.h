@@ -6,8 +6,9 @@
  * allocation returns; it belongs to the caller until it is freed. Sizes are in bytes.
  *
  * Contexts: allocation and free work in process, softirq and hardirq context, as kmalloc() and
- * kfree() do (on PREEMPT_RT not in hardirq context, again as with kmalloc()); what sleeps is said
- * at each function. In NMI context only the _nolock calls may be used.
+ * kfree() do (on PREEMPT_RT not in hardirq context, again as with kmalloc(), but for
+ * blockslab_free_rcu()); what sleeps is said at each function. In NMI context only the _nolock
+ * calls may be used.
  *
  * The full description of each function stands at its definition in blockslab.c.
  */
