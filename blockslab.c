@@ -1159,6 +1159,9 @@ static struct blockslab_block *descriptor_get(unsigned int nr_slots, gfp_t gfp, 
 		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
 	if (!block)
 		return NULL;
+	/* Not @base, which is the first slot's address: a lost one must not hide there. */
+	kmemleak_scan_area(&block->node, offsetof(typeof(*block), map) -
+			   offsetof(typeof(*block), node), gfp);
 	block->small = small;
 	block->meta = descriptor_bytes(nr_slots) / 8;
 	block->state = BLOCK_UNLISTED;
@@ -5850,7 +5853,7 @@ EXPORT_SYMBOL_GPL(blockslab_cache_create);
  * Live objects are reported, as by blockslab_heap_destroy(), and can still be freed, by
  * blockslab_free().
  *
- * Context: process; may sleep.
+ * Context: as blockslab_heap_destroy().
  */
 void blockslab_cache_destroy(struct blockslab_cache *cache)
 {
