@@ -1368,6 +1368,25 @@ static void reserve_put_back(struct blockslab_block *block)
 	spin_unlock_irqrestore(&heap->lock, irq);
 }
 
+static void reserve_drop(struct blockslab_heap *heap)
+{
+	struct blockslab_block *block, *next;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&heap->lock, irq);
+	list_splice_init(&heap->reserve, &gone);
+	WRITE_ONCE(heap->reserved, 0);
+	list_for_each_entry(block, &gone, list)
+		atomic_long_sub(block_bytes(block), &heap->held);
+	spin_unlock_irqrestore(&heap->lock, irq);
+	list_for_each_entry_safe(block, next, &gone, list) {
+		count_pages(block, -1);
+		__free_pages(first_page(block), RESERVE_ORDER);
+		descriptor_put(block);
+	}
+}
+
 /* A new block, from the page allocator. It is charged, and on no list yet. */
 static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 {
@@ -5343,6 +5362,7 @@ static void heap_free(struct work_struct *work)
 
 	cancel_delayed_work_sync(&heap->trim);
 	synchronize_rcu_expedited();
+	reserve_drop(heap);	/* a block of it may have come back since heap_retire() */
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
 	xa_destroy(&heap->rare);
@@ -5434,25 +5454,6 @@ static struct blockslab_block *reserve_block(void)
 	block->reserved = true;
 	count_pages(block, 1);
 	return block;
-}
-
-static void reserve_drop(struct blockslab_heap *heap)
-{
-	struct blockslab_block *block, *next;
-	unsigned long irq;
-	LIST_HEAD(gone);
-
-	spin_lock_irqsave(&heap->lock, irq);
-	list_splice_init(&heap->reserve, &gone);
-	WRITE_ONCE(heap->reserved, 0);
-	list_for_each_entry(block, &gone, list)
-		atomic_long_sub(block_bytes(block), &heap->held);
-	spin_unlock_irqrestore(&heap->lock, irq);
-	list_for_each_entry_safe(block, next, &gone, list) {
-		count_pages(block, -1);
-		__free_pages(first_page(block), RESERVE_ORDER);
-		descriptor_put(block);
-	}
 }
 
 /* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
