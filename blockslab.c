@@ -1931,7 +1931,7 @@ static void unclaim_line(struct blockslab_cpu *line)
 
 static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
 {
-	void **loaded = READ_ONCE(line->loaded);
+	void **loaded = smp_load_acquire(&line->loaded);	/* load() */
 
 	return loaded ? container_of((void *)loaded, struct blockslab_magazine, slots) : NULL;
 }
@@ -3119,9 +3119,9 @@ static bool class_add(struct blockslab_class *class)
 	spin_lock_irqsave(&heap->lock, irq);
 	added = class->kind || !heap->class[class->index];
 	if (added) {
+		list_add_tail_rcu(&class->list, &heap->classes);
 		if (!class->kind)
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
-		list_add_tail_rcu(&class->list, &heap->classes);
 		blockslab_add(heap->fixed, class_fixed_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
@@ -3538,8 +3538,9 @@ static noinline void *alloc_more(struct blockslab_heap *heap, size_t size, gfp_t
 	might_alloc(gfp);
 	if (READ_ONCE(heap->cpu[index]) != no_class) {
 		class = class_find(heap, 0, heap_index(heap, size));
-		slot = alloc_from(&class->nodes[numa_mem_id()], size, gfp, caller);
-		if (slot || !(gfp & __GFP_NOFAIL))
+		/* What was published last may be seen first. */
+		slot = class ? alloc_from(&class->nodes[numa_mem_id()], size, gfp, caller) : NULL;
+		if (slot || (class && !(gfp & __GFP_NOFAIL)))
 			return slot;
 	}
 	return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
@@ -3870,10 +3871,10 @@ static bool slots_hold(void **slots, unsigned int count, const void *slot)
 static bool line_holds(struct blockslab_cpu *line, const void *slot)
 {
 	struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
-	void **loaded = smp_load_acquire(&line->loaded);			/* load() */
+	struct blockslab_magazine *loaded = loaded_magazine(line);
 	unsigned int count = READ_ONCE(line->tally) & BLOCKSLAB_COUNT;
 
-	if (loaded && slots_hold(loaded, min_t(u16, count, READ_ONCE(line->capacity)), slot))
+	if (loaded && slots_hold(loaded->slots, min_t(u16, count, loaded->capacity), slot))
 		return true;
 	return spare && slots_hold(spare->slots, READ_ONCE(spare->count), slot);
 }
@@ -7012,6 +7013,7 @@ static void __exit blockslab_exit(void)
 	shrinker_free(shrinker);
 	cancel_delayed_work_sync(&rcu_send_work);
 	rcu_barrier();
+	irq_work_sync(&deferred_irq);
 	destroy_workqueue(workqueue);
 	rcu_barrier();
 	quarantine_trim(0);
