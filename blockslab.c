@@ -4385,49 +4385,74 @@ static LLIST_HEAD(deferred_blocks);
 /* Slots that are to be freed later: marked in their block, or in a batch. */
 static atomic_long_t nr_deferred;
 
+/* Queued for the worker; a block with marks has slots out, so it stays until they are freed. */
+static bool queue_deferred(struct blockslab_block *block)
+{
+	if (atomic_fetch_or(BLOCK_QUEUED, &block->flags) & BLOCK_QUEUED)
+		return false;
+	llist_add(&block->deferred, &deferred_blocks);
+	return true;
+}
+
 /*
- * Takes the marks off a block and frees those slots, unless the block was queued again meanwhile:
- * then the marks that were taken may be all there are, and a block that is queued must not go with
- * the last of its slots. They are put back for its next turn.
+ * Takes the marks off a block and frees those slots, unless somebody has queued the block again or
+ * wants one more grace period: a block that is queued must not go with the last of its slots, and
+ * the marks taken may be all there are. They are put back for its next turn; true then.
  */
-static void free_deferred(struct blockslab_block *block)
+static bool free_deferred(struct blockslab_block *block)
 {
 	static unsigned long marks[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* one worker */
 	struct blockslab_class *class = block->node->class;
 	unsigned int number, word, bits = block->nr_slots;
 	unsigned long *map = deferred_map(block);
-	void *base = block->base;
+	void *base = block->base, *slot;
+	int flags;
 
 	atomic_andnot(BLOCK_QUEUED, &block->flags);
 	smp_mb__after_atomic();		/* marks set from now on queue the block again */
 	for (word = 0; word < BITS_TO_LONGS(bits); word++)
 		marks[word] = xchg(&map[word], 0);
-	/* Who set one of these is through with the block, and it is queued if it will be at all. */
-	if (atomic_cond_read_acquire(&block->flags, VAL < BLOCK_HOLD) & BLOCK_QUEUED) {
-		for_each_set_bit(number, marks, bits)
-			set_bit(number, map);
-		return;
+	/* Who set one of these is through with the block, and has set what flags he will. */
+	flags = atomic_cond_read_acquire(&block->flags, VAL < BLOCK_HOLD);
+	if (flags & (BLOCK_QUEUED | BLOCK_WANTS_GRACE)) {
+		for_each_set_bit(number, marks, bits) {
+			if (!test_and_set_bit(number, map))
+				continue;
+			slot = class->size ? base + (size_t)number * class->size : base;
+			report(DOUBLE_FREE, slot, block, _RET_IP_);
+			atomic_long_dec(&nr_deferred);
+		}
+		queue_deferred(block);
+		return true;
 	}
-	if (atomic_fetch_andnot(BLOCK_WANTS_GRACE, &block->flags) & BLOCK_WANTS_GRACE)
-		synchronize_rcu();
 	/* The block may be gone with the last of them. */
-	for_each_set_bit(number, marks, bits)
-		free_slow(class->size ? base + (size_t)number * class->size : base, ANY_SIZE, NULL,
-			  _RET_IP_);
+	for_each_set_bit(number, marks, bits) {
+		slot = class->size ? base + (size_t)number * class->size : base;
+		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+	}
 	atomic_long_sub(bitmap_weight(marks, bits), &nr_deferred);
+	return false;
 }
 
+/* With one grace period for all blocks that are there. */
 static void free_deferred_work(struct work_struct *work)
 {
 	struct blockslab_block *block, *next;
 	struct llist_node *blocks;
+	bool again, grace;
 
-	/* A block with marks has slots out, so it stays until they are freed here. */
-	while ((blocks = llist_del_all(&deferred_blocks))) {
+	do {
+		blocks = llist_del_all(&deferred_blocks);
+		again = false;
+		grace = false;
+		llist_for_each_entry(block, blocks, deferred)
+			grace |= atomic_fetch_andnot(BLOCK_WANTS_GRACE, &block->flags) &
+				 BLOCK_WANTS_GRACE;
+		if (grace)
+			synchronize_rcu();
 		llist_for_each_entry_safe(block, next, blocks, deferred)
-			free_deferred(block);
-		cond_resched();
-	}
+			again |= free_deferred(block);
+	} while (again);
 }
 
 static DECLARE_WORK(deferred_work, free_deferred_work);
@@ -4437,7 +4462,8 @@ static void deferred_irq_work(struct irq_work *work)
 	queue_work(workqueue, &deferred_work);
 }
 
-static DEFINE_IRQ_WORK(deferred_irq, deferred_irq_work);
+/* In an interrupt on PREEMPT_RT too: a thread would not run on a CPU that goes offline. */
+static struct irq_work deferred_irq = IRQ_WORK_INIT_HARD(deferred_irq_work);
 
 /*
  * Marks a checked slot to be freed by the worker. Needs no memory and no lock; any context. Once it
@@ -4452,15 +4478,13 @@ static void defer_free(struct blockslab_block *block, const void *slot, bool gra
 	preempt_disable();
 	atomic_long_inc(&nr_deferred);	/* before it can be seen: deferred_finish() */
 	atomic_add(BLOCK_HOLD, &block->flags);
-	if (grace)
-		atomic_or(BLOCK_WANTS_GRACE, &block->flags);
+	if (grace)		/* ordered: what the caller unlinked is unlinked before */
+		atomic_fetch_or(BLOCK_WANTS_GRACE, &block->flags);
 	doubled = test_and_set_bit(number, deferred_map(block));
-	if (doubled) {
+	if (doubled)
 		report(DOUBLE_FREE, slot, block, caller);
-	} else if (!(atomic_fetch_or(BLOCK_QUEUED, &block->flags) & BLOCK_QUEUED)) {
-		llist_add(&block->deferred, &deferred_blocks);
+	else if (queue_deferred(block))
 		irq_work_queue(&deferred_irq);
-	}
 	atomic_sub_return_release(BLOCK_HOLD, &block->flags);
 	if (doubled)
 		atomic_long_dec(&nr_deferred);
@@ -4612,7 +4636,7 @@ static void workers_finish(void)
 /* Waits until all that was deferred so far is freed. */
 static void deferred_finish(void)
 {
-	/* Where a thread runs irq_work (PREEMPT_RT), one waiter is woken: kernel/irq_work.c */
+	/* Where the tick runs irq_work, one waiter is woken: kernel/irq_work.c */
 	static DEFINE_MUTEX(one_waiter);
 
 	if (!atomic_long_read(&nr_deferred))
@@ -5605,7 +5629,7 @@ static void heap_retire(struct blockslab_heap *heap)
  * Slots that are still allocated are reported and stay valid; they can be freed as before, and
  * their blocks go back as they drain. Slots given to blockslab_free_rcu() before are waited for.
  *
- * Context: process; may sleep; not where CPUs go on- or offline (cpus_read_lock() is taken).
+ * Context: process; may sleep; not under cpus_read_lock(), which is taken.
  */
 void blockslab_heap_destroy(struct blockslab_heap *heap)
 {
@@ -5658,7 +5682,7 @@ static size_t release_node(struct blockslab_node *node)
  *
  * The heap goes on, empty, with its reserve.
  *
- * Context: process; may sleep; not where CPUs go on- or offline (cpus_read_lock() is taken).
+ * Context: process; may sleep; not under cpus_read_lock(), which is taken.
  * Return: the number of slots released.
  */
 size_t blockslab_heap_release(struct blockslab_heap *heap)
