@@ -94,14 +94,15 @@ static int leaks_begin(struct kunit_suite *suite)
 	if (error || !there_are_scans())
 		return error;
 	leaks.heap = blockslab_heap_create("leaks", NULL);
-	if (IS_ERR(leaks.heap))
+	if (IS_ERR(leaks.heap)) {
+		suite_end(suite);
 		return PTR_ERR(leaks.heap);
+	}
 	leaks.kept = make_chain();
 	free_chain(make_chain());		/* into magazines */
-	error = on_cpus(NULL, cpumask_of(raw_smp_processor_id()), lose_slots, NULL);
-	if (!error)
+	if (!on_cpus(NULL, cpumask_of(raw_smp_processor_id()), lose_slots, NULL))
 		msleep(wait * MSEC_PER_SEC);
-	return error ? -ENOMEM : 0;
+	return 0;
 }
 
 static void lost_slots_are_reported_and_no_others(struct kunit *test)
