@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Many slots in one call: all of them or none. */
+#include <linux/vmalloc.h>
 #include "blockslab_kunit.h"
 
 struct bulk_case {
@@ -134,6 +135,35 @@ static void a_double_free_within_a_bulk_is_told_once(struct kunit *test)
 	expect_fault(test, "double free", slots[7]);
 }
 
+/* In place of a slot from the middle; all others are freed. */
+static void what_is_no_slot_within_a_bulk_is_told(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("bulk", 40, 0, 0, NULL);
+	void *slots[40], *slot, *no_slot = vmalloc(PAGE_SIZE);
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, no_slot);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 40, slots),
+				40);
+		slot = slots[i];
+		slots[i] = i % 2 ? no_slot : slot + 8;
+		blockslab_free_bulk(40, slots);
+		expect_fault(test, i % 2 ? "foreign pointer" : "pointer inside a slot", slots[i]);
+		blockslab_free(slot);
+
+		KUNIT_ASSERT_EQ(test, blockslab_cache_alloc_bulk(cache, GFP_KERNEL, 40, slots), 40);
+		slot = slots[i];
+		slots[i] = i % 2 ? no_slot : slot + 8;
+		blockslab_cache_free_bulk(cache, 40, slots);
+		expect_fault(test, i % 2 ? "foreign pointer" : "pointer inside a slot", slots[i]);
+		blockslab_cache_free(cache, slot);
+	}
+	vfree(no_slot);
+	blockslab_cache_destroy(cache);
+}
+
 static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE_PARAM(every_slot_of_a_bulk_is_its_own, bulk_gen_params),
 	KUNIT_CASE(bulk_and_single_calls_mix),
@@ -144,6 +174,7 @@ static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE(a_bulk_is_zeroed_on_request),
 	KUNIT_CASE(a_bulk_that_fails_midway_leaves_nothing_behind),
 	KUNIT_CASE(a_double_free_within_a_bulk_is_told_once),
+	KUNIT_CASE(what_is_no_slot_within_a_bulk_is_told),
 	{}
 };
 
