@@ -369,6 +369,7 @@ static void heaps_come_and_go_on_all_cpus(struct kunit *test)
 
 /* The last slots of a destroyed heap, freed on all CPUs at once. */
 struct orphans {
+	void (*free)(const void *slot);
 	void **slots;
 	size_t nr;
 	atomic_t next;
@@ -380,13 +381,13 @@ static int free_orphans(void *data, unsigned int cpu)
 	size_t i;
 
 	while ((i = atomic_inc_return(&orphans->next) - 1) < orphans->nr)
-		blockslab_free(orphans->slots[i]);
+		orphans->free(orphans->slots[i]);
 	return 0;
 }
 
 static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
 {
-	struct orphans orphans = { .nr = 3000 };
+	struct orphans orphans = { .free = blockslab_free, .nr = 3000 };
 	int round;
 
 	skip_on_one_cpu(test);
@@ -401,20 +402,10 @@ static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
 	}
 }
 
-static int free_orphans_without_locks(void *data, unsigned int cpu)
-{
-	struct orphans *orphans = data;
-	size_t i;
-
-	while ((i = atomic_inc_return(&orphans->next) - 1) < orphans->nr)
-		blockslab_free_nolock(orphans->slots[i]);
-	return 0;
-}
-
 /* Slots of the same blocks are marked while the worker gives these blocks back. */
 static void deferred_frees_meet_their_worker(struct kunit *test)
 {
-	struct orphans orphans = { .nr = 2000 };
+	struct orphans orphans = { .free = blockslab_free_nolock, .nr = 2000 };
 	struct blockslab_heap *heap;
 	int round;
 
@@ -424,8 +415,7 @@ static void deferred_frees_meet_their_worker(struct kunit *test)
 	for (round = 0; round < 100; round++) {
 		alloc_many(test, heap, 8, orphans.slots, orphans.nr);
 		atomic_set(&orphans.next, 0);
-		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_orphans_without_locks,
-					      &orphans), 0);
+		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_orphans, &orphans), 0);
 		KUNIT_ASSERT_TRUE(test, drains(heap));
 	}
 	end_heap(test, heap);
