@@ -4402,10 +4402,10 @@ static bool queue_deferred(struct blockslab_block *block)
 static bool free_deferred(struct blockslab_block *block)
 {
 	static unsigned long marks[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* one worker */
-	struct blockslab_class *class = block->node->class;
 	unsigned int number, word, bits = block->nr_slots;
+	unsigned int size = block->node->class->size;	/* 0 for whole pages, which are number 0 */
 	unsigned long *map = deferred_map(block);
-	void *base = block->base, *slot;
+	void *base = block->base;
 	int flags;
 
 	atomic_andnot(BLOCK_QUEUED, &block->flags);
@@ -4418,18 +4418,15 @@ static bool free_deferred(struct blockslab_block *block)
 		for_each_set_bit(number, marks, bits) {
 			if (!test_and_set_bit(number, map))
 				continue;
-			slot = class->size ? base + (size_t)number * class->size : base;
-			report(DOUBLE_FREE, slot, block, _RET_IP_);
+			report(DOUBLE_FREE, slot_address(block, size, number), block, _RET_IP_);
 			atomic_long_dec(&nr_deferred);
 		}
 		queue_deferred(block);
 		return true;
 	}
 	/* The block may be gone with the last of them. */
-	for_each_set_bit(number, marks, bits) {
-		slot = class->size ? base + (size_t)number * class->size : base;
-		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
-	}
+	for_each_set_bit(number, marks, bits)
+		free_slow(base + (size_t)number * size, ANY_SIZE, NULL, _RET_IP_);
 	atomic_long_sub(bitmap_weight(marks, bits), &nr_deferred);
 	return false;
 }
