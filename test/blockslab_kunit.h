@@ -200,6 +200,19 @@ static inline bool all_bytes_are(const void *start, int byte, size_t size)
 	return size == 0 || !memchr_inv(start, byte, size);
 }
 
+/* All that blockslab itself looks at in slots that are free: poison, red zones, canaries. */
+static inline void use_checked_heap(struct kunit *test)
+{
+	const unsigned long flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE;
+	struct blockslab_heap *heap = make_heap(test, "checked", flags, 0, 0);
+
+	blockslab_free(must_alloc(test, heap, 100));
+	blockslab_free(must_alloc(test, heap, 100));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	end_heap(test, heap);
+}
+
 /* For what comes back later, by RCU or by another CPU: waits up to ten seconds. */
 static inline bool drains(struct blockslab_heap *heap)
 {

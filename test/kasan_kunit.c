@@ -144,15 +144,9 @@ static void pages_that_went_back_are_clean(struct kunit *test)
 /* Poison and red zones lie where nobody may read, but blockslab itself. */
 static void its_own_checks_are_not_reported(struct kunit *test)
 {
-	const unsigned long flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE;
-	struct blockslab_heap *heap = make_heap(test, "checked", flags, 0, 0);
-
 	atomic_set(&reports, 0);
-	blockslab_free(must_alloc(test, heap, 100));
-	blockslab_free(must_alloc(test, heap, 100));
-	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	use_checked_heap(test);
 	KUNIT_EXPECT_EQ(test, atomic_read(&reports), 0);
-	end_heap(test, heap);
 }
 
 static struct kunit_case cases[] = {
