@@ -85,7 +85,8 @@ class ReplayTest(unittest.TestCase):
                  self.write("script", GUEST + script), *files]
         options = [word for file in files for word in ("--file", file)]
         for _ in range(2):
-            result = subprocess.run([os.path.join(TOOLS, "vm"), "--kernel", stock["vmlinuz"], "--smp", "2", *options,
+            result = subprocess.run([os.path.join(TOOLS, "vm"), "--kernel", stock["vmlinuz"], "--smp", "2",
+                                     "--boot-time", "90", "--time", "200", *options,
                                      "--", "sh /script 2>/dev/null"], stdout=subprocess.PIPE, text=True,
                                     stdin=subprocess.DEVNULL, timeout=400)
             # rarely a guest hangs, for reasons of the emulator's own
@@ -96,7 +97,7 @@ class ReplayTest(unittest.TestCase):
 
     def replay(self, *arguments):
         return subprocess.run([os.path.join(TOOLS, "replay"), *arguments], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=400)
+                              stdin=subprocess.DEVNULL, timeout=800)
 
     def test_tool_refuses_bad_lines(self):
         good = self.write("good", GOOD)
