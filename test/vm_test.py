@@ -145,6 +145,11 @@ class QemuTest(Common, unittest.TestCase):
         self.assertEqual(result.stderr.count("no sign of life"), 2)
         self.assertIn("once more, emulated in one thread", result.stderr)
 
+    def test_death_on_the_way_up_is_tried_again(self):
+        result = self.expect(125, "--smp", "2", "--append", "rdinit=/none", "true")
+        self.assertEqual(result.stderr.count("Kernel panic - not syncing: VFS"), 2)
+        self.assertIn("once more, emulated in one thread", result.stderr)
+
     def test_panic(self):
         result = self.expect(125, "echo c >/proc/sysrq-trigger")
         self.assertIn("sysrq triggered crash", result.stderr)
