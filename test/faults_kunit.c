@@ -117,6 +117,27 @@ static void every_double_free_is_told(struct kunit *test)
 	blockslab_free(slots[NR_SLOTS - 1]);
 }
 
+/* This CPU's magazines, the depot's, the blocks: each has some of the slots by then. */
+static void a_double_free_is_told_wherever_its_slot_lies(struct kunit *test)
+{
+	void **slots = slot_array(test, 2 * NR_SLOTS), **kept = slots + NR_SLOTS;
+	int i, round;
+
+	/* half stay: so do the blocks */
+	alloc_many(test, fixture.heap, 64, slots, 2 * NR_SLOTS);
+	for (round = 0; round < 4; round++) {
+		free_many(slots, NR_SLOTS);
+		if (round < 3)
+			alloc_many(test, fixture.heap, 64, slots, NR_SLOTS);
+	}
+	for (i = 0; i < NR_SLOTS; i++) {
+		blockslab_free(slots[i]);
+		expect_fault(test, "double free", slots[i]);
+	}
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	free_many(kept, NR_SLOTS);
+}
+
 /* What marks a free slot may be anywhere, by accident or by intent: it is a hint only. */
 static void a_slot_that_looks_free_is_freed_all_the_same(struct kunit *test)
 {
@@ -479,6 +500,7 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(a_double_free_by_every_kind_of_free_is_told),
 	KUNIT_CASE(a_double_free_is_told_though_the_slot_was_written),
 	KUNIT_CASE(every_double_free_is_told),
+	KUNIT_CASE(a_double_free_is_told_wherever_its_slot_lies),
 	KUNIT_CASE(a_slot_that_looks_free_is_freed_all_the_same),
 	KUNIT_CASE(memory_of_kmalloc_is_refused),
 	KUNIT_CASE(plain_pages_are_refused),
