@@ -3,6 +3,7 @@
 #include "blockslab_kunit.h"
 
 #define NR_SLOTS	3000
+#define NR_EACH		100	/* of two heaps */
 
 static void an_unused_heap_holds_no_block(struct kunit *test)
 {
@@ -85,16 +86,16 @@ static void a_fresh_block_s_slots_come_in_no_order(struct kunit *test)
 static void heaps_share_no_block(struct kunit *test)
 {
 	struct blockslab_heap *other = make_heap(test, "other", 0, 0, 0);
-	void *ours[100], *theirs[100];
+	void **ours = slot_array(test, 2 * NR_EACH), **theirs = ours + NR_EACH;
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(ours); i++) {
+	for (i = 0; i < NR_EACH; i++) {
 		ours[i] = must_alloc(test, fixture.heap, 32);
 		theirs[i] = must_alloc(test, other, 32);
 	}
-	KUNIT_EXPECT_FALSE(test, share_a_page(ours, ARRAY_SIZE(ours), theirs, ARRAY_SIZE(theirs)));
-	free_many(ours, ARRAY_SIZE(ours));
-	free_many(theirs, ARRAY_SIZE(theirs));
+	KUNIT_EXPECT_FALSE(test, share_a_page(ours, NR_EACH, theirs, NR_EACH));
+	free_many(ours, NR_EACH);
+	free_many(theirs, NR_EACH);
 	end_heap(test, other);
 }
 

@@ -67,13 +67,14 @@ static void *alloc_zeroed(struct subject *subject)
 
 static void *alloc_bulk(struct subject *subject)
 {
-	void *slot = NULL;
+	size_t got;
+	void *slot;
 
 	if (subject->cache)
-		blockslab_cache_alloc_bulk(subject->cache, GFP_KERNEL, 1, &slot);
+		got = blockslab_cache_alloc_bulk(subject->cache, GFP_KERNEL, 1, &slot);
 	else
-		blockslab_alloc_bulk(subject->heap, SIZE, GFP_KERNEL, 1, &slot);
-	return slot;
+		got = blockslab_alloc_bulk(subject->heap, SIZE, GFP_KERNEL, 1, &slot);
+	return got ? slot : NULL;
 }
 
 static void *(* const allocs[])(struct subject *subject) = {

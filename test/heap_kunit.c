@@ -64,7 +64,7 @@ static void stats_add_up(struct kunit *test)
 static void many_heaps_live_side_by_side(struct kunit *test)
 {
 	struct blockslab_heap *heaps[100];
-	void *slots[ARRAY_SIZE(heaps)];
+	void **slots = slot_array(test, ARRAY_SIZE(heaps));
 	char name[16];
 	int i;
 
