@@ -135,30 +135,40 @@ static void a_double_free_within_a_bulk_is_told_once(struct kunit *test)
 	expect_fault(test, "double free", slots[7]);
 }
 
-/* In place of a slot from the middle; all others are freed. */
+/* Frees 40 slots of a cache, or of the heap for NULL; one of them is none, the others are freed. */
+static void free_with(struct kunit *test, struct blockslab_cache *cache, int which, void *no_slot)
+{
+	void *slots[40], *slot;
+
+	if (cache)
+		KUNIT_ASSERT_EQ(test, blockslab_cache_alloc_bulk(cache, GFP_KERNEL, 40, slots), 40);
+	else
+		KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 40, slots),
+				40);
+	slot = slots[which];
+	slots[which] = no_slot ?: slot + 8;
+	if (cache)
+		blockslab_cache_free_bulk(cache, 40, slots);
+	else
+		blockslab_free_bulk(40, slots);
+	expect_fault(test, no_slot ? "foreign pointer" : "pointer inside a slot", slots[which]);
+	if (cache)
+		blockslab_cache_free(cache, slot);
+	else
+		blockslab_free(slot);
+}
+
 static void what_is_no_slot_within_a_bulk_is_told(struct kunit *test)
 {
 	struct blockslab_cache *cache = blockslab_cache_create("bulk", 40, 0, 0, NULL);
-	void *slots[40], *slot, *no_slot = vmalloc(PAGE_SIZE);
+	void *no_slot = vmalloc(PAGE_SIZE);
 	int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, no_slot);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
-	for (i = 0; i < ARRAY_SIZE(slots); i++) {
-		KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 40, GFP_KERNEL, 40, slots),
-				40);
-		slot = slots[i];
-		slots[i] = i % 2 ? no_slot : slot + 8;
-		blockslab_free_bulk(40, slots);
-		expect_fault(test, i % 2 ? "foreign pointer" : "pointer inside a slot", slots[i]);
-		blockslab_free(slot);
-
-		KUNIT_ASSERT_EQ(test, blockslab_cache_alloc_bulk(cache, GFP_KERNEL, 40, slots), 40);
-		slot = slots[i];
-		slots[i] = i % 2 ? no_slot : slot + 8;
-		blockslab_cache_free_bulk(cache, 40, slots);
-		expect_fault(test, i % 2 ? "foreign pointer" : "pointer inside a slot", slots[i]);
-		blockslab_cache_free(cache, slot);
+	for (i = 0; i < 40; i++) {
+		free_with(test, NULL, i, i % 2 ? no_slot : NULL);
+		free_with(test, cache, i, i % 2 ? no_slot : NULL);
 	}
 	vfree(no_slot);
 	blockslab_cache_destroy(cache);
