@@ -6,7 +6,7 @@ CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl $(KDIR)/../*-
 # Modules are built in a copy of the sources, so that nothing is left behind in the tree.
 BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/blockslab/modules
 RELEASE = $(shell cat $(KDIR)/include/config/kernel.release)
-sources := Kbuild blockslab.c blockslab.h blockslab_trace.h test
+sources := Kbuild blockslab.c blockslab.h core test
 
 all: sync
 	$(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) modules
@@ -24,8 +24,9 @@ help:
 # Only what changed is copied: a second build does only what is needed.
 sync:
 	@mkdir -p $(BUILD)
+	@cp -urT --preserve=timestamps core $(BUILD)/core
 	@cp -urT --preserve=timestamps test $(BUILD)/test
-	@cp -u --preserve=timestamps $(filter-out test,$(sources)) $(BUILD)/
+	@cp -u --preserve=timestamps $(filter-out core test,$(sources)) $(BUILD)/
 
 # blockslab.ko alone: the clients and suites beside it are for guests.
 modules_install: all
@@ -36,7 +37,7 @@ check: sync
 	$(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) clean
 	$(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
 	$(CHECKPATCH) --strict --no-tree --no-summary -q -f \
-		blockslab.c blockslab.h blockslab_trace.h $(wildcard test/*.c test/*.h)
+		blockslab.c blockslab.h $(wildcard core/*.[ch] test/*.[ch])
 
 clean:
 	rm -rf $(BUILD)

@@ -24,7 +24,7 @@
 #include <linux/seq_file.h>
 #include <linux/uio.h>
 #include "../blockslab.h"
-#include "../blockslab_trace.h"
+#include "../core/trace.h"
 
 /* Not to be had, not waited for, not complained about. */
 #define GFP_TRY		(GFP_NOWAIT | __GFP_NOWARN)

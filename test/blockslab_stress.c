@@ -28,7 +28,7 @@
 #endif
 
 #include "blockslab.h"
-#include "blockslab_trace.h"
+#include "core/trace.h"
 
 #define NR_PLACES	1024
 #define NR_OBJECTS	256

@@ -151,7 +151,7 @@ TRACE_EVENT(blockslab_fault,
 #endif /* _BLOCKSLAB_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH
-#define TRACE_INCLUDE_PATH .
+#define TRACE_INCLUDE_PATH core
 #undef TRACE_INCLUDE_FILE
-#define TRACE_INCLUDE_FILE blockslab_trace
+#define TRACE_INCLUDE_FILE trace
 #include <trace/define_trace.h>

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Heaps: life and accounting
+ */
+
+static struct blockslab_heap *heap_or_shared(struct blockslab_heap *heap)
+{
+	return heap ?: &blockslab_shared;
+}
+
+static size_t held_bytes(struct blockslab_heap *heap)
+{
+	return atomic_long_read(&heap->held);
+}
+
+static void heap_put(struct blockslab_heap *heap)
+{
+	if (refcount_dec_and_test(&heap->refs))
+		queue_work(workqueue, &heap->free_work);
+}
+
+/* The heap after @heap, which is let go of; with a reference. Start and end are NULL. */
+static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
+{
+	struct blockslab_heap *next = NULL, *pos;
+	unsigned long irq;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	/* From the start only where @heap has left the list meanwhile. */
+	pos = heap && !list_empty(&heap->list) ? heap : NULL;
+	pos = list_prepare_entry(pos, &heaps, list);
+	list_for_each_entry_continue(pos, &heaps, list) {
+		if ((!heap || pos->id > heap->id) && refcount_inc_not_zero(&pos->refs)) {
+			next = pos;
+			break;
+		}
+	}
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	if (heap)
+		heap_put(heap);
+	return next;
+}
+
+/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
+static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
+{
+	struct blockslab_class *class;
+	struct list_head *next;
+
+	if (node && node_id(node) + 1 < nr_node_ids)
+		return node + 1;
+	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
+	if (next == &heap->classes)
+		return NULL;
+	class = list_entry(next, struct blockslab_class, list);
+	return &class->nodes[0];
+}
+
+/*
+ * False, and nothing is charged, where the limit would be passed. The limit is looked at again
+ * after the bytes are in: limit_set() lowers it first and then looks at what is held.
+ */
+static bool heap_charge_bytes(struct blockslab_heap *heap, long bytes)
+{
+	long limit = READ_ONCE(heap->limit), held = atomic_long_read(&heap->held);
+
+	if (limit) {
+		do {
+			if (held + bytes > limit)
+				goto over;
+		} while (!atomic_long_try_cmpxchg(&heap->held, &held, held + bytes));
+	} else {
+		held = atomic_long_fetch_add(bytes, &heap->held);
+	}
+	limit = READ_ONCE(heap->limit);
+	if (likely(!limit || held + bytes <= limit))
+		return true;
+	atomic_long_sub(bytes, &heap->held);
+over:
+	trace_blockslab_limit_hit(heap->name, bytes, held, limit);
+	return false;
+}
+
+static bool heap_charge(struct blockslab_node *node, size_t bytes)
+{
+	if (!heap_charge_bytes(node->class->heap, bytes))
+		return false;
+	atomic_long_add(bytes, &node->held);
+	return true;
+}
+
+static void heap_uncharge(struct blockslab_node *node, size_t bytes)
+{
+	atomic_long_sub(bytes, &node->class->heap->held);
+	atomic_long_sub(bytes, &node->held);
+}
+
+/*
+ * The shared heap holds the module only while it has blocks, so that a slot somebody forgot keeps
+ * the module loaded, and nothing else does. Under a lock, so that a put never comes before its
+ * get.
+ */
+static void shared_count_block(int change)
+{
+	unsigned long irq;
+	long nr;
+
+	spin_lock_irqsave(&blockslab_shared.lock, irq);
+	nr = atomic_long_add_return(change, &blockslab_shared.nr_blocks);
+	if (change > 0 && nr == 1)
+		__module_get(THIS_MODULE);
+	else if (change < 0 && nr == 0)
+		module_put(THIS_MODULE);
+	spin_unlock_irqrestore(&blockslab_shared.lock, irq);
+}
+
+/* Every block is a reference on its heap. */
+static void heap_count_block(struct blockslab_heap *heap, int change)
+{
+	if (change > 0)
+		refcount_inc(&heap->refs);
+	if (heap == &blockslab_shared)
+		shared_count_block(change);
+	else
+		atomic_long_add(change, &heap->nr_blocks);
+	if (change < 0)
+		heap_put(heap);
+}
+
+static void heap_arm(struct blockslab_heap *heap);
+static size_t heap_trim(struct blockslab_heap *heap, bool wait);

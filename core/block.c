@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Blocks: lists by fullness, slots by bitmap
+ */
+
+static unsigned int block_state(const struct blockslab_block *block)
+{
+	unsigned int used = block->nr_slots - block->nr_free;
+
+	if (!block->nr_free)
+		return BLOCK_FULL;
+	if (!used)
+		return BLOCK_RETAINED;
+	return BLOCK_PARTIAL + (block->nr_free - 1) * NR_PARTIAL / block->nr_slots;
+}
+
+static long block_hoard(const struct blockslab_block *block)
+{
+	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
+}
+
+/* Bytes of a node's empty blocks come, or go. */
+static void count_retained(struct blockslab_node *node, long bytes)
+{
+	if (!bytes)
+		return;
+	blockslab_add(node->retained, bytes);
+	atomic_long_add(bytes, &node->class->heap->hoard);
+	atomic_long_add(bytes, &node->class->heap->stock);
+}
+
+/* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
+static noinline __cold void block_mend(struct blockslab_block *block)
+{
+	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
+
+	report(DAMAGED, block, NULL, _RET_IP_);
+	block->nr_free = bits;
+	if (block_sound(block))
+		return;
+	blockslab_sub(block->node->nr_free, bits);
+	block->nr_free = 0;
+}
+
+/* Puts a block on the list that its number of free slots names. */
+static void block_list(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned int state = block_state(block);
+	long hoard = -block_hoard(block);
+
+	lockdep_assert_held(&node->lock);
+	if (state == block->state)
+		return;
+	/* Before all of its pages are given away, it must be certain. */
+	if (unlikely(block->nr_free > block->nr_slots ||
+		     (state == BLOCK_RETAINED && !bitmap_full(block->map, block->nr_slots)))) {
+		block_mend(block);
+		state = block_state(block);
+	}
+	if (block->state != BLOCK_UNLISTED) {
+		blockslab_sub(node->nr[block->state], 1);
+		list_del(&block->list);
+	}
+	block->state = state;
+	blockslab_add(node->nr[state], 1);
+	list_add(&block->list, &node->blocks[state]);
+	count_retained(node, hoard + block_hoard(block));
+}
+
+static void block_link(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+
+	lockdep_assert_held(&node->lock);
+	atomic_long_dec(&node->class->heap->moving);
+	list_add_tail(&block->all, &node->all);
+	blockslab_add(node->nr_slots, block->nr_slots);
+	blockslab_add(node->nr_free, block->nr_free);
+	blockslab_add(node->pages, block->nr_pages * PAGE_SIZE);
+	block_list(block);
+}
+
+/* Takes a block off its node, for block_put(). */
+static void block_unlink(struct blockslab_block *block, struct list_head *gone)
+{
+	struct blockslab_node *node = block->node;
+
+	lockdep_assert_held(&node->lock);
+	atomic_long_inc(&node->class->heap->moving);
+	count_retained(node, -block_hoard(block));
+	blockslab_sub(node->nr[block->state], 1);
+	blockslab_sub(node->nr_slots, block->nr_slots);
+	blockslab_sub(node->nr_free, block->nr_free);
+	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
+	block->state = BLOCK_UNLISTED;
+	list_del(&block->all);
+	list_move(&block->list, gone);
+}
+
+static void put_blocks(struct list_head *gone)
+{
+	struct blockslab_block *block, *next;
+
+	list_for_each_entry_safe(block, next, gone, list) {
+		list_del(&block->list);
+		block_put(block);
+	}
+}
+
+/* The fullest block with a free slot, so that sparse ones can drain. */
+static struct blockslab_block *best_block(struct blockslab_node *node)
+{
+	unsigned int state;
+
+	lockdep_assert_held(&node->lock);
+	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++)
+		if (node->nr[state])
+			return list_first_entry(&node->blocks[state], struct blockslab_block, list);
+	return NULL;
+}
+
+/* The bitmap had fewer slots than its count: those behind the end are left out. */
+static noinline __cold unsigned int take_fewer(struct blockslab_block *block, void **slots,
+					       unsigned int nr, unsigned int got)
+{
+	void *end = slot_address(block, block->node->class->size, block->nr_slots);
+	unsigned int first = nr - got;
+
+	report(DAMAGED, block, NULL, _RET_IP_);
+	while (first < nr && slots[first] >= end)
+		first++;
+	memmove(slots, slots + first, (nr - first) * sizeof(*slots));
+	bitmap_set(block->map, block->nr_slots,
+		   map_words(block->nr_slots) * BITS_PER_LONG - block->nr_slots);
+	block->nr_free = nr - first;
+	return nr - first;
+}
+
+/* A random order of a word's bits, another one at every boot. */
+static u8 bit_order[BITS_PER_LONG] __ro_after_init;
+
+/*
+ * Takes slots of a word, most of which are free, from @to down to @slots: neighbours in a fresh
+ * block do not go out one after the other. Each time bit_order is begun elsewhere.
+ */
+static void **take_shuffled(struct blockslab_block *block, unsigned long *word, void *base,
+			    void **to, void **slots)
+{
+	unsigned int tail = block->nr_slots - (word - block->map) * BITS_PER_LONG, bit, i;
+	unsigned long size = block->size, bits = *word;
+	struct blockslab_node *node = block->node;
+
+	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
+	for (i = 0; i < BITS_PER_LONG && to > slots; i++) {
+		bit = bit_order[((node->seed >> 16) + i) % BITS_PER_LONG];
+		if (bit >= tail || !(bits & BIT(bit)))
+			continue;
+		bits ^= BIT(bit);
+		data_race(*--to = base + size * bit);	/* as in a free */
+	}
+	WRITE_ONCE(*word, bits);
+	return to;
+}
+
+/* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
+static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
+{
+	unsigned long *word = block->map, *end = deferred_map(block), size = block->size, bits;
+	void *base = block->base, **to;
+	unsigned int got;
+
+	lockdep_assert_held(&block->node->lock);
+	nr = min_t(unsigned int, nr, block->nr_free);
+	for (to = slots + nr; to > slots && word < end; word++, base += size * BITS_PER_LONG) {
+		if (READ_ONCE(shuffle) && hweight_long(*word) > BITS_PER_LONG / 2)
+			to = take_shuffled(block, word, base, to, slots);
+		for (bits = *word; bits && to > slots; bits &= bits - 1)
+			data_race(*--to = base + size * __ffs(bits));	/* as in a free */
+		WRITE_ONCE(*word, bits);
+	}
+	got = slots + nr - to;
+	if (unlikely(got < nr || slots[0] >= slot_address(block, size, block->nr_slots)))
+		got = take_fewer(block, slots, nr, got);
+	block->nr_free -= got;
+	blockslab_sub(block->node->nr_free, got);
+	block_list(block);
+	return got;
+}
+
+/* Takes up to @nr slots out of a node's blocks. */
+static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	struct blockslab_block *block;
+	unsigned int got = 0;
+
+	lockdep_assert_held(&node->lock);
+	while (got < nr) {
+		block = best_block(node);
+		if (!block)
+			break;
+		if (likely(block_sound(block))) {
+			got += take_slots(block, slots + got, nr - got);
+		} else {
+			block_mend(block);
+			block_list(block);
+		}
+	}
+	node->least_retained = min(node->least_retained, node->nr[BLOCK_RETAINED]);
+	WRITE_ONCE(node->turns, node->turns | 1);
+	return got;
+}
+
+/* Where slots are not cached, a double free is told for as long as the block stays. */
+static unsigned int keep_least(const struct blockslab_node *node)
+{
+	return max(READ_ONCE(retain), node->class->noted ? 1U : 0U);
+}
+
+/*
+ * Whether a heap keeps more than it should. What each class keeps by its own working set may be
+ * little and yet, over a hundred classes, much of all that the heap holds.
+ */
+static bool overstocked(struct blockslab_heap *heap)
+{
+	unsigned long share = atomic_long_read(&heap->held) / 16;
+
+	return atomic_long_read(&heap->stock) > (long)max(share, READ_ONCE(stock_kib) * 1024UL);
+}
+
+/* After slots came back to a block; to @gone with it if it is empty and one too many. */
+static void block_returned(struct blockslab_block *block, struct list_head *gone)
+{
+	struct blockslab_node *node = block->node;
+	unsigned int keep = keep_least(node);
+
+	block_list(block);
+	if (block->state != BLOCK_RETAINED)
+		return;
+	if (!overstocked(node->class->heap))
+		keep = max(keep, node->keep);
+	if (READ_ONCE(node->class->heap->dying))
+		keep = 0;
+	if (block->reserved || node->nr[BLOCK_RETAINED] > keep) {
+		node->given_back++;
+		block_unlink(block, gone);
+	}
+}
+
+static bool test_and_set_free(struct blockslab_block *block, unsigned int number)
+{
+	lockdep_assert_held(&block->node->lock);
+	/* who tests a bit without the lock sees it as it was before or is after */
+	return data_race(__test_and_set_bit(number, block->map));
+}
+
+/* Marks slots free from the first on, as long as they are of the first one's block; how many. */
+static unsigned int return_run(struct blockslab_block *block, void **slots, unsigned int nr)
+{
+	size_t bytes = (size_t)block->nr_pages * PAGE_SIZE;
+	unsigned int i, twice = 0;
+	long number;
+
+	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
+		number = blockslab_number(block, slots[i]);
+		if (likely(number >= 0 && !test_and_set_free(block, number)))
+			continue;
+		/* Freed twice: at the same time on two CPUs, or written to in between. */
+		report(DOUBLE_FREE, slots[i], block, _RET_IP_);
+		twice++;
+	}
+	block->nr_free += i - twice;
+	blockslab_add(block->node->nr_free, i - twice);
+	blockslab_sub(block->node->frees, twice);
+	return i;
+}
+
+/*
+ * What is kept for reuse has a working set (Bonwick & Adams): what was there all through a round
+ * was not needed. A round is some turns from taking to returning, so that a client that takes
+ * much and then returns it all is seen to need it. @turns is odd after something was taken.
+ */
+static bool round_ends(unsigned int *turns)
+{
+	unsigned int next = READ_ONCE(*turns) + 1;
+
+	if (next & 1)
+		return false;
+	WRITE_ONCE(*turns, next);
+	return next % (2 * ROUND) == 0;
+}
+
+/* Empty blocks that were not needed go back; what was given back earlier is half forgotten. */
+static void retained_look(struct blockslab_node *node, struct list_head *gone)
+{
+	unsigned int unneeded = node->least_retained;
+
+	lockdep_assert_held(&node->lock);
+	if (!round_ends(&node->turns))
+		return;
+	node->keep -= min(node->keep, unneeded);
+	node->given_back /= 2;
+	while (unneeded-- && node->nr[BLOCK_RETAINED] > keep_least(node))
+		block_unlink(list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
+					     list), gone);
+	node->least_retained = node->nr[BLOCK_RETAINED];
+}
+
+/* Returns slots to their blocks; blocks that are empty and too many go to @gone. */
+static void return_slots(struct blockslab_node *node, void **slots, unsigned int nr,
+			 struct list_head *gone)
+{
+	struct blockslab_block *block;
+	unsigned int done, run;
+
+	lockdep_assert_held(&node->lock);
+	for (done = 0; done < nr; done += run) {
+		block = block_of(slots[done]);
+		if (unlikely(!block || block->node != node || block->state == BLOCK_UNLISTED)) {
+			/* Freed twice, written to in between, and its block given back. */
+			report(FOREIGN, slots[done], NULL, _RET_IP_);
+			blockslab_sub(node->frees, 1);
+			run = 1;
+			continue;
+		}
+		run = return_run(block, slots + done, nr - done);
+		block_returned(block, gone);
+	}
+	retained_look(node, gone);
+}
+
+static void flush_slots(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	trace_blockslab_flush(node->class->heap->name, node->class->size, node_id(node), nr);
+	spin_lock_irqsave(&node->lock, irq);
+	return_slots(node, slots, nr, &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+/* Blocks given back and wanted again would better have been kept; up to RETAIN_BYTES. */
+static void keep_more(struct blockslab_node *node, const struct blockslab_block *block)
+{
+	unsigned int most = RETAIN_BYTES / (block->nr_pages * PAGE_SIZE);
+
+	lockdep_assert_held(&node->lock);
+	if (node->given_back) {
+		node->given_back--;
+		node->keep = min(node->keep + 1, most);
+	}
+}
+
+/* Some other node of the class that has slots left. */
+static struct blockslab_node *node_with_slots(struct blockslab_node *node)
+{
+	struct blockslab_class *class = node->class;
+	int nid;
+
+	for_each_online_node(nid)
+		if (READ_ONCE(class->nodes[nid].nr_free))
+			return &class->nodes[nid];
+	return NULL;
+}
+
+/* What the heap hoards goes back to the blocks; a node that then has slots, or NULL. */
+static struct blockslab_node *reclaim_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	if (irqs_disabled() || node->class->heap->exact)
+		return NULL;
+	heap_trim(node->class->heap, gfpflags_allow_blocking(gfp));
+	if (gfp & __GFP_THISNODE)
+		return READ_ONCE(node->nr_free) ? node : NULL;
+	return node_with_slots(node);
+}
+
+static struct blockslab_node *add_block(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+
+	block_prepare(block);
+	spin_lock_irqsave(&node->lock, irq);
+	keep_more(node, block);
+	block_link(block);
+	spin_unlock_irqrestore(&node->lock, irq);
+	heap_arm(node->class->heap);
+	return node;
+}
+
+/*
+ * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
+ * ones first: another node's free slots are used before another node's pages, and what the heap
+ * hoards before its reserve. May sleep as @gfp says; no lock is held.
+ */
+static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_block *block = NULL;
+	struct blockslab_node *other = NULL;
+
+	might_alloc(gfp);
+	if (nr_node_ids > 1 && !(gfp & __GFP_THISNODE)) {
+		block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
+		if (!block)
+			other = node_with_slots(node);
+	}
+	if (!block && !other)
+		block = block_new(node, gfp);
+	if (!block && !other)
+		other = reclaim_slots(node, gfp);
+	if (!block && !other)
+		block = block_new(node, gfp);
+	if (!block && !other)
+		block = reserve_take(node->class);
+	return block ? add_block(block) : other;
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Caches: heaps of one class
+ */
+
+/**
+ * struct blockslab_cache - a heap of one class
+ * @cpu: of its class; the empty one where the slow path is due
+ * @key: of its pages, if the fast path may free what is in them
+ * @magic: sum of @key and @first
+ * @first: its per-CPU state, sealed
+ * @lines: and the length of that, in bytes
+ * @canary: offset of the word that tells a cached slot
+ * @size: of its objects, as asked for
+ * @zeroed: bytes of a slot that are to be zeroed when zeroes are wanted
+ * @class: its only one
+ * @heap: it is
+ */
+struct blockslab_cache {
+	struct blockslab_cpu __percpu *cpu;
+	unsigned long key;
+	unsigned long magic;
+	unsigned long first;
+	unsigned long lines;
+	unsigned long canary;
+	unsigned int size;
+	unsigned int zeroed;
+	struct blockslab_class *class;
+	struct blockslab_heap *heap;
+};
+
+/* Every slot of a block is aligned if the slot size is a multiple of the alignment. */
+static int cache_layout(struct blockslab_class *class, size_t size, size_t align,
+			const struct blockslab_heap *heap)
+{
+	size_t room = size + heap->zone;
+
+	align = max_t(size_t, align, ARCH_KMALLOC_MINALIGN);
+	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
+		align = max_t(size_t, align, cache_line_size());
+	if (keeps_content(heap)) {
+		room = ALIGN(room, sizeof(long));
+		class->canary = room;
+		room += sizeof(long);
+		class->key = class->key == BLOCKSLAB_KEY_FAST ? KEY_CACHE : class->key;
+	}
+	room = ALIGN(max_t(size_t, room, 8), align);
+	if (room > BLOCKSLAB_SLOT_MAX)
+		return -EINVAL;
+	class->size = room;
+	return 0;
+}
+
+/* Where its fast path may go, but for tracking. */
+static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
+{
+	if (cache->heap->exact || cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+		return no_class;
+	return cache->class->cpu;
+}
+
+/* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
+static void cache_publish(struct blockslab_cache *cache)
+{
+	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? no_class : cache_lines(cache));
+}
+
+static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
+{
+	struct blockslab_heap *heap = cache->heap;
+	struct blockslab_class *class = class_alloc(heap, size, GFP_KERNEL);
+	int error, nid;
+
+	if (!class)
+		return -ENOMEM;
+	error = cache_layout(class, size, align, heap);
+	if (error) {
+		class_free(class);
+		return error;
+	}
+	class->index = INDEX_CACHE;
+	class->asked = size;
+	for (nid = 0; nid < nr_node_ids; nid++)
+		class->nodes[nid].capacity = capacity_least(class->size);
+	list_add_tail_rcu(&class->list, &heap->classes);
+	blockslab_add(heap->fixed, class_fixed_bytes() + sizeof(*cache));
+	cache->class = class;
+	cache->canary = class->canary;
+	cache->size = size;
+	cache->zeroed = keeps_content(heap) ? 0 : class->size;
+	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
+	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
+	cache->first = seal(class->cpu);
+	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
+	cache->magic = cache->key + cache->first;
+	heap->cache = cache;
+	cache_publish(cache);
+	return 0;
+}
+
+static struct blockslab_cache *cache_new(const char *name, size_t size, size_t align,
+					 unsigned long flags, void (*ctor)(void *object),
+					 unsigned long maker)
+{
+	struct blockslab_cache *cache;
+	int error = -ENOMEM;
+
+	if (flags & ~CACHE_FLAGS || !size || size > BLOCKSLAB_SLOT_MAX ||
+	    (align && !is_power_of_2(align)) || align > PAGE_SIZE ||
+	    ((ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU) && flags & BLOCKSLAB_ZERO))
+		return ERR_PTR(-EINVAL);
+	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
+	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		flags &= ~BLOCKSLAB_POISON;
+	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
+	if (!cache)
+		return ERR_PTR(-ENOMEM);
+	cache->heap = heap_new(name, flags, 0, 0, ctor, maker);
+	if (IS_ERR(cache->heap))
+		error = PTR_ERR(cache->heap);
+	else
+		error = cache_class(cache, size, align);
+	if (!error)
+		return cache;
+	if (!IS_ERR(cache->heap))
+		blockslab_heap_destroy(cache->heap);
+	kfree(cache);
+	return ERR_PTR(error);
+}
+
+/**
+ * blockslab_cache_create() - create a cache: slots for objects of one kind
+ * @name: as for blockslab_heap_create(), with which caches share their names
+ * @size: of an object, 1 to BLOCKSLAB_SLOT_MAX bytes
+ * @align: of an object: a power of two up to a page and to BLOCKSLAB_SLOT_MAX, or 0 for the natural
+ *	alignment of 8
+ * @flags: BLOCKSLAB_*
+ * @ctor: called for every slot once, when its block is made; or NULL. It must not sleep
+ *
+ * With @ctor or BLOCKSLAB_TYPESAFE_BY_RCU a free slot keeps its content. With the latter the
+ * memory stays an object of this cache for as long as an RCU reader may look at it.
+ *
+ * Context: process; may sleep.
+ * Return: the cache, the caller's until blockslab_cache_destroy(); or an ERR_PTR: -EINVAL for a
+ * name, size, alignment or flags that cannot be, -EEXIST for a name in use, -ENOMEM.
+ */
+struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
+					       unsigned long flags, void (*ctor)(void *object))
+{
+	struct blockslab_cache *cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
+
+	panic_if_asked(flags, name, cache);
+	return cache;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_create);
+
+/**
+ * blockslab_cache_destroy() - destroy a cache
+ * @cache: to destroy; NULL and error pointers are ignored
+ *
+ * Live objects are reported, as by blockslab_heap_destroy(), and can still be freed, by
+ * blockslab_free().
+ *
+ * Context: as blockslab_heap_destroy().
+ */
+void blockslab_cache_destroy(struct blockslab_cache *cache)
+{
+	if (IS_ERR_OR_NULL(cache))
+		return;
+	blockslab_heap_destroy(cache->heap);
+	kfree(cache);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
+
+static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
+				       unsigned long caller)
+{
+	struct blockslab_heap *heap = cache->heap;
+	void *slot;
+
+	if (request_plain(cache->size, gfp) &&
+	    blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)) {
+		after_alloc(heap, slot, cache->size, gfp, caller);
+		return slot;
+	}
+	might_alloc(gfp);
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	if (heap->flags & BLOCKSLAB_ACCOUNT)
+		gfp |= __GFP_ACCOUNT;
+	do {
+		slot = alloc_from(&cache->class->nodes[numa_mem_id()], cache->size, gfp, caller);
+	} while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp) &&
+		 (schedule_timeout_uninterruptible(1), true));
+	if (slot)
+		after_alloc(heap, slot, cache->size, gfp, caller);
+	return slot;
+}
+
+/* As alloc_rare(). */
+static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
+				       unsigned long caller)
+{
+	void *slot;
+
+	if (unlikely(!request_plain(cache->size, gfp) ||
+		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
+		return cache_alloc_slow(cache, gfp, caller);
+	if (alloc_watched())
+		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
+	return cache->zeroed && want_init_on_alloc(gfp) ? memset(slot, 0, cache->zeroed) : slot;
+}
+
+static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
+{
+	void *slot;
+
+	if (static_branch_unlikely(&blockslab_rare))
+		return cache_alloc_rare(cache, gfp, _RET_IP_);
+	if (likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
+		return slot;
+	return cache_alloc_slow(cache, gfp, _RET_IP_);
+}
+
+/**
+ * blockslab_cache_alloc() - allocate an object
+ * @cache: to take it from
+ * @gfp: as for kmem_cache_alloc(); __GFP_ZERO has no effect on objects with a constructor
+ *
+ * Context: as blockslab_alloc().
+ * Return: the object, or NULL.
+ */
+void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
+{
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
+		return cache_alloc_rare(cache, gfp, _RET_IP_);
+	return cache_alloc_plain(cache, gfp);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
+
+/* What the inline blockslab_cache_alloc() of the header calls. */
+void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
+{
+	return cache_alloc_plain(cache, gfp);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
+
+/**
+ * blockslab_cache_heap() - the heap that a cache is
+ * @cache: any
+ *
+ * For blockslab_track(), blockslab_shrink(), blockslab_validate() and blockslab_heap_stats().
+ *
+ * Context: any.
+ * Return: the heap, for as long as the cache lives.
+ */
+struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache)
+{
+	return cache->heap;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_heap);
+
+/* Whether per-CPU state, sealed and of whatever node, is the cache's. */
+static bool in_cache(const struct blockslab_cache *cache, unsigned long sealed)
+{
+	return sealed - cache->first < cache->lines;
+}
+
+static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
+				     unsigned long caller)
+{
+	free_slow(slot, ANY_SIZE, cache->heap, caller);
+}
+
+/**
+ * blockslab_cache_free() - free an object
+ * @cache: it was allocated from; if it was not, that is reported, and the object is not freed
+ * @slot: the object, or NULL
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
+{
+	unsigned long offset = blockslab_offset(slot), mark;
+	struct page *page;
+	enum blockslab_freed freed;
+
+	if (unlikely(blockslab_beyond(offset)))
+		return cache_free_slow(cache, slot, _RET_IP_);
+	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
+	page = blockslab_page(offset);
+	mark = (unsigned long)page->lru.prev;
+	if (unlikely(mark - (unsigned long)page - cache->magic >= cache->lines))
+		return cache_free_slow(cache, slot, _RET_IP_);
+	freed = blockslab_free_fast(page, blockslab_sealed_word(page), slot, mark,
+				    blockslab_word(slot, cache->canary));
+	if (unlikely(freed == BLOCKSLAB_NO_ROOM))
+		return free_to(blockslab_block_of(page)->node, slot);
+	if (unlikely(freed == BLOCKSLAB_DOUBTFUL))
+		cache_free_slow(cache, slot, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_free);
+
+/**
+ * blockslab_cache_alloc_bulk() - allocate many objects
+ * @cache: to take them from
+ * @gfp: as for blockslab_cache_alloc()
+ * @nr: how many
+ * @slots: where their addresses are put
+ *
+ * Context: as blockslab_alloc().
+ * Return: @nr, or 0 and nothing is allocated.
+ */
+size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots)
+{
+	size_t got;
+
+	might_alloc(gfp);
+	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
+	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
+	got = alloc_many(cache->class, cache->size, gfp, nr, slots, _RET_IP_);
+	bulk_hooks(cache->class, cache->size, gfp, got, slots, _RET_IP_);
+	if (got == nr)
+		return nr;
+	blockslab_cache_free_bulk(cache, got, slots);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
+
+/**
+ * blockslab_cache_free_bulk() - free many objects
+ * @cache: they were allocated from
+ * @nr: how many
+ * @slots: the objects
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
+{
+	unsigned long sealed;
+	size_t done = 0;
+
+	while (done < nr) {
+		sealed = slot_sealed(slots[done], cache->key);
+		if (sealed && in_cache(cache, sealed))
+			done += free_run(sealed, nr - done, slots + done, cache->key,
+					 cache->canary);
+		if (done < nr)
+			blockslab_cache_free(cache, slots[done++]);
+	}
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Classes
+ */
+
+static unsigned int heap_index(const struct blockslab_heap *heap, size_t size)
+{
+	unsigned int index = blockslab_size_index[size + heap->zone], align = 1;
+
+	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
+		align = cache_line_size();
+	/* A red zone shall not cost a power of two its alignment. */
+	if (heap->zone && is_power_of_2(size))
+		align = max_t(unsigned int, align, min_t(size_t, size, PAGE_SIZE));
+	while (index_size[index] % align)
+		index++;
+	return index;
+}
+
+static void node_init(struct blockslab_node *node, struct blockslab_class *class)
+{
+	unsigned int i;
+
+	node->class = class;
+	spin_lock_init(&node->lock);
+	for (i = 0; i < NR_BLOCK_STATES; i++)
+		INIT_LIST_HEAD(&node->blocks[i]);
+	INIT_LIST_HEAD(&node->all);
+	node->capacity = capacity_least(class->size);
+	node->seed = get_random_u32();
+}
+
+static size_t class_bytes(void)
+{
+	return struct_size((struct blockslab_class *)NULL, nodes, nr_node_ids);
+}
+
+static size_t class_fixed_bytes(void)
+{
+	return class_bytes() +
+	       num_possible_cpus() * nr_node_ids * sizeof(struct blockslab_cpu);
+}
+
+static void class_free(struct blockslab_class *class)
+{
+	free_percpu(class->cpu);
+	kmem_cache_free(class_cache, class);
+}
+
+static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
+					   gfp_t gfp)
+{
+	struct blockslab_class *class;
+	int nid, cpu;
+
+	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp, NUMA_NO_NODE);
+	if (!class)
+		return NULL;
+	if (!should_fail_request(BLOCKSLAB_FAIL_CLASS))
+		class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
+						SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
+	if (!class->cpu) {
+		kmem_cache_free(class_cache, class);
+		return NULL;
+	}
+	class->heap = heap;
+	class->size = size;
+	class->noted = heap->flags & EXACT_FLAGS;
+	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		node_init(&class->nodes[nid], class);
+		for_each_possible_cpu(cpu) {
+			node_line(&class->nodes[nid], cpu)->node = &class->nodes[nid];
+			node_line(&class->nodes[nid], cpu)->size = size;
+		}
+	}
+	return class;
+}
+
+/* The fast path finds a class here, where nothing is to be done at every alloc. */
+static void class_publish(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	unsigned int i;
+
+	if (heap->exact || !class->size || heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+		return;
+	for (i = 0; i < NR_SIZES; i++)
+		if (heap_index(heap, index_size[i] - heap->zone) == class->index)
+			smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
+}
+
+static unsigned long rare_index(gfp_t kind, unsigned int index)
+{
+	return (__force unsigned long)kind * NR_INDEXES + index;
+}
+
+static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kind,
+					  unsigned int index)
+{
+	if (likely(!kind))
+		return smp_load_acquire(&heap->class[index]);	/* class_add() */
+	return xa_load(&heap->rare, rare_index(kind, index));
+}
+
+/* Callers may have interrupts off, so this does not use xa_insert_irq(), which turns them on. */
+static bool rare_add(struct blockslab_class *class)
+{
+	struct xarray *rare = &class->heap->rare;
+	unsigned long irq;
+	int error;
+
+	xa_lock_irqsave(rare, irq);
+	error = should_fail_request(BLOCKSLAB_FAIL_CLASS) ? -ENOMEM :
+		__xa_insert(rare, rare_index(class->kind, class->index), class,
+			    GFP_NOWAIT | __GFP_NOWARN);
+	xa_unlock_irqrestore(rare, irq);
+	return !error;
+}
+
+/* Adds a class to its heap; false where somebody else was quicker, or there is no memory. */
+static bool class_add(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	unsigned long irq;
+	bool added;
+
+	if (class->kind && !rare_add(class))
+		return false;
+	spin_lock_irqsave(&heap->lock, irq);
+	added = class->kind || !heap->class[class->index];
+	if (added) {
+		list_add_tail_rcu(&class->list, &heap->classes);
+		if (!class->kind)
+			smp_store_release(&heap->class[class->index], class);	/* initialized */
+		blockslab_add(heap->fixed, class_fixed_bytes());
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (added && !class->kind)
+		class_publish(class);
+	return added;
+}
+
+static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
+					 unsigned int index, gfp_t gfp)
+{
+	struct blockslab_class *class = class_find(heap, kind, index);
+
+	if (likely(class))
+		return class;
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], gfp);
+	if (class) {
+		class->index = index;
+		class->kind = kind;
+		if (class_add(class))
+			return class;
+		class_free(class);
+	}
+	return class_find(heap, kind, index);
+}
+
+/* Where the class has been made meanwhile, that one; NULL where there is no memory for it. */
+static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp_t gfp)
+{
+	struct blockslab_class *class = class_alloc(of->heap, of->size, gfp), *tracked;
+	struct blockslab_heap *heap = of->heap;
+	unsigned long irq;
+
+	if (!class)
+		return READ_ONCE(of->tracked);
+	class->of = of;
+	class->asked = of->asked;
+	class->canary = of->canary;
+	class->index = of->index;
+	class->kind = of->kind;
+	class->key = KEY_SLOW;
+	class->noted = true;
+	spin_lock_irqsave(&heap->lock, irq);
+	tracked = of->tracked;
+	if (!tracked) {
+		smp_store_release(&of->tracked, class);		/* initialized */
+		list_add_tail_rcu(&class->list, &heap->classes);
+		blockslab_add(heap->fixed, class_fixed_bytes());
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (!tracked)
+		return class;
+	class_free(class);
+	return tracked;
+}
+
+/*
+ * The class that has the tracked slots of a class. They have blocks of their own, which have
+ * notes, and a key that leads every free to the slow path: so what is not tracked pays nothing.
+ */
+static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t gfp)
+{
+	struct blockslab_class *class = smp_load_acquire(&of->tracked);	/* tracked_class_new() */
+
+	return class ?: tracked_class_new(of, gfp);
+}
+
+/* The class for a size, or a larger one where there is no memory for a new class. */
+static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT);
+	unsigned int index = heap_index(heap, size);
+	struct blockslab_class *class = class_get(heap, kind, index, gfp);
+
+	while (!class && ++index < NR_SIZES) {
+		class = class_find(heap, kind, index);
+		if (class)
+			WRITE_ONCE(heap->substituted, true);
+	}
+	return class;
+}

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Magazines and depot
+ */
+
+/* Slots go past the magazines: their blocks alone know their state. */
+static bool node_exact(struct blockslab_node *node)
+{
+	return node->class->noted || READ_ONCE(node->class->heap->exact);
+}
+
+static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
+{
+	return per_cpu_ptr(node_cpu(node), cpu);
+}
+
+/* This CPU's line of a node, claimed and with preemption off; or NULL with preemption as it was. */
+static struct blockslab_cpu *claim_line(struct blockslab_node *node)
+{
+	struct blockslab_cpu *line;
+
+	preempt_disable();
+	line = this_cpu_ptr(node_cpu(node));
+	if (blockslab_claim(line))
+		return line;
+	preempt_enable();
+	return NULL;
+}
+
+static void unclaim_line(struct blockslab_cpu *line)
+{
+	blockslab_unclaim(line);
+	preempt_enable();
+}
+
+static struct blockslab_magazine *loaded_magazine(struct blockslab_cpu *line)
+{
+	void **loaded = smp_load_acquire(&line->loaded);	/* load() */
+
+	return loaded ? container_of((void *)loaded, struct blockslab_magazine, slots) : NULL;
+}
+
+/* Takes the loaded magazine off a claimed line; NULL if there is none. */
+static struct blockslab_magazine *unload(struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = loaded_magazine(line);
+
+	if (magazine)
+		WRITE_ONCE(magazine->count, blockslab_count(line));
+	blockslab_sub(line->tally, blockslab_count(line));
+	WRITE_ONCE(line->capacity, 0);
+	WRITE_ONCE(line->loaded, NULL);
+	return magazine;
+}
+
+static void load(struct blockslab_cpu *line, struct blockslab_magazine *magazine)
+{
+	blockslab_add(line->tally, magazine->count);
+	WRITE_ONCE(line->capacity, magazine->capacity);
+	smp_store_release(&line->loaded, magazine->slots);	/* for readers on other CPUs */
+}
+
+static void swap_spare(struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *spare = line->spare;
+
+	WRITE_ONCE(line->spare, unload(line));
+	load(line, spare);
+}
+
+static size_t magazine_bytes(unsigned int capacity)
+{
+	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);
+}
+
+static long magazine_hoard(struct blockslab_magazine *magazine)
+{
+	return (long)magazine->capacity * magazine->node->class->size;
+}
+
+static long magazine_stock(struct blockslab_magazine *magazine)
+{
+	return (long)magazine->count * magazine->node->class->size;
+}
+
+static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_t gfp)
+{
+	unsigned int capacity = READ_ONCE(node->capacity);
+	struct blockslab_magazine *magazine;
+
+	if (!heap_charge(node, magazine_bytes(capacity)))
+		return NULL;
+	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, magazine_bytes(capacity), gfp,
+			      NUMA_NO_NODE);
+	if (!magazine) {
+		heap_uncharge(node, magazine_bytes(capacity));
+		return NULL;
+	}
+	/* Slots that lie in a magazine are nobody's: a leak must not hide there. */
+	kmemleak_scan_area(&magazine->below, sizeof(magazine->below), gfp);
+	magazine->node = node;
+	magazine->capacity = capacity;
+	atomic_long_add(magazine_hoard(magazine), &node->class->heap->hoard);
+	return magazine;
+}
+
+static void magazine_put(struct blockslab_magazine *magazine)
+{
+	struct blockslab_node *node = magazine->node;
+
+	atomic_long_sub(magazine_hoard(magazine), &node->class->heap->hoard);
+	heap_uncharge(node, magazine_bytes(magazine->capacity));
+	kfree_rcu(magazine, rcu);
+}
+
+static void magazine_flush(struct blockslab_magazine *magazine)
+{
+	if (magazine->count)
+		flush_slots(magazine->node, magazine->slots, magazine->count);
+	WRITE_ONCE(magazine->count, 0);
+}
+
+/* Gives back a magazine and the slots in it. */
+static void magazine_dispose(struct blockslab_magazine *magazine)
+{
+	magazine_flush(magazine);
+	magazine_put(magazine);
+}
+
+/*
+ * Slots that were flushed and are wanted again would better have been kept; up to depot_kib, and
+ * all of the class's slots, as a class may be used for one batch after the other.
+ */
+static void depot_grow(struct blockslab_node *node, unsigned int missed)
+{
+	unsigned int flushed = READ_ONCE(node->flushed);
+	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
+				  READ_ONCE(node->nr_slots));
+
+	missed = min(missed, flushed);
+	WRITE_ONCE(node->flushed, flushed - missed);
+	WRITE_ONCE(node->room, min(READ_ONCE(node->room) + missed, most));
+}
+
+/* Slots of a class's first magazines. */
+static unsigned int capacity_least(unsigned int size)
+{
+	return size <= 128 ? 4 : size <= 1024 ? 2 : 1;
+}
+
+/* To the next size that fills a power of two with its head, else to twice, if @most allows. */
+static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
+{
+	unsigned long twice = READ_ONCE(node->capacity) * 2, next;
+
+	most = min_t(unsigned long, most, MAGAZINE_SLOTS_MAX);
+	next = twice + 4 <= most ? twice + 4 : twice;
+	if (next > most)
+		return false;
+	WRITE_ONCE(node->capacity, next);
+	return true;
+}
+
+/*
+ * Magazines are small at first, and grow with what a class does: to the next size after every 8
+ * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
+ * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case. A
+ * trim brings them back to the least.
+ */
+static void magazines_grow(struct blockslab_node *node, bool share)
+{
+	unsigned long size = node->class->size, most;
+
+	if (READ_ONCE(node->trades) % 8)
+		return;
+	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
+	if (!share)
+		most = max_t(unsigned long, most, clamp_t(unsigned long, SZ_4K / size, 1, 60));
+	magazines_grow_to(node, most);
+}
+
+/*
+ * The depot is two stacks of magazines without a lock: a lock would have to keep interrupts off,
+ * which costs as much as all the rest of a trade. Anybody may push. One at a time may pop, so that
+ * what it saw below the top still is there: the bit POPPING gives the right, and who finds it taken
+ * goes to the blocks. A drain takes all at once. Magazines that leave live on for a grace period:
+ * who only looks walks down under RCU, and where it gets to was in some stack after it began.
+ */
+#define POPPING	1UL
+
+static struct blockslab_magazine *magazine_at(unsigned long top)
+{
+	return (struct blockslab_magazine *)(top & ~POPPING);
+}
+
+static struct blockslab_magazine *stack_top(const struct blockslab_stack *stack)
+{
+	return magazine_at(READ_ONCE(stack->top));
+}
+
+static bool stack_empty(const struct blockslab_stack *stack)
+{
+	return !stack_top(stack);
+}
+
+static void stack_push(struct blockslab_stack *stack, struct blockslab_magazine *magazine)
+{
+	struct blockslab_magazine *below;
+	unsigned long top;
+
+	rcu_read_lock();
+	top = READ_ONCE(stack->top);
+	do {
+		below = magazine_at(top);
+		WRITE_ONCE(magazine->depth, below ? READ_ONCE(below->depth) + 1 : 1);
+		WRITE_ONCE(magazine->below, below);
+	} while (!try_cmpxchg(&stack->top, &top, (unsigned long)magazine | (top & POPPING)));
+	rcu_read_unlock();
+}
+
+/* The right to pop; false if there is nothing, or another has it. With preemption off. */
+static bool stack_claim(struct blockslab_stack *stack)
+{
+	unsigned long top = READ_ONCE(stack->top);
+
+	do {
+		if (!top || top & POPPING)
+			return false;
+	} while (!try_cmpxchg(&stack->top, &top, top | POPPING));
+	return true;
+}
+
+static struct blockslab_magazine *stack_pop(struct blockslab_stack *stack)
+{
+	struct blockslab_magazine *magazine = NULL, *below;
+	unsigned long top;
+
+	preempt_disable();
+	if (stack_claim(stack)) {
+		top = READ_ONCE(stack->top);
+		do {
+			magazine = magazine_at(top);
+			below = magazine ? READ_ONCE(magazine->below) : NULL;
+		} while (!try_cmpxchg(&stack->top, &top, (unsigned long)below));
+	}
+	preempt_enable();
+	return magazine;
+}
+
+/* Gives up all of a stack's magazines, with their slots; the bytes of these. */
+static size_t stack_drain(struct blockslab_stack *stack)
+{
+	struct blockslab_magazine *magazine, *below;
+	unsigned long top = READ_ONCE(stack->top);
+	size_t bytes = 0;
+
+	while (!try_cmpxchg(&stack->top, &top, top & POPPING))
+		;
+	for (magazine = magazine_at(top); magazine; magazine = below) {
+		below = magazine->below;
+		bytes += magazine_stock(magazine);
+		magazine_dispose(magazine);
+	}
+	return bytes;
+}
+
+static unsigned int stack_depth(const struct blockslab_stack *stack)
+{
+	struct blockslab_magazine *top;
+	unsigned int depth;
+
+	rcu_read_lock();
+	top = stack_top(stack);
+	depth = top ? READ_ONCE(top->depth) : 0;
+	rcu_read_unlock();
+	return depth;
+}
+
+/*
+ * A look down a stack, begun with @magazine NULL and @steps 0, under RCU. All may be moving, so
+ * that it may get into another stack, and again into this one: @steps bounds it.
+ */
+static struct blockslab_magazine *stack_next(const struct blockslab_stack *stack,
+					     struct blockslab_magazine *magazine,
+					     unsigned int *steps)
+{
+	if (++*steps > STACK_STEPS_MAX)
+		return NULL;
+	return magazine ? READ_ONCE(magazine->below) : stack_top(stack);
+}
+
+/* For magazines that were not needed the depot has no room any more, and so drains. Near enough. */
+static void depot_look(struct blockslab_node *node)
+{
+	unsigned int room = READ_ONCE(node->room), least = READ_ONCE(node->least_full);
+
+	if (!round_ends(&node->depot_turns))
+		return;
+	WRITE_ONCE(node->room, room - min(room, least * READ_ONCE(node->capacity)));
+	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
+	WRITE_ONCE(node->least_full, stack_depth(&node->full));
+}
+
+/* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
+static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
+						  struct blockslab_magazine *empty)
+{
+	struct blockslab_magazine *magazine;
+
+	blockslab_add(node->trades, 1);
+	magazines_grow(node, false);
+	magazine = stack_pop(&node->full);
+	if (magazine)
+		atomic_long_sub(magazine_stock(magazine), &node->class->heap->stock);
+	WRITE_ONCE(node->least_full, min(READ_ONCE(node->least_full), stack_depth(&node->full)));
+	WRITE_ONCE(node->depot_turns, READ_ONCE(node->depot_turns) | 1);
+	if (empty)
+		stack_push(&node->empty, empty);
+	return magazine;
+}
+
+/* An empty magazine of the present capacity from the depot; smaller ones are given up. */
+static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+
+	for (;;) {
+		magazine = stack_pop(&node->empty);
+		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
+			return magazine;
+		magazine_put(magazine);
+	}
+}
+
+/* Every magazine of the depot, flushed and given back. */
+static void depot_drain(struct blockslab_node *node)
+{
+	atomic_long_sub(stack_drain(&node->full), &node->class->heap->stock);
+	stack_drain(&node->empty);
+	WRITE_ONCE(node->trades, 0);
+	WRITE_ONCE(node->room, 0);
+	WRITE_ONCE(node->flushed, 0);
+	WRITE_ONCE(node->least_full, 0);
+	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
+}
+
+/* Leaves a magazine with slots in the depot, if there is room. */
+static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	unsigned int full = stack_depth(&node->full);
+	struct blockslab_heap *heap = node->class->heap;
+
+	blockslab_add(node->trades, 1);
+	magazines_grow(node, false);
+	depot_look(node);
+	if ((full + 1) * magazine->capacity > READ_ONCE(node->room) ||
+	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || READ_ONCE(heap->exact)) {
+		blockslab_add(node->flushed, magazine->count);
+		return false;
+	}
+	atomic_long_add(magazine_stock(magazine), &heap->stock);
+	stack_push(&node->full, magazine);
+	/* Either this sees what heap_retire() has set, or the drain after that sees the push. */
+	if (unlikely(READ_ONCE(heap->exact)))
+		depot_drain(node);
+	return true;
+}
+
+/* The loaded magazine of this CPU's line, if it is without slots; or NULL. */
+static struct blockslab_magazine *take_off_empty(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = NULL;
+	struct blockslab_cpu *line = claim_line(node);
+
+	if (!line)
+		return NULL;
+	if (!blockslab_count(line))
+		magazine = unload(line);
+	unclaim_line(line);
+	return magazine;
+}
+
+/* A magazine without slots and of the present capacity: @magazine, or the depot's, or a new one. */
+static struct blockslab_magazine *empty_magazine(struct blockslab_node *node,
+						 struct blockslab_magazine *magazine, gfp_t gfp)
+{
+	if (magazine && magazine->capacity < READ_ONCE(node->capacity)) {
+		magazine_put(magazine);
+		magazine = NULL;
+	}
+	if (!magazine)
+		magazine = depot_take_empty(node);
+	return magazine ?: magazine_get(node, gfp);
+}
+
+/* Takes a magazine into this CPU's line: loaded, else as the spare; false if there is no place. */
+static bool take_in(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	bool taken = false;
+
+	if (!line)
+		return false;
+	/* Looked at under the claim: once a drain has been here, nothing comes in any more. */
+	if (!READ_ONCE(node->class->heap->exact)) {
+		taken = true;
+		if (!line->loaded) {
+			blockslab_add(line->moved, magazine->count);
+			load(line, magazine);
+		} else if (!line->spare) {
+			blockslab_add(line->moved, magazine->count);
+			smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
+		} else {
+			taken = false;
+		}
+	}
+	unclaim_line(line);
+	return taken;
+}
+
+static void install(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	if (take_in(node, magazine))
+		return;
+	if (!magazine->count || !depot_leave_full(node, magazine))
+		magazine_dispose(magazine);
+}
+
+/*
+ * Fills a magazine from the node's blocks; in part, while few of the class's slots are in use.
+ * Returns how many slots there were.
+ */
+static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
+{
+	struct blockslab_class *class = node->class;
+	unsigned long irq, want;
+
+	spin_lock_irqsave(&node->lock, irq);
+	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
+	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
+	blockslab_add(node->trades, 1);
+	magazines_grow(node, true);
+	depot_grow(node, magazine->count);
+	spin_unlock_irqrestore(&node->lock, irq);
+	trace_blockslab_refill(class->heap->name, class->size, node_id(node), magazine->count);
+	return magazine->count;
+}
+
+static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_magazine *magazine, *full;
+	unsigned int filled;
+
+	magazine = take_off_empty(node);
+	if (!stack_empty(&node->full)) {
+		full = depot_take_full(node, magazine);
+		magazine = NULL;
+		if (full) {
+			install(node, full);
+			heap_arm(node->class->heap);
+			return node;
+		}
+	}
+	magazine = empty_magazine(node, magazine, gfp);
+	if (!magazine)
+		return NULL;
+	filled = refill(node, magazine);
+	install(node, magazine);
+	heap_arm(node->class->heap);
+	return filled ? node : more_slots(node, gfp);
+}
+
+/* Brings slots to this CPU's line of the node, or of the one that had to serve; or NULL. */
+static struct blockslab_node *bring_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_heap *heap = node->class->heap;
+
+	if (node_exact(node))
+		return NULL;
+	atomic_long_inc(&heap->moving);
+	node = swap_for_slots(node, gfp);
+	atomic_long_dec(&heap->moving);
+	return node;
+}
+
+/* The loaded magazine of this CPU's line, unless it becomes the spare, if it may. */
+static struct blockslab_magazine *take_off_full(struct blockslab_node *node, bool may_be_spare)
+{
+	struct blockslab_magazine *magazine = NULL;
+	struct blockslab_cpu *line = claim_line(node);
+
+	if (!line)
+		return NULL;
+	if (line->loaded && (line->spare || !may_be_spare)) {
+		magazine = unload(line);
+		blockslab_sub(line->moved, magazine->count);
+	} else if (line->loaded) {
+		WRITE_ONCE(line->spare, unload(line));
+	}
+	unclaim_line(line);
+	return magazine;
+}
+
+/*
+ * More blocks are nearly empty than not: every slot that is cached may keep one of them from
+ * going back.
+ */
+static bool node_sparse(const struct blockslab_node *node)
+{
+	const unsigned int *nr = node->nr;
+
+	return READ_ONCE(nr[BLOCK_PARTIAL + 2]) + READ_ONCE(nr[BLOCK_PARTIAL + 3]) >
+	       READ_ONCE(nr[BLOCK_FULL]) + READ_ONCE(nr[BLOCK_PARTIAL]) +
+	       READ_ONCE(nr[BLOCK_PARTIAL + 1]) + 1;
+}
+
+/* Large slots are cached in one magazine a CPU, unless bulk calls have made that larger. */
+static bool may_have_spare(const struct blockslab_node *node)
+{
+	return node->class->size <= SZ_2K || READ_ONCE(node->capacity) > SZ_32K / SZ_2K;
+}
+
+static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	struct blockslab_magazine *magazine;
+
+	if (!line)
+		return NULL;
+	magazine = line->spare;
+	WRITE_ONCE(line->spare, NULL);
+	if (magazine)
+		blockslab_sub(line->moved, magazine->count);
+	unclaim_line(line);
+	return magazine;
+}
+
+/* This CPU's spare magazine, and one of the depot's. */
+static void give_up_cached(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = take_off_spare(node);
+
+	if (magazine)
+		magazine_dispose(magazine);
+	magazine = stack_empty(&node->full) ? NULL : depot_take_full(node, NULL);
+	if (magazine)
+		magazine_dispose(magazine);
+}
+
+/* Makes room for a slot in this CPU's line of the node; false if it cannot. */
+static bool bring_room(struct blockslab_node *node)
+{
+	struct blockslab_heap *heap = node->class->heap;
+	struct blockslab_magazine *magazine;
+	bool sparse;
+
+	if (node_exact(node))
+		return false;
+	atomic_long_inc(&heap->moving);
+	sparse = node_sparse(node);
+	magazine = take_off_full(node, !sparse && may_have_spare(node));
+	if (magazine && !sparse && depot_leave_full(node, magazine))
+		magazine = NULL;
+	if (magazine)
+		magazine_flush(magazine);
+	if (sparse)
+		give_up_cached(node);
+	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
+	if (magazine)
+		install(node, magazine);
+	atomic_long_dec(&heap->moving);
+	heap_arm(heap);
+	return magazine;
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Notes: what is remembered of single slots, for POISON, RED_ZONE and tracking
+ */
+
+#define STACK_FRAMES	16
+#define STACK_OWN	12	/* frames of this file at most */
+
+/* The stack that led to @caller, this file's callers's address. 0 where there is no memory. */
+static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
+{
+#if defined(CONFIG_STACKDEPOT) && defined(CONFIG_STACKTRACE)
+	unsigned long entries[STACK_FRAMES + STACK_OWN];
+	unsigned int nr, own = 0;
+
+	if (should_fail_request(BLOCKSLAB_FAIL_TRACK))
+		return 0;
+	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	while (own < nr && own < STACK_OWN && entries[own] != caller)
+		own++;
+	if (own == nr || own == STACK_OWN)
+		own = 0;
+	return stack_depot_save(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES),
+				(gfp & GFP_META) | __GFP_NOWARN);
+#else
+	return 0;
+#endif
+}
+
+/* Sees to it that stacks can be kept. May sleep. */
+static int stacks_init(void)
+{
+#ifdef CONFIG_STACKDEPOT
+	return stack_depot_init();
+#else
+	return 0;
+#endif
+}
+
+static unsigned int nr_notes(const struct blockslab_block *block)
+{
+	return block->notes ? block->nr_slots : 0;
+}
+
+static struct blockslab_note *note_of(struct blockslab_block *block, unsigned int number)
+{
+	return number < nr_notes(block) ? &block->notes[number] : NULL;
+}
+
+/* The note of an address in a block. */
+static struct blockslab_note *note_at(struct blockslab_block *block, const void *slot)
+{
+	return note_of(block, block->node->class->size ? blockslab_number(block, slot) : 0);
+}
+
+static void note_alloc(struct blockslab_note *note, size_t size, unsigned long period, gfp_t gfp,
+		       unsigned long caller)
+{
+	WRITE_ONCE(note->asked, size);
+	if (!period)
+		return;
+	note->cpu = raw_smp_processor_id();
+	WRITE_ONCE(note->when, note_clock());
+	WRITE_ONCE(note->got, stack_now(caller, gfp));
+	smp_store_release(&note->period, period);	/* the rest is there for readers */
+}
+
+static void note_free(struct blockslab_note *note, unsigned long caller)
+{
+	if (note->period)
+		note->gone = stack_now(caller, GFP_NOWAIT);
+	WRITE_ONCE(note->period, 0);
+}
+
+/* Bytes of a slot that its owner may use. */
+static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_note *note = note_of(block, number);
+
+	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE)
+		return note->asked;
+	if (!class->size)
+		return block->nr_pages * PAGE_SIZE;
+	return class->canary ?: class->size;
+}
+
+static size_t slot_bytes(struct blockslab_block *block)
+{
+	return block->node->class->size ?: block->nr_pages * PAGE_SIZE;
+}
+
+/* Free slots of such a heap are filled with POISON_FREE. */
+static bool poisoned(const struct blockslab_heap *heap)
+{
+	return heap->flags & BLOCKSLAB_POISON;
+}
+
+static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp,
+			unsigned long caller)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_note *note = note_at(block, slot);
+	size_t bytes = slot_bytes(block);
+
+	if (poisoned(class->heap) && class->size) {
+		if (!holds_only(slot, POISON_FREE, bytes))
+			report(AFTER_FREE, slot, block, caller);
+		memset(slot, POISON_INUSE, bytes);
+	}
+	if (!note)
+		return;
+	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
+	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
+		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
+}
+
+/* Slots keep their content while they are free: nobody may write to them. */
+static bool keeps_content(const struct blockslab_heap *heap)
+{
+	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
+}
+
+static bool may_precede(u8 byte)
+{
+	return byte == SLUB_RED_ACTIVE || byte == POISON_FREE || byte == POISON_INUSE;
+}
+
+/*
+ * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
+ * from one to the other, which nothing here excludes. Whether all is well before a slot; mends it.
+ */
+static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned int number)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	bool is_free;
+	int i;
+
+	if (!heap->zone || !number || keeps_content(heap))
+		return true;
+	for (i = 1; i <= RED_ZONE_BYTES; i++)
+		if (!may_precede(READ_ONCE(slot[-i])))
+			break;
+	if (likely(i > RED_ZONE_BYTES))
+		return true;
+	is_free = poisoned(heap) && slot_is_free(block, number - 1);
+	memset(slot - RED_ZONE_BYTES, is_free ? POISON_FREE : SLUB_RED_ACTIVE, RED_ZONE_BYTES);
+	return false;
+}
+
+/* False, and the slot stays with its owner, where it was written past its end or before it. */
+static bool exact_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_note *note = note_at(block, slot);
+	size_t bytes = slot_bytes(block);
+
+	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
+	    !holds_only(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked)) {
+		report(PAST_SLOT, slot, block, caller);
+		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
+		return false;
+	}
+	if (!zone_before_whole(block, slot, class->size ? blockslab_number(block, slot) : 0)) {
+		report(BEFORE_SLOT, slot, block, caller);
+		return false;
+	}
+	if (note)
+		note_free(note, caller);
+	if (poisoned(class->heap))
+		memset(slot, POISON_FREE, bytes);
+	return true;
+}
+
+/* Whether somebody wants to know of every allocation. */
+static bool alloc_watched(void)
+{
+	return RARE_ALWAYS || trace_blockslab_alloc_enabled();
+}
+
+static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
+			unsigned long caller)
+{
+	struct blockslab_block *block = blockslab_block_of(page_of(slot));
+	struct blockslab_class *class = block->node->class;
+
+	if (heap->flags & EXACT_FLAGS)
+		exact_alloc(block, slot, size, gfp, caller);
+	kasan_slot(slot, slot_bytes(block), size);
+	if (class->size && !keeps_content(heap)) {
+		size_t bytes = heap->zone ? size : class->size;
+
+		if (want_init_on_alloc(gfp))
+			memset(slot, 0, bytes);
+		else
+			kmsan_poison_memory(slot, bytes, gfp);
+	}
+	kmemleak_alloc(slot, size, 1, gfp);
+	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
+}
+
+static bool before_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_heap *heap = class->heap;
+
+	if (block->notes && !exact_free(block, slot, caller))
+		return false;
+	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
+	kmemleak_free(slot);
+	if (class->size && !keeps_content(heap)) {
+		if (!poisoned(heap) && want_init_on_free())
+			memset(slot, 0, class->size - heap->zone);
+		kmsan_poison_memory(slot, class->size - heap->zone, GFP_NOWAIT);
+	}
+	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
+		kasan_slot(slot, slot_bytes(block), 0);
+	return true;
+}
+
+/* The fast paths follow the static keys by what they compare with anyway. */
+static void follow_keys(void)
+{
+	static DEFINE_SPINLOCK(lock);
+
+	spin_lock(&lock);
+	WRITE_ONCE(blockslab_fast_size,
+		   static_key_enabled(&blockslab_rare) ? 0 : BLOCKSLAB_SLOT_MAX);
+	WRITE_ONCE(blockslab_span.reach, static_key_enabled(&rare_free) ? 0 : blockslab_span.size);
+	spin_unlock(&lock);
+}
+
+int blockslab_trace_on(void)
+{
+	static_branch_inc(&blockslab_rare);
+	static_branch_inc(&rare_free);
+	follow_keys();
+	return 0;
+}
+
+void blockslab_trace_off(void)
+{
+	static_branch_dec(&blockslab_rare);
+	static_branch_dec(&rare_free);
+	follow_keys();
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Parameters and constants
+ */
+
+static unsigned int retain;
+module_param(retain, uint, 0644);
+MODULE_PARM_DESC(retain, "Empty blocks kept per class and node even where none was missed after it was given back (default 0)");
+
+static unsigned int max_order = 3;
+module_param(max_order, uint, 0444);
+MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3)");
+
+static unsigned int depot_kib = 64;
+module_param(depot_kib, uint, 0644);
+MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node, in 512 magazines at most (default 64)");
+
+static unsigned int stock_kib = 512;
+module_param(stock_kib, uint, 0644);
+MODULE_PARM_DESC(stock_kib, "KiB of empty blocks and of slots in depots that a heap may keep in all, or a sixteenth of what it holds, if that is more (default 512)");
+
+static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
+module_param(shuffle, bool, 0644);
+MODULE_PARM_DESC(shuffle, "Give out the slots of a fresh block in random order (default: as CONFIG_SLAB_FREELIST_RANDOM)");
+
+static unsigned int quarantine_kib;
+module_param(quarantine_kib, uint, 0644);
+MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
+
+static unsigned long quarantined;	/* quarantine_lock */
+module_param(quarantined, ulong, 0444);
+MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
+
+#define NR_SIZES		BLOCKSLAB_NR_SIZES
+#define INDEX_SLOW		NR_SIZES	/* in heap->cpu[]: always the slow path */
+#define INDEX_LARGE		NR_SIZES	/* of the class of whole pages */
+#define NR_INDEXES		(NR_SIZES + 1)
+#define INDEX_CACHE		0xff	/* of the class of a cache */
+
+#define NR_PARTIAL		4	/* lists of partial blocks, fullest first */
+#define BLOCK_ORDER_MAX		4
+#define BLOCK_BYTES_MAX		min_t(size_t, PAGE_SIZE << BLOCK_ORDER_MAX, SZ_512K)
+#define BLOCK_SLOTS_MAX		8192
+#define MAGAZINE_SLOTS_MAX	124
+#define DEPOT_MAGAZINES_MAX	512	/* full ones, so that a reader's walk past them is short */
+#define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
+#define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
+#define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
+#define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
+#define ROUND			2	/* turns: see round_ends() */
+#define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
+
+/* GFP bits of a request that hold for descriptors, magazines and classes too. */
+#define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \
+			 __GFP_NOMEMALLOC | __GFP_NORETRY)
+
+#define HEAP_FLAGS	(BLOCKSLAB_HWCACHE_ALIGN | BLOCKSLAB_ZERO | BLOCKSLAB_POISON | \
+			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | BLOCKSLAB_PANIC)
+#define CACHE_FLAGS	(HEAP_FLAGS | BLOCKSLAB_TYPESAFE_BY_RCU)
+/* Heaps with these keep the exact state of every slot in its block: no magazines. */
+#define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
+#define RED_ZONE_BYTES	8
+
+/*
+ * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is. They are farther from one another than
+ * addresses of per-CPU state, so that one compare with all of a cache's lines tells the key too.
+ */
+#define KEY_CACHE	(BLOCKSLAB_KEY_FAST + (ULONG_MAX / 3 & ~1UL))	/* its cache may free it */
+#define KEY_SLOW	(BLOCKSLAB_KEY_FAST - (ULONG_MAX / 3 & ~1UL))	/* by the slow path alone */

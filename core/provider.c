@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page provider
+ */
+
+static unsigned int block_order(const struct blockslab_block *block)
+{
+	return order_base_2(block->nr_pages);
+}
+
+/* What a block counts for: pages, descriptor and notes. */
+static size_t block_bytes(const struct blockslab_block *block)
+{
+	return block->nr_pages * PAGE_SIZE + block->meta * 8;
+}
+
+static size_t descriptor_bytes(unsigned int nr_slots)
+{
+	size_t bytes = struct_size((struct blockslab_block *)NULL, map, 2 * map_words(nr_slots));
+
+	return map_words(nr_slots) == 1 ? bytes : kmalloc_size_roundup(bytes);
+}
+
+/*
+ * The order that wastes least, for what the class holds now: every block has its tail and
+ * descriptor, and the class as a whole up to a block that is not in use. So a little-used
+ * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
+ * small. A tail of over an eighth is only for want of something better.
+ */
+static unsigned int new_block_order(const struct blockslab_node *node)
+{
+	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
+	size_t most = min_t(size_t, BLOCK_BYTES_MAX, size * BLOCK_SLOTS_MAX);
+	unsigned int order, best = get_order(size);
+
+	for (order = best; order <= max_order && PAGE_SIZE << order <= most; order++) {
+		size_t bytes = PAGE_SIZE << order;
+		size_t each = bytes % size + descriptor_bytes(bytes / size);
+		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
+
+		if (bytes % size > bytes / 8)
+			waste += SZ_1G;
+		if (waste < least) {
+			least = waste;
+			best = order;
+		}
+	}
+	return best;
+}
+
+static struct page *pages_get(gfp_t gfp, int nid, unsigned int order)
+{
+	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
+		return NULL;
+	return alloc_pages_node(nid, gfp & ~__GFP_COMP, order);
+}
+
+/* Of the wanted order if that comes easily, else of the smallest that holds a slot. */
+static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned int *order)
+{
+	struct blockslab_class *class = node->class;
+	unsigned int least = get_order(class->size);
+	int nid = node_id(node);
+	struct page *page;
+
+	gfp = (gfp & ~(__GFP_ZERO | __GFP_HIGHMEM)) | class->kind;
+	*order = new_block_order(node);
+	if (*order > least) {
+		page = pages_get((gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
+				 ~(__GFP_RECLAIM | __GFP_NOFAIL), nid, *order);
+		if (page)
+			return page;
+		*order = least;
+	}
+	return pages_get(gfp & ~__GFP_NOFAIL, nid, least);
+}
+
+/* Room for @nr_slots and tail bits; not charged yet. */
+static struct blockslab_block *descriptor_get(unsigned int nr_slots, gfp_t gfp, int nid)
+{
+	bool small = map_words(nr_slots) == 1;
+	struct blockslab_block *block;
+
+	if (small)
+		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp, nid);
+	else
+		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
+	if (!block)
+		return NULL;
+	/* Not @base, which is the first slot's address: a lost one must not hide there. */
+	kmemleak_scan_area(&block->node, offsetof(typeof(*block), map) -
+			   offsetof(typeof(*block), node), gfp);
+	block->small = small;
+	block->meta = descriptor_bytes(nr_slots) / 8;
+	block->state = BLOCK_UNLISTED;
+	return block;
+}
+
+static void descriptor_put(struct blockslab_block *block)
+{
+	if (block->small)
+		kmem_cache_free(block_cache, block);
+	else
+		kfree(block);
+}
+
+static bool notes_get(struct blockslab_block *block, gfp_t gfp)
+{
+	size_t bytes = kmalloc_size_roundup(block->nr_slots * sizeof(*block->notes));
+
+	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
+	if (!block->notes)
+		return false;
+	block->meta += bytes / 8;
+	return true;
+}
+
+static void count_pages(struct blockslab_block *block, long sign)
+{
+	mod_node_page_state(page_pgdat(first_page(block)), NR_SLAB_UNRECLAIMABLE_B,
+			    sign * (long)(block->nr_pages * PAGE_SIZE));
+}
+
+/* How many sizes, from that of its slots down, are a class's and no other's. */
+static unsigned int class_sizes(const struct blockslab_class *class)
+{
+	if (class->index == INDEX_CACHE)
+		return class->size + 1;
+	return class->size - (class->index ? index_size[class->index - 1] : 0);
+}
+
+/* Makes the pages behind a descriptor slots of a class, all free. */
+static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
+{
+	size_t bytes = block->nr_pages * PAGE_SIZE;
+	unsigned int bits = bytes / class->size + 1;
+
+	block->node = &class->nodes[page_to_nid(first_page(block))];
+	block->size = class->size;
+	block->sizes = class_sizes(class);
+	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
+	block->nr_slots = bytes / class->size;
+	block->nr_free = block->nr_slots;
+	bitmap_fill(block->map, bits);
+	bitmap_zero(deferred_map(block), bits);
+}
+
+/*
+ * Pages of destroyed heaps, if the parameter quarantine_kib says so: nobody gets them for a while,
+ * so that who still has a pointer there meets nobody's data. Under memory pressure they go back.
+ */
+static LIST_HEAD(quarantine);			/* by page->lru, the oldest first */
+static DEFINE_SPINLOCK(quarantine_lock);	/* quarantine and quarantined */
+
+static void quarantine_count(struct page *page, unsigned int order, long sign)
+{
+	quarantined += sign * (1L << order);
+	mod_node_page_state(page_pgdat(page), NR_SLAB_UNRECLAIMABLE_B,
+			    sign * (long)(PAGE_SIZE << order));
+}
+
+/* Gives back all but @most pages; how many. */
+static unsigned long quarantine_trim(unsigned long most)
+{
+	unsigned long pages = 0, irq;
+	struct page *page, *next;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &quarantine, lru) {
+		if (quarantined <= most)
+			break;
+		quarantine_count(page, page_private(page), -1);
+		list_move(&page->lru, &gone);
+	}
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &gone, lru) {
+		unsigned int order = page_private(page);
+
+		pages += 1UL << order;
+		set_page_private(page, 0);
+		INIT_LIST_HEAD(&page->lru);
+		__free_pages(page, order);
+	}
+	return pages;
+}
+
+static void quarantine_add(struct page *page, unsigned int order)
+{
+	unsigned long irq;
+
+	memset(page_address(page), POISON_FREE, PAGE_SIZE << order);
+	spin_lock_irqsave(&quarantine_lock, irq);
+	set_page_private(page, order);
+	list_add_tail(&page->lru, &quarantine);
+	quarantine_count(page, order, 1);
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	quarantine_trim(READ_ONCE(quarantine_kib) / (PAGE_SIZE / SZ_1K));
+}
+
+static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned int order)
+{
+	if (heap->dying && READ_ONCE(quarantine_kib))
+		quarantine_add(page, order);
+	else
+		__free_pages(page, order);
+}
+
+static void block_free_pages(struct blockslab_block *block)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	struct page *page = first_page(block);
+	unsigned int i;
+
+	if (block->node->class->size) {
+		pages_put(heap, page, block_order(block));
+		return;
+	}
+	for (i = 0; i < block->nr_pages; i++)	/* split, see large_get() */
+		pages_put(heap, page + i, 0);
+}
+
+/* All slots of a new block are free, and marked so: a magazine takes them as they are. */
+static void put_canaries(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	void *slot = block->base, *end = slot_address(block, class->size, block->nr_slots);
+	unsigned long mark;
+	void *next;
+
+	while (slot < end) {
+		mark = canary_of(block->node, slot);
+		next = min(end, PTR_ALIGN(slot + 1, PAGE_SIZE));
+		for (; slot < next; slot += class->size)
+			*blockslab_word(slot, class->canary) = mark;
+	}
+}
+
+static void block_prepare(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	struct blockslab_heap *heap = class->heap;
+	unsigned int i;
+
+	if (heap->flags & BLOCKSLAB_POISON)
+		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
+	else if (heap->zone)
+		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
+	if (heap->ctor)			/* and so no poison: cache_new() */
+		for (i = 0; i < block->nr_slots; i++)
+			heap->ctor(slot_address(block, class->size, i));
+	if (class->key != KEY_SLOW)
+		put_canaries(block);
+	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
+		kasan_block(block, false);
+	page_words_set(block, class->key);
+	heap_count_block(heap, 1);
+	trace_blockslab_block_get(heap->name, class->size, node_id(block->node),
+				  block_order(block));
+}
+
+/* A block of the heap's reserve, for a class that gets none from the page allocator. */
+static struct blockslab_block *reserve_take(struct blockslab_class *class)
+{
+	struct blockslab_heap *heap = class->heap;
+	struct blockslab_block *block;
+	unsigned long irq;
+
+	if (class->noted || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
+		return NULL;
+	spin_lock_irqsave(&heap->lock, irq);
+	block = list_first_entry_or_null(&heap->reserve, struct blockslab_block, list);
+	if (block) {
+		list_del(&block->list);
+		blockslab_sub(heap->reserved, block->nr_pages * PAGE_SIZE);
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
+	if (!block)
+		return NULL;
+	block_bind(block, class);
+	atomic_long_inc(&heap->moving);
+	/* Charged to the heap since it was reserved; from now on to its node too. */
+	atomic_long_add(block_bytes(block), &block->node->held);
+	return block;
+}
+
+static void reserve_put_back(struct blockslab_block *block)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	unsigned long irq;
+
+	atomic_long_sub(block_bytes(block), &block->node->held);
+	spin_lock_irqsave(&heap->lock, irq);
+	list_add(&block->list, &heap->reserve);
+	blockslab_add(heap->reserved, block->nr_pages * PAGE_SIZE);
+	spin_unlock_irqrestore(&heap->lock, irq);
+}
+
+static void reserve_drop(struct blockslab_heap *heap)
+{
+	struct blockslab_block *block, *next;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&heap->lock, irq);
+	list_splice_init(&heap->reserve, &gone);
+	WRITE_ONCE(heap->reserved, 0);
+	list_for_each_entry(block, &gone, list)
+		atomic_long_sub(block_bytes(block), &heap->held);
+	spin_unlock_irqrestore(&heap->lock, irq);
+	list_for_each_entry_safe(block, next, &gone, list) {
+		count_pages(block, -1);
+		__free_pages(first_page(block), RESERVE_ORDER);
+		descriptor_put(block);
+	}
+}
+
+/* A new block, from the page allocator. It is charged, and on no list yet. */
+static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_class *class = node->class;
+	struct blockslab_block *block;
+	unsigned int order;
+	struct page *page;
+
+	page = block_pages(node, gfp, &order);
+	if (!page)
+		return NULL;
+	block = descriptor_get((PAGE_SIZE << order) / class->size, gfp, page_to_nid(page));
+	if (!block)
+		goto no_descriptor;
+	block->base = page_address(page);
+	block->nr_pages = 1U << order;
+	block_bind(block, class);
+	block->born = block_clock();
+	if (class->noted && !notes_get(block, gfp))
+		goto no_notes;
+	atomic_long_inc(&class->heap->moving);
+	if (!heap_charge(block->node, block_bytes(block)))
+		goto over_limit;
+	count_pages(block, 1);
+	return block;
+
+over_limit:
+	atomic_long_dec(&class->heap->moving);
+	kfree(block->notes);
+no_notes:
+	descriptor_put(block);
+no_descriptor:
+	__free_pages(page, order);
+	return NULL;
+}
+
+/* The last of a block: nobody can reach it any more. */
+static void block_end(struct blockslab_block *block)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+
+	if (block->reserved && !heap->dying) {
+		reserve_put_back(block);
+	} else {
+		count_pages(block, -1);
+		block_free_pages(block);
+		heap_uncharge(block->node, block_bytes(block));
+		kfree(block->notes);
+		descriptor_put(block);
+	}
+	atomic_long_dec(&heap->moving);
+	heap_count_block(heap, -1);
+}
+
+static void block_end_rcu(struct rcu_head *rcu)
+{
+	block_end(container_of(rcu, struct blockslab_block, rcu));
+}
+
+/* Whether a descriptor that somebody may have written to still has its pages, and can count. */
+static bool block_sound(const struct blockslab_block *block)
+{
+	struct page *page = page_of(block->base);
+
+	return page && blockslab_block_of(page) == block && block->nr_free <= block->nr_slots;
+}
+
+/*
+ * Gives a block's pages back; it is on no list any more. One that does not know its pages is kept
+ * with all that it belongs to.
+ */
+static void block_put(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+
+	if (unlikely(!block_sound(block))) {
+		report(DAMAGED, block, NULL, _RET_IP_);
+		atomic_long_dec(&class->heap->moving);
+		return;
+	}
+	trace_blockslab_block_put(class->heap->name, class->size, node_id(block->node),
+				  block_order(block));
+	page_words_clear(block);
+	kasan_block(block, true);
+	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		call_rcu(&block->rcu, block_end_rcu);
+	else
+		block_end(block);
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who holds what: live slots that are tracked, by the stack that allocated them
+ */
+
+/**
+ * struct caller - live slots that one stack allocated; those that were sampled stand for more
+ * @stack: that it is
+ * @oldest: age of the oldest of them, in milliseconds
+ * @slots: how many, in 1/256
+ * @requested: bytes asked for, in 1/256
+ * @held: bytes of the slots, in 1/256
+ * @cpus: that allocated them
+ */
+struct caller {
+	depot_stack_handle_t stack;
+	u32 oldest;
+	u64 slots;
+	u64 requested;
+	u64 held;
+	unsigned long cpus[];
+};
+
+#define NOTES_AT_ONCE	64	/* read under one hold of the lock */
+
+/**
+ * struct callers - all callers of a heap
+ * @by_stack: struct caller
+ * @sorted: the same, those that hold most first
+ * @nr: how many
+ * @cursor: where reading has got to: the block before which it stands,
+ * @block: the one it is in,
+ * @number: the next slot,
+ * @nr_notes: and what has been read,
+ * @notes: copies of notes,
+ * @bytes: and of their slots' size
+ */
+struct callers {
+	struct xarray by_stack;
+	struct caller **sorted;
+	unsigned int nr;
+	struct cursor cursor;
+	struct blockslab_block *block;
+	unsigned int number;
+	unsigned int nr_notes;
+	struct blockslab_note notes[NOTES_AT_ONCE];
+	size_t bytes;
+};
+
+/*
+ * 1 / (1 - exp(-size / period)), in 1/256: for how many a slot stands that was sampled. By the
+ * series 1/x + 1/2 + x/12 - x^3/720 for x up to 1; what is larger is halved first, and then
+ * exp(-x) squared as often.
+ */
+static u64 note_weight(u32 size, u32 period)
+{
+	const u64 one = 1ULL << 24;
+	unsigned int halved = 0;
+	u64 x, weight, rest;
+
+	if (period <= 1 || size / 16 >= period)
+		return 256;
+	if (period / 256 >= size)
+		return div_u64((u64)period << 8, size) + 128;
+	x = div_u64((u64)size << 24, period);
+	for (; x > one; x >>= 1)
+		halved++;
+	weight = div64_u64(one * one, x) + one / 2 + div_u64(x, 12) -
+		 div_u64((x * x >> 24) * x >> 24, 720);
+	for (; halved; halved--) {
+		rest = one - div64_u64(one * one, weight);
+		weight = div64_u64(one * one, one - (rest * rest >> 24));
+	}
+	return weight >> 16;
+}
+
+static struct caller *caller_new(struct callers *callers, depot_stack_handle_t stack)
+{
+	struct caller *caller;
+
+	caller = kzalloc(struct_size(caller, cpus, BITS_TO_LONGS(nr_cpu_ids)), GFP_KERNEL);
+	if (!caller)
+		return NULL;
+	if (xa_err(xa_store(&callers->by_stack, stack, caller, GFP_KERNEL))) {
+		kfree(caller);
+		return NULL;
+	}
+	caller->stack = stack;
+	callers->nr++;
+	return caller;
+}
+
+static int count_note(struct callers *callers, const struct blockslab_note *note)
+{
+	struct caller *caller = xa_load(&callers->by_stack, note->got);
+	u64 weight = note_weight(note->asked, note->period);
+
+	if (!caller)
+		caller = caller_new(callers, note->got);
+	if (!caller)
+		return -ENOMEM;
+	caller->oldest = max(caller->oldest, note_age(note->when));
+	caller->slots += weight;
+	caller->requested += weight * note->asked;
+	caller->held += weight * callers->bytes;
+	if (note->cpu < nr_cpu_ids)
+		__set_bit(note->cpu, caller->cpus);
+	return 0;
+}
+
+/* Copies a live slot's note, unless it is not tracked. Those who write it hold no lock. */
+static void copy_note(struct callers *callers, struct blockslab_block *block)
+{
+	const struct blockslab_note *note = &block->notes[callers->number];
+	struct blockslab_note *copy = &callers->notes[callers->nr_notes];
+
+	copy->period = smp_load_acquire(&note->period);		/* note_alloc() */
+	if (!copy->period || slot_is_free(block, callers->number))
+		return;
+	copy->asked = READ_ONCE(note->asked);
+	copy->got = READ_ONCE(note->got);
+	copy->when = READ_ONCE(note->when);
+	copy->cpu = READ_ONCE(note->cpu);
+	callers->nr_notes++;
+}
+
+/* Copies some more notes of the cursor's node; false at its end. */
+static bool read_notes(struct callers *callers)
+{
+	struct blockslab_node *node = callers->cursor.node;
+	struct blockslab_block *block;
+	unsigned int end;
+	unsigned long irq;
+
+	callers->nr_notes = 0;
+	spin_lock_irqsave(&node->lock, irq);
+	block = cursor_last(&callers->cursor, callers->block);
+	if (!block || callers->number >= nr_notes(block)) {
+		block = cursor_next(&callers->cursor);
+		callers->number = 0;
+	}
+	callers->block = block;
+	if (block) {
+		callers->bytes = slot_bytes(block);
+		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, nr_notes(block));
+		for (; callers->number < end; callers->number++)
+			copy_note(callers, block);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block;
+}
+
+static int count_node(struct callers *callers, struct blockslab_node *node)
+{
+	unsigned int i;
+	int error = 0;
+
+	cursor_start(&callers->cursor, node);
+	callers->block = NULL;
+	while (!error && read_notes(callers)) {
+		for (i = 0; !error && i < callers->nr_notes; i++)
+			error = count_note(callers, &callers->notes[i]);
+		cond_resched();
+	}
+	cursor_end(&callers->cursor);
+	return error;
+}
+
+static int compare_callers(const void *a, const void *b)
+{
+	const struct caller *x = *(struct caller * const *)a, *y = *(struct caller * const *)b;
+
+	return x->held > y->held ? -1 : x->held < y->held;
+}
+
+static int sort_callers(struct callers *callers)
+{
+	struct caller *caller;
+	unsigned long stack;
+	unsigned int i = 0;
+
+	callers->sorted = kvmalloc_array(callers->nr, sizeof(*callers->sorted), GFP_KERNEL);
+	if (!callers->sorted && callers->nr)
+		return -ENOMEM;
+	xa_for_each(&callers->by_stack, stack, caller)
+		callers->sorted[i++] = caller;
+	sort(callers->sorted, callers->nr, sizeof(*callers->sorted), compare_callers, NULL);
+	return 0;
+}
+
+static void callers_free(struct callers *callers)
+{
+	struct caller *caller;
+	unsigned long stack;
+
+	if (IS_ERR_OR_NULL(callers))
+		return;
+	xa_for_each(&callers->by_stack, stack, caller)
+		kfree(caller);
+	xa_destroy(&callers->by_stack);
+	kvfree(callers->sorted);
+	kfree(callers);
+}
+
+/* The callers of a heap, the caller's to free; or an ERR_PTR. May sleep. */
+static struct callers *callers_get(struct blockslab_heap *heap)
+{
+	struct callers *callers = kzalloc(sizeof(*callers), GFP_KERNEL);
+	struct blockslab_node *node;
+	int error = 0;
+
+	if (!callers)
+		return ERR_PTR(-ENOMEM);
+	xa_init(&callers->by_stack);
+	for (node = node_after(heap, NULL); node && !error; node = node_after(heap, node))
+		if (node->class->noted || !node->class->size)
+			error = count_node(callers, node);
+	if (!error)
+		error = sort_callers(callers);
+	if (!error)
+		return callers;
+	callers_free(callers);
+	return ERR_PTR(error);
+}
+
+#define LEAKY_CLASSES_SHOWN	8
+#define LEAKS_SHOWN	4	/* of each class */
+#define LEAKERS_SHOWN	4
+
+/* A class's live slots. */
+struct leak {
+	struct blockslab_class *class;
+	unsigned long slots;
+	unsigned long bytes;
+};
+
+/* The addresses of some live slots of a node; how many. */
+static unsigned int find_live(struct blockslab_node *node, void **slots, unsigned int nr)
+{
+	struct blockslab_block *block;
+	unsigned int number, found = 0;
+	struct cursor cursor;
+	unsigned long irq;
+
+	cursor_start(&cursor, node);
+	spin_lock_irqsave(&node->lock, irq);
+	while (found < nr && (block = cursor_next(&cursor))) {
+		for_each_clear_bit(number, block->map, block->nr_slots) {
+			if (found == nr)
+				break;
+			slots[found++] = slot_address(block, node->class->size, number);
+		}
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	cursor_end(&cursor);
+	return found;
+}
+
+static struct leak leak_of(struct blockslab_class *class)
+{
+	struct leak leak = { .class = class };
+	struct sums sums;
+
+	class_sums(&sums, class);
+	leak.slots = sums_allocated(&sums);
+	leak.bytes = class->size ? leak.slots * class->size : sums.pages;
+	return leak;
+}
+
+/* Keeps a leak if it is one of the largest, which stand first. */
+static void keep_leak(struct leak *leaks, struct leak leak)
+{
+	unsigned int i;
+
+	for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)
+		if (leak.bytes > leaks[i].bytes)
+			swap(leak, leaks[i]);
+}
+
+static void report_leak(const struct leak *leak)
+{
+	/* tracked_class_new() */
+	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
+	struct blockslab_class *classes[] = { leak->class, tracked };
+	unsigned int found = 0, i;
+	void *slots[LEAKS_SHOWN];
+	int nid;
+
+	if (leak->class->size)
+		pr_warn("%lu slots of %u bytes:\n", leak->slots, leak->class->size);
+	else
+		pr_warn("%lu allocations of whole pages:\n", leak->slots);
+	for (i = 0; i < ARRAY_SIZE(classes) && classes[i]; i++)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			found += find_live(&classes[i]->nodes[nid], slots + found,
+					   LEAKS_SHOWN - found);
+	for (i = 0; i < found; i++)
+		pr_warn("  slot %p\n", slots[i]);
+}
+
+/* The stacks that hold most, where anything is tracked. */
+static void report_leakers(struct blockslab_heap *heap)
+{
+	struct callers *callers = callers_get(heap);
+	unsigned int i;
+
+	if (IS_ERR(callers))
+		return;
+	for (i = 0; i < min_t(unsigned int, callers->nr, LEAKERS_SHOWN); i++) {
+		const struct caller *caller = callers->sorted[i];
+
+		pr_warn("%llu slots of %llu bytes in all, the oldest %u ms old\n",
+			caller->slots >> 8, caller->requested >> 8, caller->oldest);
+		print_stack("were allocated by:", caller->stack);
+	}
+	if (callers->nr > LEAKERS_SHOWN)
+		pr_warn("and %u callers more\n", callers->nr - LEAKERS_SHOWN);
+	callers_free(callers);
+}
+
+/* Says which slots of a heap, of which none is cached, are live, and who allocated most. */
+static void report_leaks(struct blockslab_heap *heap)
+{
+	struct leak leaks[LEAKY_CLASSES_SHOWN] = {}, leak;
+	unsigned long slots = 0, bytes = 0;
+	struct blockslab_class *class;
+	unsigned int nr = 0, i;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		if (class->of)
+			continue;
+		leak = leak_of(class);
+		slots += leak.slots;
+		bytes += leak.bytes;
+		nr += leak.slots > 0;
+		keep_leak(leaks, leak);
+	}
+	rcu_read_unlock();
+	if (!nr)
+		return;
+	pr_warn("%lu live slots, %lu bytes in all, in %u classes, the largest first:\n", slots,
+		bytes, nr);
+	for (i = 0; i < min_t(unsigned int, nr, LEAKY_CLASSES_SHOWN); i++)
+		report_leak(&leaks[i]);
+	if (nr > LEAKY_CLASSES_SHOWN)
+		pr_warn("and %u classes more\n", nr - LEAKY_CLASSES_SHOWN);
+	report_leakers(heap);
+}

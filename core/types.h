@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Data
+ */
+
+struct blockslab_node;
+struct blockslab_class;
+
+/**
+ * struct blockslab_magazine - an array of cached slots, all of one class and node
+ * @below: the next one in its stack: the depot's, or of those that come from drained CPUs
+ * @node: whose slots these are
+ * @rcu: of its end: other CPUs may be looking for a slot in it, and in those below
+ * @count: slots in it, while it is not loaded
+ * @capacity: room in @slots
+ * @depth: how many there are from it to the bottom of its stack
+ * @slots: the last in is the first out
+ */
+struct blockslab_magazine {
+	struct blockslab_magazine *below;
+	union {
+		struct blockslab_node *node;
+		struct rcu_head rcu;
+	};
+	u8 count;
+	u8 capacity;
+	u16 depth;
+	void *slots[];
+};
+
+static_assert(MAGAZINE_SLOTS_MAX <= U8_MAX);
+static_assert(offsetof(struct blockslab_magazine, slots) == 4 * sizeof(void *));
+
+/* Magazines, the last in on top; @top may have the bit POPPING. */
+struct blockslab_stack {
+	unsigned long top;
+};
+
+static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES < 64);
+
+/**
+ * struct blockslab_note - what is remembered of a slot beside its block
+ * @asked: bytes asked for
+ * @period: one of so many bytes was tracked, when this slot was; 1 for all, 0 if it is not
+ * @got: stack of its allocation, 0 for none
+ * @gone: stack of its last free, 0 for none
+ * @when: time of its allocation, by note_clock()
+ * @cpu: that allocated it
+ */
+struct blockslab_note {
+	u32 asked;
+	u32 period;
+	depot_stack_handle_t got;
+	depot_stack_handle_t gone;
+	u32 when;
+	u32 cpu;
+};
+
+/* Where a block is listed; follows from its number of free slots. */
+enum block_state {
+	BLOCK_FULL,
+	BLOCK_PARTIAL,				/* and NR_PARTIAL - 1 more, ever emptier */
+	BLOCK_RETAINED = BLOCK_PARTIAL + NR_PARTIAL,
+	NR_BLOCK_STATES,
+	BLOCK_UNLISTED = NR_BLOCK_STATES,
+};
+
+/* Bits of block->flags, which may be set in NMI context. */
+enum block_flags {
+	BLOCK_QUEUED = BIT(0),		/* on deferred_blocks */
+	BLOCK_WANTS_GRACE = BIT(1),	/* its deferred slots may go only after a grace period */
+	BLOCK_HOLD = BIT(2),		/* above this, how many CPUs are in defer_free() */
+};
+
+static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
+static_assert(PAGE_SIZE <= 8 * BLOCK_SLOTS_MAX);	/* the smallest slots, in one page */
+static_assert(BLOCK_UNLISTED < 8);	/* state */
+
+/* For how many periods of the trim something stood still, and what it stood at. */
+struct blockslab_quiet {
+	unsigned long activity;
+	unsigned int periods;
+};
+
+/**
+ * struct blockslab_node - a class on one NUMA node
+ * @class: of which it is a part
+ * @lock: guards the blocks and all that follows up to @turns
+ * @blocks: by state
+ * @all: every block, and the places of readers
+ * @nr: blocks by state
+ * @nr_slots: slots of all blocks
+ * @nr_free: free slots of all blocks
+ * @pages: bytes of all blocks; little-used classes get small ones
+ * @seed: of the order in which slots are taken
+ * @retained: bytes of the empty ones
+ * @allocs: allocations that went past the magazines
+ * @frees: frees that went past the magazines
+ * @requested: bytes asked for by such allocations
+ * @fails: allocations that failed
+ * @keep: empty blocks that it keeps; grows with how many were given back and missed soon after
+ * @given_back: empty blocks given back and not missed yet
+ * @least_retained: fewest retained blocks during this round
+ * @turns: of slots taken from the blocks and returned, see round_ends()
+ * @use: how long nothing was allocated or freed
+ * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
+ * @held: bytes of blocks, descriptors and magazines
+ * @full: the depot's magazines with slots; what follows these two is near enough: no lock guards it
+ * @empty: the depot's magazines without
+ * @capacity: of the next new magazine; grows while the depot is busy
+ * @trades: with the depot or blocks so far
+ * @room: slots that the depot keeps; grows with how many were flushed and missed later
+ * @flushed: slots flushed for want of room and not missed yet
+ * @least_full: fewest magazines in @full during this round
+ * @depot_turns: of magazines taken from @full and left there
+ */
+struct blockslab_node {
+	struct blockslab_class *class;
+	spinlock_t lock;	/* blocks, and what is said of them */
+	struct list_head blocks[NR_BLOCK_STATES];
+	struct list_head all;
+	unsigned int nr[NR_BLOCK_STATES];
+	unsigned long nr_slots;
+	unsigned long nr_free;
+	unsigned long pages;
+	u32 seed;
+	unsigned long retained;
+	unsigned long allocs;
+	unsigned long frees;
+	unsigned long requested;
+	unsigned long fails;
+	unsigned int keep;
+	unsigned int given_back;
+	unsigned int least_retained;
+	unsigned int turns;
+	struct blockslab_quiet use;
+	struct blockslab_quiet stock;
+	atomic_long_t held;
+
+	struct blockslab_stack full;
+	struct blockslab_stack empty;
+	unsigned int capacity;
+	unsigned int room;
+	unsigned int flushed;
+	unsigned int least_full;
+	unsigned int depot_turns;
+	unsigned long trades;
+};
+
+/**
+ * struct blockslab_class - a size class of a heap
+ * @cpu: per CPU, one line a node
+ * @heap: it belongs to
+ * @size: of its slots, in bytes; 0 for whole pages
+ * @asked: of a cache's objects, as asked for; else 0
+ * @canary: offset of the word that tells a cached slot
+ * @index: among the sizes
+ * @kind: GFP bits that all its pages are asked with, besides those of the request
+ * @key: of its pages
+ * @noted: its blocks have notes, and its slots are never cached
+ * @tracked: the class that has its tracked slots, NULL until there is one
+ * @of: the class whose tracked slots it has, or NULL
+ * @list: in heap->classes, RCU, never removed
+ * @nodes: nr_node_ids of them
+ */
+struct blockslab_class {
+	struct blockslab_cpu __percpu *cpu;
+	struct blockslab_heap *heap;
+	unsigned int size;
+	unsigned int asked;
+	unsigned int canary;
+	unsigned int index;
+	gfp_t kind;
+	unsigned long key;
+	bool noted;
+	struct blockslab_class *tracked;
+	struct blockslab_class *of;
+	struct list_head list;
+	struct blockslab_node nodes[];
+};
+
+/**
+ * struct blockslab_heap - an isolated set of classes
+ * @cpu: by size index: the class's per-CPU state, or the empty one that leads to the slow path
+ * @class: by size index: the class, NULL until it is first used
+ * @rare: classes of rare GFP kinds, by kind and index
+ * @classes: all of them
+ * @flags: BLOCKSLAB_*
+ * @exact: no magazines: every slot's state is in its block
+ * @dying: destroyed; blocks go back as they drain
+ * @zone: bytes added to every request for the red zone
+ * @ctor: of a cache's slots
+ * @cache: it is the heap of, or NULL
+ * @track: one of so many bytes is tracked; 1 for all, 0 for none
+ * @maker: address it was created from
+ * @substituted: a class that could not be made was stood in for by a larger one
+ * @lock: guards @fixed, @reserve, @reserved, and that a class is made once
+ * @fixed: bytes of structures that do not count against the limit
+ * @reserve: blocks kept for when pages are not to be had
+ * @reserved: bytes of their pages
+ * @limit: most bytes it may hold
+ * @held: bytes it holds
+ * @nr_blocks: blocks and large allocations
+ * @moving: blocks and batches of magazines that are charged, but on no list at the moment
+ * @hoard: about how many bytes a trim could give back
+ * @stock: of these, bytes of empty blocks and of slots in depots; see overstocked()
+ * @trim: gives back what is not used
+ * @armed: @trim is pending
+ * @refs: one for the owner, one for each block, one for each reader
+ * @free_work: frees it after the last reference
+ * @id: ever rising; the order in heaps
+ * @list: in heaps (heaps_lock)
+ * @dir: in debugfs
+ * @validated: last result of the debugfs file validate
+ * @shrunk: last result of the debugfs file shrink
+ * @name: of the heap
+ */
+struct blockslab_heap {
+	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* first: struct blockslab_heap_cpus */
+	struct blockslab_class *class[NR_INDEXES];
+	struct xarray rare;
+	struct list_head classes;
+	unsigned long flags;
+	bool exact;
+	bool dying;
+	bool substituted;
+	unsigned int zone;
+	void (*ctor)(void *object);
+	struct blockslab_cache *cache;
+	unsigned long track;
+	unsigned long maker;
+
+	spinlock_t lock;	/* fixed, reserve, and that a class is made once */
+	size_t fixed;
+	struct list_head reserve;
+	size_t reserved;
+	size_t limit;
+	atomic_long_t held;
+	atomic_long_t nr_blocks;
+	atomic_long_t moving;
+	atomic_long_t hoard;
+	atomic_long_t stock;
+
+	struct delayed_work trim;
+	bool armed;
+
+	refcount_t refs;
+	struct work_struct free_work;
+	u64 id;
+	struct list_head list;
+	struct dentry *dir;
+	int validated;
+	size_t shrunk;
+	char name[BLOCKSLAB_NAME_MAX + 1];
+};
+
+static_assert(offsetof(struct blockslab_heap, cpu) == 0);
+
+/* Index of the class that serves a size. */
+u8 blockslab_size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
+EXPORT_SYMBOL_GPL(blockslab_size_index);
+static u16 index_size[NR_SIZES] __ro_after_init;
+
+/* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
+DEFINE_PER_CPU(unsigned long, blockslab_home);
+EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
+/* This CPU's per-CPU offset, less the secret that is in the pages. */
+DEFINE_PER_CPU(unsigned long, blockslab_unsealing);
+EXPORT_PER_CPU_SYMBOL_GPL(blockslab_unsealing);
+/*
+ * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
+ * line a node, as every class has, since the home offset is added to this address too.
+ */
+static struct blockslab_cpu __percpu *no_class __ro_after_init;
+
+/*
+ * On while anything rare is to be done at every alloc (tracing, init_on_alloc, kmemleak), and at
+ * every free (tracing, init_on_free, kmemleak).
+ */
+DEFINE_STATIC_KEY_FALSE(blockslab_rare);
+EXPORT_SYMBOL_GPL(blockslab_rare);
+static DEFINE_STATIC_KEY_FALSE(rare_free);
+#define RARE_ALWAYS	(IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) || IS_ENABLED(CONFIG_KASAN) || \
+			 IS_ENABLED(CONFIG_KMSAN))
+
+struct blockslab_heap blockslab_shared;
+EXPORT_SYMBOL_GPL(blockslab_shared);
+static LIST_HEAD(heaps);
+static DEFINE_SPINLOCK(heaps_lock);	/* heaps, and each heap's way out of it */
+static u64 last_id;			/* heaps_lock */
+static struct workqueue_struct *workqueue;
+/* Of sizes that kmalloc() would round up by a third: most descriptors, and all classes. */
+static struct kmem_cache *block_cache, *class_cache;
+static struct shrinker *shrinker;
+static struct dentry *debugfs_dir, *debugfs_heaps;

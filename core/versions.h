@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Kernel versions: shims, named after the newer kernel's function
+ */
+
+#ifndef MAX_PAGE_ORDER
+#define MAX_PAGE_ORDER		(MAX_ORDER - 1)
+#endif
+
+#ifndef SHRINKER_ALLOCATED
+static struct shrinker *shrinker_alloc(unsigned int flags, const char *fmt, ...)
+{
+	return kzalloc(sizeof(struct shrinker), GFP_KERNEL);
+}
+
+static void shrinker_register(struct shrinker *shrinker)
+{
+	if (register_shrinker(shrinker, "blockslab"))
+		pr_warn("no shrinker: memory is given back when idle, not under pressure\n");
+}
+
+static void shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#endif
