@@ -37,7 +37,7 @@ check: sync
 	$(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) clean
 	$(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
 	$(CHECKPATCH) --strict --no-tree --no-summary -q -f \
-		blockslab.c blockslab.h $(wildcard core/*.[ch] test/*.[ch])
+		blockslab.c blockslab.h $(wildcard core/*.[ch] test/*/*.[ch])
 
 clean:
 	rm -rf $(BUILD)

@@ -3,6 +3,7 @@
 # shellcheck shell=sh
 
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+[ "$(basename "$top")" != tools ] || top=$(dirname "$top")	# of a tool in tools/dev
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/blockslab
 me=$(basename -- "$0")
 
@@ -108,9 +109,9 @@ progress_lines()
 fragments()
 {
 	for name in $(echo "$1" | tr ',' ' '); do
-		[ "$name" != guest ] && [ -r "$top/tools/sanitize/$name.config" ] ||
+		[ "$name" != guest ] && [ -r "$top/tools/dev/sanitize/$name.config" ] ||
 			die "--sanitize wants kasan, lockdep, kcsan, kmsan, ubsan, kmemleak or rt, not $name"
-		echo "$top/tools/sanitize/$name.config"
+		echo "$top/tools/dev/sanitize/$name.config"
 	done
 }
 
@@ -125,7 +126,7 @@ sanitized_kernel()
 	*kmsan*) need clang-14 lld-14 llvm-14 ;;
 	esac
 	# shellcheck disable=SC2086
-	"$top/tools/kernel" build "$1" x86_64 "$top/tools/sanitize/guest.config" $found
+	"$top/tools/kernel" build "$1" x86_64 "$top/tools/dev/sanitize/guest.config" $found
 }
 
 # build_modules: builds the modules for the kernel that the lines of tools/kernel

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests how tools/faults reads a kernel's log, and how it judges; no guest is booted.
 
-    python3 test/faults_test.py [-v] [FaultsTest.test_NAME]...
+    python3 test/tools/faults_test.py [-v] [FaultsTest.test_NAME]...
 """
 
 import importlib.machinery
@@ -11,7 +11,7 @@ import os
 import sys
 import unittest
 
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "faults")
+TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tools", "faults")
 sys.dont_write_bytecode = True      # nothing is left in the tree
 loader = importlib.machinery.SourceFileLoader("faults", TOOL)
 faults = importlib.util.module_from_spec(importlib.util.spec_from_loader("faults", loader))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests tools/vm with the stock 6.1 kernel (and with the User Mode Linux that the environment's UML names, if any).
 
-    python3 test/vm_test.py [-v] [VmTest.test_NAME]...
+    python3 test/tools/vm_test.py [-v] [VmTest.test_NAME]...
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import tempfile
 import time
 import unittest
 
-TOOLS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools")
+TOOLS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tools")
 VM = os.path.join(TOOLS, "vm")
 
 

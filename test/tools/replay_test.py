@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests the trace format in both that read it (tools/replay, blockslab_replay.ko), the replay, and tools/record-trace.
 
-    python3 test/replay_test.py [-v] [ReplayTest.test_NAME]...
+    python3 test/tools/replay_test.py [-v] [ReplayTest.test_NAME]...
 """
 
 import gzip
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import unittest
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOLS = os.path.join(TOP, "tools")
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "blockslab")
 
@@ -81,7 +81,7 @@ class ReplayTest(unittest.TestCase):
 
     def guest(self, script, *files):
         """What the script printed, run in a guest with both modules."""
-        files = [os.path.join(built, "blockslab.ko"), os.path.join(built, "test/blockslab_replay.ko"),
+        files = [os.path.join(built, "blockslab.ko"), os.path.join(built, "test/clients/blockslab_replay.ko"),
                  self.write("script", GUEST + script), *files]
         options = [word for file in files for word in ("--file", file)]
         for _ in range(2):

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOLS = ("perf", "bpftrace", "trace-cmd")
 
 # A load that goes on until it is killed. What is Ctrl-C in the README is an interrupt here, after a time that leaves
@@ -56,7 +56,7 @@ class Tracing(unittest.TestCase):
                 stream.write(text)
         modules = os.environ["GUEST_MODULES"]
         files = [f"{folder}/guest", f"{folder}/examples", f"{modules}/blockslab.ko",
-                 f"{modules}/test/blockslab_replay.ko", f"{TOP}/test/small.trace.gz"]
+                 f"{modules}/test/clients/blockslab_replay.ko", f"{TOP}/test/small.trace.gz"]
         files += [f"{shutil.which(tool)}:/bin/{tool}" for tool in TOOLS]
         result = subprocess.run(
             [f"{TOP}/tools/vm", "--kernel", os.environ["GUEST_KERNEL"], "--smp", "2", "--mem", "2048",

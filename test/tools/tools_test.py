@@ -25,7 +25,7 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOOLS = os.path.join(HERE, "..", "tools")
+TOOLS = os.path.join(HERE, "..", "..", "tools")
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "blockslab")
 HEADERS = {
     "heaps": "name limit reserve held requested slots blocks waste",
@@ -750,7 +750,7 @@ def run_guest(script, saved, modules, *options, files=(), get=()):
         stream.write(script)
     directory = os.environ["GUEST_MODULES"]
     paths = [f"{saved}/guest", os.path.join(TOOLS, "blockslab-snapshot"), f"{directory}/blockslab.ko", *files,
-             *(f"{directory}/test/{module}.ko" for module in modules)]
+             *(f"{directory}/test/clients/{module}.ko" for module in modules)]
     result = subprocess.run(
         [os.path.join(TOOLS, "vm"), "--kernel", os.environ["GUEST_KERNEL"], "--mem", "1024", *options,
          *(word for path in paths for word in ("--file", path)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * blockslab_holds: for how long do the readers of debugfs hold blockslab's locks? tools/read-cost
+ * blockslab_holds: for how long do the readers of debugfs hold blockslab's locks? tools/dev/read-cost
  * asks it.
  *
  * This is blockslab itself, with a clock at each of its locks, and heaps that are hard to read. It
@@ -39,7 +39,7 @@ do {							\
 	(spin_unlock_irqrestore)(lock, irq);		\
 } while (0)
 
-#include "../blockslab.c"
+#include "../../blockslab.c"
 
 /* --- the clock -------------------------------------------------------------------------------- */
 

@@ -23,8 +23,8 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/uio.h>
-#include "../blockslab.h"
-#include "../core/trace.h"
+#include "../../blockslab.h"
+#include "../../core/trace.h"
 
 /* Not to be had, not waited for, not complained about. */
 #define GFP_TRY		(GFP_NOWAIT | __GFP_NOWARN)
