@@ -138,12 +138,14 @@
 #include <linux/sort.h>
 #include <linux/srcu.h>
 #include <linux/stackdepot.h>
+#include <linux/version.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #define BLOCKSLAB_BUILD
 #include "blockslab.h"
+#include "core/inject.h"
 #define CREATE_TRACE_POINTS
 #include "core/trace.h"
 

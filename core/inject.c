@@ -77,7 +77,7 @@ unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned in
 	WRITE_ONCE(failing.what, what);
 	return atomic_long_xchg(&failing.calls, 0);
 }
-EXPORT_SYMBOL_GPL(blockslab_fail);
+EXPORT_SYMBOL_FOR_TESTS(blockslab_fail);
 
 static void *meta_alloc(unsigned int what, size_t size, gfp_t gfp, int nid)
 {

@@ -29,6 +29,7 @@
 #include <linux/workqueue.h>
 
 #include "blockslab.h"
+#include "core/inject.h"
 
 #define KIB(bytes)	((bytes) >> 10)
 

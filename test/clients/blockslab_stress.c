@@ -28,6 +28,7 @@
 #endif
 
 #include "blockslab.h"
+#include "core/inject.h"
 #include "core/trace.h"
 
 #define NR_PLACES	1024

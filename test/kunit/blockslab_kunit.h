@@ -24,6 +24,7 @@
 #include <linux/seq_file.h>
 #include <linux/uio.h>
 #include "../../blockslab.h"
+#include "../../core/inject.h"
 #include "../../core/trace.h"
 
 /* Not to be had, not waited for, not complained about. */

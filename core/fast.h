@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The inline fast paths, and only what they need. Nothing here is API: names, layouts and meanings
+ * change at any time, and a module that uses them breaks. Included by blockslab.h, at its end.
+ *
+ * An allocation pops a slot off this CPU's loaded magazine, a free pushes one, and whatever is out
+ * of the ordinary is left to the functions behind. No lock: preemption is off, and the line is
+ * claimed by a plain flag, which an interrupt that comes in between respects.
+ */
+#ifndef _BLOCKSLAB_FAST_H
+#define _BLOCKSLAB_FAST_H
+
+#define BLOCKSLAB_NR_STEPS		64	/* classes of 8-byte steps, to 512 */
+#define BLOCKSLAB_STEPS_PER_DOUBLING	16	/* above them: no step over 6.25 % */
+#define BLOCKSLAB_NR_SIZES		(BLOCKSLAB_NR_STEPS + 4 * BLOCKSLAB_STEPS_PER_DOUBLING)
+
+/* GFP bits that lead out of the fast path. */
+#define BLOCKSLAB_GFP_SLOW	(__GFP_ZERO | __GFP_ACCOUNT | __GFP_DMA | __GFP_DMA32 | \
+				 __GFP_THISNODE)
+
+struct blockslab_magazine;
+struct blockslab_node;
+
+/**
+ * struct blockslab_cpu - a CPU's part of a class on a node; one cache line
+ * @tally: slots in the loaded magazine (low 16 bits) and allocations so far (above), changed by
+ *	one add
+ * @parts: of @tally; parts[BLOCKSLAB_COUNT_PART] is the number of slots
+ * @loaded: slots of the loaded magazine, NULL for none
+ * @credit: bytes that may still be asked for before the slow path looks in; granted - credit is
+ *	what was asked for
+ * @capacity: room in the loaded magazine
+ * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
+ * @size: of its class's slots, in bytes; not used of a cache's
+ * @node: what this is a part of
+ * @spare: the second magazine, full or empty or anything between
+ * @granted: credit given so far
+ * @moved: slots that came into this CPU's magazines by trades, less those that left by them
+ *
+ * Changed only by its own CPU with preemption off and @busy set, or after that CPU died. cached
+ * == moved + frees - allocs; that is how frees are counted.
+ */
+struct blockslab_cpu {
+	union {
+		u64 tally;
+		u16 parts[4];
+	};
+	void **loaded;
+	long credit;
+	u16 capacity;
+	u8 busy;
+	u16 size;
+	struct blockslab_node *node;
+	struct blockslab_magazine *spare;
+	unsigned long granted;
+	long moved;
+} ____cacheline_aligned;
+
+#ifdef __LITTLE_ENDIAN
+#define BLOCKSLAB_COUNT_PART	0
+#else
+#define BLOCKSLAB_COUNT_PART	3
+#endif
+#define BLOCKSLAB_COUNT	0xffffULL
+#define BLOCKSLAB_ALLOC	0x10000ULL
+
+DECLARE_PER_CPU(unsigned long, blockslab_home);
+DECLARE_STATIC_KEY_FALSE(blockslab_rare);
+
+/* Of this CPU, for the node it belongs to. Preemption is off. */
+static __always_inline struct blockslab_cpu *blockslab_home_line(struct blockslab_cpu __percpu *cpu)
+{
+	if (!IS_ENABLED(CONFIG_NUMA))
+		return this_cpu_ptr(cpu);
+	return (struct blockslab_cpu *)((__force unsigned long)cpu +
+					__this_cpu_read(blockslab_home));
+}
+
+static __always_inline unsigned long blockslab_count(const struct blockslab_cpu *line)
+{
+	return line->parts[BLOCKSLAB_COUNT_PART];
+}
+
+/* Plain stores will do: only this CPU's interrupts come between, and leave it as it was. */
+static __always_inline bool blockslab_claim(struct blockslab_cpu *line)
+{
+	/* so will a plain load */
+	if (unlikely(data_race(line->busy)))
+		return false;
+	WRITE_ONCE(line->busy, 1);
+	barrier();
+	return true;
+}
+
+static __always_inline void blockslab_unclaim(struct blockslab_cpu *line)
+{
+	barrier();
+	WRITE_ONCE(line->busy, 0);
+}
+
+/*
+ * A count that one CPU, or the holder of a lock, changes, and that others read without: they need
+ * it no more than near enough. (A depot's are near enough for all.) Not WRITE_ONCE(), which would
+ * take the add to memory apart.
+ */
+#define blockslab_add(count, change)	((void)data_race((count) += (change)))
+/* the same */
+#define blockslab_sub(count, change)	((void)data_race((count) -= (change)))
+
+/* The word that tells a cached slot. */
+static __always_inline unsigned long *blockslab_word(const void *slot, unsigned long offset)
+{
+	return (unsigned long *)(slot + offset);
+}
+
+/*
+ * The fast path: a slot of this CPU's loaded magazine; false where that cannot be. Whatever is
+ * called from here would cost every caller the saving of registers, so nothing is. Size 0 is a
+ * cache's: its bytes are counted by its slots.
+ */
+static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *cpu, size_t size,
+						 unsigned long canary, void **slot)
+{
+	struct blockslab_cpu *line;
+	unsigned long count;
+
+	preempt_disable();
+	line = blockslab_home_line(cpu);
+	if (unlikely(!blockslab_claim(line)))
+		goto busy;
+	count = blockslab_count(line);
+	if (unlikely(!count))
+		goto empty;
+	if (!__builtin_constant_p(size) || size) {
+		blockslab_sub(line->credit, size);
+		if (unlikely(line->credit < 0))
+			goto no_credit;
+	}
+	*slot = line->loaded[count - 1];
+	blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
+	*blockslab_word(*slot, canary) = 0;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return true;
+
+no_credit:
+	barrier();	/* else the old value is kept in a register all along */
+	blockslab_add(line->credit, size);
+empty:
+	blockslab_unclaim(line);
+busy:
+	preempt_enable();
+	return false;
+}
+
+struct blockslab_note;
+
+/**
+ * struct blockslab_block - descriptor of a block
+ * @base: its first slot
+ * @recip: 2^32 / slot size, rounded up
+ * @nr_slots: slots in it; 0 marks a reader's place in node->all
+ * @nr_free: bits of slots set in the bitmap (node->lock)
+ * @size: of its slots
+ * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
+ * @nr_pages: pages in it
+ * @meta: bytes of descriptor and notes, in eights
+ * @state: the list it is on (node->lock)
+ * @reserved: it belongs to the heap's reserve
+ * @small: from block_cache
+ * @born: when it got its pages, by block_clock()
+ * @node: what it belongs to; changes only while it has no slots out
+ * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
+ * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
+ * @all: in node->all (node->lock)
+ * @notes: one a slot, or NULL
+ * @deferred: in deferred_blocks
+ * @flags: enum block_flags
+ * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
+ *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
+ */
+struct blockslab_block {
+	void *base;
+	u32 recip;
+	u16 nr_slots;
+	u16 nr_free;
+	u16 size;
+	u16 sizes;
+	u16 nr_pages;
+	u16 meta;
+	u32 state : 3;
+	u32 reserved : 1;
+	u32 small : 1;
+	u32 born : 27;
+	atomic_t flags;
+	struct blockslab_node *node;
+	union {
+		struct list_head list;
+		struct rcu_head rcu;
+	};
+	struct list_head all;
+	struct blockslab_note *notes;
+	struct llist_node deferred;
+	unsigned long map[];
+};
+
+/**
+ * struct blockslab_span - where a page is found by one subtraction and one shift
+ * @base: its first address
+ * @size: bytes in it
+ * @reach: @size, or 0 where every free is to take the slow path
+ * @page: of @base
+ * @secret: even; added to what is kept in pages, so that what is read from a free slot tells no
+ *	address
+ *
+ * The longest run of lowmem whose struct pages stand in one row: what the compare lets through is
+ * no pointer elsewhere. Addresses beyond it are looked at by virt_addr_valid() first.
+ */
+struct blockslab_span {
+	unsigned long base;
+	unsigned long size;
+	unsigned long reach;
+	struct page *page;
+	unsigned long secret;
+};
+
+extern struct blockslab_span blockslab_span;
+/* The largest size for the fast path of an allocation; 0 while something rare is to be done. */
+extern unsigned long blockslab_fast_size;
+/* size -> index of the class */
+extern u8 blockslab_size_index[];
+DECLARE_PER_CPU(unsigned long, blockslab_unsealing);
+
+/*
+ * What the key in a page adds to the page's and the class's address. Odd, so that no pair of
+ * aligned pointers that some other owner keeps in these words looks like it.
+ */
+#define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
+
+static __always_inline unsigned long blockslab_offset(const void *slot)
+{
+	return (unsigned long)slot - blockslab_span.base;
+}
+
+/* Beyond it, or something rare is to be done. */
+static __always_inline bool blockslab_beyond(unsigned long offset)
+{
+	/* in no order: who switches something rare on is seen soon enough */
+	return offset >= data_race(blockslab_span.reach);
+}
+
+/* For offsets in the span. */
+static __always_inline struct page *blockslab_page(unsigned long offset)
+{
+	return blockslab_span.page + (offset >> PAGE_SHIFT);
+}
+
+static __always_inline const unsigned long *blockslab_sealed_word(const struct page *page)
+{
+	return (const unsigned long *)&page->lru.next;
+}
+
+static __always_inline unsigned long blockslab_sealed(const struct page *page)
+{
+	return *blockslab_sealed_word(page);
+}
+
+/* This CPU's line of the state that was sealed; a hint only, unless preemption is off. */
+static __always_inline struct blockslab_cpu *blockslab_sealed_line(unsigned long sealed)
+{
+	return (struct blockslab_cpu *)(sealed + raw_cpu_read(blockslab_unsealing));
+}
+
+/* The word that a page of this per-CPU state and key has in lru.prev. */
+static __always_inline unsigned long blockslab_mark(const struct page *page, unsigned long sealed,
+						    unsigned long key)
+{
+	return (unsigned long)page + sealed + key;
+}
+
+static __always_inline bool blockslab_has_mark(const struct page *page, unsigned long mark)
+{
+	return likely((unsigned long)page->lru.prev == mark);
+}
+
+static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
+{
+	return (struct blockslab_block *)page->private;
+}
+
+/*
+ * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
+ * offsets below 2^32 / size, which BLOCK_BYTES_MAX sees to.
+ */
+static __always_inline long blockslab_number_at(unsigned long offset, unsigned long recip)
+{
+	u64 product = (u64)offset * recip;
+
+	return likely((u32)product < (u32)recip) ? (long)(product >> 32) : -1;
+}
+
+/* The number of a slot in its block, or -1 for a pointer into a slot. */
+static __always_inline long blockslab_number(const struct blockslab_block *block, const void *slot)
+{
+	return blockslab_number_at((u32)(slot - block->base), block->recip);
+}
+
+/* What became of a free on the fast path. */
+enum blockslab_freed {
+	BLOCKSLAB_FREED,
+	BLOCKSLAB_NO_ROOM,	/* checked, but this CPU's loaded magazine cannot take it */
+	BLOCKSLAB_DOUBTFUL,	/* for the slow path to check */
+};
+
+/*
+ * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
+ * canary, which would be @mark in @word; then into this CPU's loaded magazine.
+ */
+static __always_inline enum blockslab_freed
+blockslab_free_fast(const struct page *page, const unsigned long *sealed, const void *slot,
+		    unsigned long mark, unsigned long *word)
+{
+	struct blockslab_block *block = blockslab_block_of(page);
+	long number = blockslab_number(block, slot);
+	struct blockslab_cpu *line;
+	unsigned long count;
+
+	if (unlikely(number < 0))
+		return BLOCKSLAB_DOUBTFUL;
+	if (unlikely(test_bit(number, block->map) || *word == mark))
+		return BLOCKSLAB_DOUBTFUL;
+
+	preempt_disable();
+	line = blockslab_sealed_line(*sealed);
+	if (unlikely(!blockslab_claim(line)))
+		goto busy;
+	count = blockslab_count(line);
+	if (unlikely(count >= line->capacity))
+		goto full;
+	data_race(line->loaded[count] = (void *)slot);	/* slots_hold() can do with any */
+	blockslab_add(line->tally, 1);
+	*word = mark;
+	blockslab_unclaim(line);
+	preempt_enable();
+	return BLOCKSLAB_FREED;
+
+full:
+	blockslab_unclaim(line);
+busy:
+	preempt_enable();
+	return BLOCKSLAB_NO_ROOM;
+}
+
+static __always_inline enum blockslab_freed blockslab_free_sized_fast(const void *slot, size_t size)
+{
+	unsigned long offset = blockslab_offset(slot), sealed, mark;
+	struct blockslab_block *block;
+	struct page *page;
+
+	if (unlikely(blockslab_beyond(offset)))
+		return BLOCKSLAB_DOUBTFUL;
+	page = blockslab_page(offset);
+	sealed = blockslab_sealed(page);
+	mark = blockslab_mark(page, sealed, BLOCKSLAB_KEY_FAST);
+	if (!blockslab_has_mark(page, mark))
+		return BLOCKSLAB_DOUBTFUL;
+	block = blockslab_block_of(page);
+	/* A size that is right all the same is told by the slow path. */
+	if (unlikely(block->size - size >= block->sizes))
+		return BLOCKSLAB_DOUBTFUL;
+	return blockslab_free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
+}
+
+/* What the fast path sees of a heap: its first member. */
+struct blockslab_heap_cpus {
+	struct blockslab_cpu __percpu *cpu[BLOCKSLAB_NR_SIZES + 1];
+};
+
+/* What NULL stands for. */
+extern struct blockslab_heap blockslab_shared;
+
+/* The index of the class that serves a size of 1 to BLOCKSLAB_SLOT_MAX; for constants. */
+static __always_inline unsigned int blockslab_index(size_t size)
+{
+	unsigned int bits;
+
+	size = ALIGN(size, ARCH_KMALLOC_MINALIGN);
+	bits = fls_long(size - 1);
+	if (size <= 8 * BLOCKSLAB_NR_STEPS)
+		return (size - 1) / 8;
+	return BLOCKSLAB_NR_STEPS + BLOCKSLAB_STEPS_PER_DOUBLING * (bits - 11) +
+	       ((size - 1) >> (bits - 5));
+}
+
+/* blockslab_alloc() of a heap that is not NULL, with none of BLOCKSLAB_GFP_SLOW. */
+void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+	__alloc_size(2) __malloc;
+
+/* What the compiler knows of the arguments is not looked at again. */
+static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
+						    gfp_t gfp)
+{
+	struct blockslab_heap_cpus *cpus;
+	void *slot;
+
+	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+		return blockslab_alloc(heap, size, gfp);
+	heap = heap ?: &blockslab_shared;
+	cpus = (struct blockslab_heap_cpus *)heap;
+	if (!__builtin_constant_p(size)) {
+		/* in no order, as in blockslab_beyond() */
+		if (likely(size <= data_race(blockslab_fast_size)) &&
+		    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_size_index[size]]),
+						size, 0, &slot)))
+			return slot;
+		return blockslab_alloc_plain(heap, size, gfp);
+	}
+	if (!size || size > BLOCKSLAB_SLOT_MAX)
+		return blockslab_alloc_plain(heap, size, gfp);
+	if (!static_branch_unlikely(&blockslab_rare) &&
+	    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_index(size)]), size, 0,
+					&slot)))
+		return slot;
+	return blockslab_alloc_plain(heap, size, gfp);
+}
+
+/* blockslab_cache_alloc() with none of BLOCKSLAB_GFP_SLOW. */
+void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp) __malloc;
+
+static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache *cache, gfp_t gfp)
+{
+	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+		return blockslab_cache_alloc(cache, gfp);
+	return blockslab_cache_alloc_plain(cache, gfp);
+}
+
+static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
+{
+	if (blockslab_free_sized_fast(slot, size) != BLOCKSLAB_FREED)
+		blockslab_free_sized(slot, size);
+}
+
+#ifndef BLOCKSLAB_BUILD
+#define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
+#define blockslab_free_sized(slot, size)	blockslab_free_sized_inline(slot, size)
+#define blockslab_cache_alloc(cache, gfp)	blockslab_cache_alloc_inline(cache, gfp)
+#endif
+
+#endif /* _BLOCKSLAB_FAST_H */

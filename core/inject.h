@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Requests that tests make fail. No API: the symbol is in the namespace BLOCKSLAB_TEST, and who is
+ * no test has no business with it.
+ */
+#ifndef _BLOCKSLAB_INJECT_H
+#define _BLOCKSLAB_INJECT_H
+
+#include <linux/bits.h>
+#include <linux/limits.h>
+#include <linux/module.h>
+#include <linux/version.h>
+
+#ifndef BLOCKSLAB_BUILD
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+MODULE_IMPORT_NS("BLOCKSLAB_TEST");
+#else
+MODULE_IMPORT_NS(BLOCKSLAB_TEST);
+#endif
+#endif
+
+/*
+ * For tests: from now on, the requests named in @what fail: the one after @after others, and of
+ * all the rest @percent in 100. blockslab_fail(0, 0, 0) ends it. Returns how many such requests
+ * there were since the last call. Where the kernel has CONFIG_FAULT_INJECTION_DEBUG_FS,
+ * debugfs/blockslab/fail_* do the same with the kernel's own fault attributes.
+ */
+#define BLOCKSLAB_FAIL_PAGES		BIT(0)	/* pages of blocks and of large allocations */
+#define BLOCKSLAB_FAIL_DESCRIPTOR	BIT(1)	/* descriptors of blocks */
+#define BLOCKSLAB_FAIL_MAGAZINE		BIT(2)	/* magazines, and batches of blockslab_free_rcu() */
+#define BLOCKSLAB_FAIL_CLASS		BIT(3)	/* heaps, classes and their per-CPU state */
+#define BLOCKSLAB_FAIL_TRACK		BIT(4)	/* what TRACK and RED_ZONE keep beside a block */
+#define BLOCKSLAB_FAIL_ONCE_NEVER	ULONG_MAX	/* as @after: only @percent counts */
+
+unsigned long blockslab_fail(unsigned int what, unsigned long after, unsigned int percent);
+
+#endif /* _BLOCKSLAB_INJECT_H */
