@@ -423,6 +423,7 @@ static void __exit blockslab_exit(void)
 	shrinker_free(shrinker);
 	cancel_delayed_work_sync(&rcu_send_work);
 	rcu_barrier();
+	reports_finish();
 	irq_work_sync(&deferred_irq);
 	destroy_workqueue(workqueue);
 	rcu_barrier();

@@ -262,7 +262,9 @@ static void large_put(struct blockslab_block *block, unsigned long caller)
 
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, 0)) {
-		report(DOUBLE_FREE, block->base, block, caller);
+		report_facts(DOUBLE_FREE, (struct fault_facts){
+			.slot = block->base, .block = block, .caller = caller, .locked = true,
+		});
 	} else {
 		blockslab_add(node->frees, 1);
 		block_unlink(block, &gone);

@@ -34,7 +34,7 @@ static noinline __cold void block_mend(struct blockslab_block *block)
 {
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
 
-	report(DAMAGED, block, NULL, _RET_IP_);
+	report_late(DAMAGED, block, NULL, "its count of free slots was taken from its bitmap");
 	block->nr_free = bits;
 	if (block_sound(block))
 		return;
@@ -127,7 +127,7 @@ static noinline __cold unsigned int take_fewer(struct blockslab_block *block, vo
 	void *end = slot_address(block, block->node->class->size, block->nr_slots);
 	unsigned int first = nr - got;
 
-	report(DAMAGED, block, NULL, _RET_IP_);
+	report_late(DAMAGED, block, NULL, "free slots that are none were left out");
 	while (first < nr && slots[first] >= end)
 		first++;
 	memmove(slots, slots + first, (nr - first) * sizeof(*slots));
@@ -266,7 +266,7 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */
-		report(DOUBLE_FREE, slots[i], block, _RET_IP_);
+		report_late(DOUBLE_FREE, slots[i], block, "the slot is free once");
 		twice++;
 	}
 	block->nr_free += i - twice;
@@ -318,7 +318,7 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 		block = block_of(slots[done]);
 		if (unlikely(!block || block->node != node || block->state == BLOCK_UNLISTED)) {
 			/* Freed twice, written to in between, and its block given back. */
-			report(FOREIGN, slots[done], NULL, _RET_IP_);
+			report_late(FOREIGN, slots[done], NULL, "it was dropped");
 			blockslab_sub(node->frees, 1);
 			run = 1;
 			continue;

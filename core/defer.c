@@ -41,7 +41,7 @@ static bool free_deferred(struct blockslab_block *block)
 		for_each_set_bit(number, marks, bits) {
 			if (!test_and_set_bit(number, map))
 				continue;
-			report(DOUBLE_FREE, slot_address(block, size, number), block, _RET_IP_);
+			report(DOUBLE_FREE, slot_address(block, size, number), block, 0);
 			atomic_long_dec(&nr_deferred);
 		}
 		queue_deferred(block);

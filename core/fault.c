@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Faults: one report each, and the operation is refused
+ *
+ * Where a fault is found, what is known of it is copied into a record; the record is printed where
+ * that disturbs nobody: at once, or, found under a lock, with interrupts off or in an NMI, a moment
+ * later by a worker. So nothing is printed under a lock, and a block may be gone when its fault is
+ * told. Reports of one kind are limited in their rate; how many were left out is told with the next.
+ *
+ * What it does not do: it mends and refuses nothing; who found the fault has done that, and says
+ * what in the report's last line. Locks: none; the records are taken by atomic bits.
  */
 
 enum fault {
@@ -15,28 +23,93 @@ enum fault {
 	AFTER_FREE,
 	DAMAGED,
 	DESTROYED,
+	REFERENCED,
 	NR_FAULTS,
 };
 
-static const char * const fault_names[] = {
-	[NO_FAULT] = "none",
-	[DOUBLE_FREE] = "double free",
-	[FOREIGN] = "foreign pointer",
-	[INSIDE] = "pointer inside a slot",
-	[WRONG_CACHE] = "wrong cache",
-	[WRONG_SIZE] = "wrong size",
-	[PAST_SLOT] = "write past the slot",
-	[BEFORE_SLOT] = "write before the slot, or past the one before it",
-	[AFTER_FREE] = "write after free",
-	[DAMAGED] = "damaged descriptor",
-	[DESTROYED] = "allocation from a destroyed heap",
+#define REFUSED	"the call was refused; nothing was changed"
+
+/* What each is called, and what was done where the report says nothing else. */
+static const struct {
+	const char *name;
+	const char *done;
+} faults[] = {
+	[NO_FAULT] = { "none", REFUSED },
+	[DOUBLE_FREE] = { "double free", REFUSED },
+	[FOREIGN] = { "foreign pointer", REFUSED },
+	[INSIDE] = { "pointer inside a slot", REFUSED },
+	[WRONG_CACHE] = { "wrong cache", REFUSED },
+	[WRONG_SIZE] = { "wrong size", REFUSED },
+	[PAST_SLOT] = { "write past the slot",
+			"the zone was mended; the slot was not freed" },
+	[BEFORE_SLOT] = { "write before the slot, or past the one before it",
+			  "the zone was mended; the slot was not freed" },
+	[AFTER_FREE] = { "write after free", "the slot was filled anew and handed out" },
+	[DAMAGED] = { "damaged descriptor", "the block and its slots are left alone" },
+	[DESTROYED] = { "allocation from a destroyed heap", "the call was refused" },
+	[REFERENCED] = { "page still referenced, or freed by others",
+			 "the block is kept from reuse; its pages do not go back until they are let go of" },
 };
 
-static_assert(ARRAY_SIZE(fault_names) == NR_FAULTS);
+static_assert(ARRAY_SIZE(faults) == NR_FAULTS);
+
+#define REPORTS_PENDING	8
+#define REPORT_FRAMES	16
+#define REPORT_BYTES	16
+
+/**
+ * struct fault_report - what is told of a fault
+ * @node: in fault_reports, until it is told
+ * @fault: its kind
+ * @done: what was done about it
+ * @slot: the pointer in question
+ * @caller: the client's call; 0 where the fault was found later
+ * @size: of the slots, 0 for whole pages; with what follows up to @note of no meaning without @base
+ * @number: of the slot in its block
+ * @nr_slots: in the block
+ * @nr_pages: of the block
+ * @nid: node of the block
+ * @base: of the block, NULL where none is known
+ * @heap: its name
+ * @noted: there is a note
+ * @note: what was remembered of the slot
+ * @offset: in the slot, of the first wrong byte
+ * @expected: that byte's right value
+ * @nr_found: bytes in @found, 0 where no bytes are wrong
+ * @found: the bytes there
+ * @nr_frames: in @frames
+ * @frames: the stack where it was found
+ */
+struct fault_report {
+	struct llist_node node;
+	enum fault fault;
+	const char *done;
+	const void *slot;
+	unsigned long caller;
+	unsigned int size, number, nr_slots, nr_pages;
+	int nid;
+	const void *base;
+	char heap[BLOCKSLAB_NAME_MAX + 1];
+	bool noted;
+	struct blockslab_note note;
+	unsigned long offset;
+	u8 expected;
+	u8 nr_found;
+	u8 found[REPORT_BYTES];
+	unsigned int nr_frames;
+	unsigned long frames[REPORT_FRAMES];
+};
+
+static struct fault_report report_records[REPORTS_PENDING];
+static unsigned long report_taken;			/* a bit a record, atomic */
+static_assert(REPORTS_PENDING <= BITS_PER_LONG);
+static LLIST_HEAD(fault_reports);			/* not told yet */
+static atomic_t reports_untold[NR_FAULTS];		/* for want of a record, or by their rate */
 
 /* One a kind, so that a storm of one kind hides no other. */
 static struct ratelimit_state fault_limits[] = {
-	[0 ... NR_FAULTS - 1] = RATELIMIT_STATE_INIT(fault_limits, 5 * HZ, 50),
+	[0 ... NR_FAULTS - 1] = RATELIMIT_STATE_INIT_FLAGS(fault_limits, 5 * HZ, 10,
+							   RATELIMIT_MSG_ON_RELEASE),
 };
 
 /* A clock that 32 bits hold for nine years, in steps of 67 ms. */
@@ -86,35 +159,186 @@ static void print_note(const struct blockslab_note *note)
 	print_stack("last freed by:", note->gone);
 }
 
-static void print_block(struct blockslab_block *block, const void *slot)
+/* What a pointer is that is no slot, as far as can be told. */
+static const char *foreign_kind(const void *pointer)
 {
-	struct blockslab_class *class = block->node->class;
-	unsigned int number = class->size ? (slot - block->base) / class->size : 0;
-
-	if (class->size)
-		pr_err("heap %s, class of %u bytes, slot %u of %u, block at %p on node %d\n",
-		       class->heap->name, class->size, number, block->nr_slots, block->base,
-		       node_id(block->node));
-	else
-		pr_err("heap %s, %u whole pages at %p\n", class->heap->name, block->nr_pages,
-		       block->base);
-	if (block->notes && number < block->nr_slots)
-		print_note(&block->notes[number]);
+	if ((unsigned long)pointer < TASK_SIZE)
+		return "an address of user space, or none at all";
+	if (is_vmalloc_addr(pointer))
+		return "vmalloc memory: use vfree(), or it is a stack";
+	if (!virt_addr_valid(pointer))
+		return "no memory of the page allocator: a module's data, or nothing";
+	if (PageSlab(virt_to_head_page(pointer)))
+		return "a slab object: use kfree() or kmem_cache_free()";
+	if (PageReserved(virt_to_page(pointer)))
+		return "the kernel's own data, or reserved memory";
+	return "a page of others, or of a block that was given back";
 }
 
-/* @block may be NULL: not known. */
-static noinline __cold void report(enum fault fault, const void *slot,
-				   struct blockslab_block *block, unsigned long caller)
+static void print_place(const struct fault_report *report)
 {
-	struct blockslab_class *class = block ? block->node->class : NULL;
-
-	trace_blockslab_fault(fault_names[fault], slot, class ? class->heap->name : "",
-			      class ? class->size : 0);
-	if (!__ratelimit(&fault_limits[fault]))
+	if (!report->base)
 		return;
-	pr_err("fault: %s: slot %p, by %pS\n", fault_names[fault], slot, (void *)caller);
-	if (block)
-		print_block(block, slot);
-	pr_err("the call was refused; nothing was changed\n");
-	dump_stack();
+	if (report->size)
+		pr_err("heap %s, class of %u bytes, slot %u of %u, block at %p on node %d\n",
+		       report->heap, report->size, report->number, report->nr_slots, report->base,
+		       report->nid);
+	else
+		pr_err("heap %s, %u whole pages at %p\n", report->heap, report->nr_pages,
+		       report->base);
+	if (report->noted)
+		print_note(&report->note);
+}
+
+static void print_damage(const struct fault_report *report)
+{
+	if (report->nr_found)
+		pr_err("from byte %ld of the slot on: %*ph, where 0x%02x was expected\n",
+		       report->offset, report->nr_found, report->found, report->expected);
+}
+
+static void print_report(const struct fault_report *report)
+{
+	int untold = atomic_xchg(&reports_untold[report->fault], 0);
+
+	if (report->caller)
+		pr_err("fault: %s: slot %p, by %pS\n", faults[report->fault].name, report->slot,
+		       (void *)report->caller);
+	else
+		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->slot);
+	if (report->fault == FOREIGN)
+		pr_err("it is %s\n", foreign_kind(report->slot));
+	print_place(report);
+	print_damage(report);
+	if (untold)
+		pr_err("and %d more of this kind since the last one told\n", untold);
+	pr_err("found on this way:\n");
+	stack_trace_print(report->frames, report->nr_frames, 1);
+	pr_err("%s\n", report->done);
+}
+
+static void print_reports(struct work_struct *work)
+{
+	struct llist_node *told = llist_reverse_order(llist_del_all(&fault_reports));
+	struct fault_report *report, *next;
+
+	llist_for_each_entry_safe(report, next, told, node) {
+		print_report(report);
+		clear_bit_unlock(report - report_records, &report_taken);
+	}
+}
+
+static DECLARE_WORK(report_work, print_reports);
+
+static void report_irq_work(struct irq_work *work)
+{
+	queue_work(workqueue, &report_work);
+}
+
+/* In an interrupt on PREEMPT_RT too, as deferred_irq. */
+static struct irq_work report_irq = IRQ_WORK_INIT_HARD(report_irq_work);
+
+/* A record that nobody else has, or NULL. Any context. */
+static struct fault_report *report_get(enum fault fault)
+{
+	unsigned int i;
+
+	if (__ratelimit(&fault_limits[fault]))
+		for (i = 0; i < REPORTS_PENDING; i++)
+			if (!test_and_set_bit_lock(i, &report_taken))
+				return &report_records[i];
+	atomic_inc(&reports_untold[fault]);
+	return NULL;
+}
+
+/* The block must not go meanwhile. */
+static void report_place(struct fault_report *report, const struct blockslab_block *block)
+{
+	const struct blockslab_class *class = block->node->class;
+	const void *slot = report->slot;
+
+	report->size = class->size;
+	report->number = class->size ? (slot - block->base) / class->size : 0;
+	report->nr_slots = block->nr_slots;
+	report->nr_pages = block->nr_pages;
+	report->nid = node_id(block->node);
+	report->base = block->base;
+	strscpy(report->heap, class->heap->name, sizeof(report->heap));
+	report->noted = block->notes && report->number < block->nr_slots;
+	if (report->noted)
+		report->note = block->notes[report->number];
+}
+
+static void report_damage(struct fault_report *report, const void *at, u8 expected)
+{
+	report->offset = at - report->slot;
+	report->expected = expected;
+	report->nr_found = min_t(size_t, REPORT_BYTES, PAGE_SIZE - offset_in_page(at));
+	memcpy(report->found, at, report->nr_found);
+}
+
+/* What is to be told of a fault beside its kind. Those not named are not known, or the usual. */
+struct fault_facts {
+	const void *slot;
+	const struct blockslab_block *block;
+	unsigned long caller;
+	const char *done;
+	const void *damage;		/* the first wrong byte, */
+	u8 expected;			/* and what it should be */
+	bool locked;			/* found under a lock */
+};
+
+/* Any context. The block, if one is given, must not go meanwhile. */
+static noinline __cold void report_facts(enum fault fault, struct fault_facts facts)
+{
+	const struct blockslab_class *class = facts.block ? facts.block->node->class : NULL;
+	struct fault_report *report;
+
+	trace_blockslab_fault(faults[fault].name, facts.slot, class ? class->heap->name : "",
+			      class ? class->size : 0);
+	report = report_get(fault);
+	if (!report)
+		return;
+	memset(report, 0, sizeof(*report));
+	report->fault = fault;
+	report->done = facts.done ?: faults[fault].done;
+	report->slot = facts.slot;
+	report->caller = facts.caller;
+	if (facts.block)
+		report_place(report, facts.block);
+	if (facts.damage)
+		report_damage(report, facts.damage, facts.expected);
+#ifdef CONFIG_STACKTRACE
+	report->nr_frames = stack_trace_save(report->frames, REPORT_FRAMES, 1);
+#endif
+	llist_add(&report->node, &fault_reports);
+	if (facts.locked || irqs_disabled() || in_nmi())
+		irq_work_queue(&report_irq);
+	else
+		print_reports(NULL);
+}
+
+/* A fault of a call, found outside of all locks. @block may be NULL: not known. */
+static void report(enum fault fault, const void *slot, const struct blockslab_block *block,
+		   unsigned long caller)
+{
+	report_facts(fault, (struct fault_facts){
+		.slot = slot, .block = block, .caller = caller,
+	});
+}
+
+/* One that was found under a lock, long after the call; told later. */
+static void report_late(enum fault fault, const void *slot, const struct blockslab_block *block,
+			const char *done)
+{
+	report_facts(fault, (struct fault_facts){
+		.slot = slot, .block = block, .done = done, .locked = true,
+	});
+}
+
+/* Waits until all that was found so far is told. */
+static void reports_finish(void)
+{
+	irq_work_sync(&report_irq);
+	flush_work(&report_work);
 }

@@ -96,6 +96,21 @@ static bool poisoned(const struct blockslab_heap *heap)
 	return heap->flags & BLOCKSLAB_POISON;
 }
 
+/* Reports where bytes of a slot that nobody may write to are not what they were; false then. */
+static bool check_bytes(enum fault fault, struct blockslab_block *block, const void *slot,
+			const void *from, u8 value, size_t bytes, unsigned long caller)
+{
+	const void *other = first_other(from, value, bytes);
+
+	if (likely(!other))
+		return true;
+	report_facts(fault, (struct fault_facts){
+		.slot = slot, .block = block, .caller = caller, .damage = other,
+		.expected = value,
+	});
+	return false;
+}
+
 static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp,
 			unsigned long caller)
 {
@@ -104,8 +119,7 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	size_t bytes = slot_bytes(block);
 
 	if (poisoned(class->heap) && class->size) {
-		if (!holds_only(slot, POISON_FREE, bytes))
-			report(AFTER_FREE, slot, block, caller);
+		check_bytes(AFTER_FREE, block, slot, slot, POISON_FREE, bytes, caller);
 		memset(slot, POISON_INUSE, bytes);
 	}
 	if (!note)
@@ -128,9 +142,11 @@ static bool may_precede(u8 byte)
 
 /*
  * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
- * from one to the other, which nothing here excludes. Whether all is well before a slot; mends it.
+ * from one to the other, which nothing here excludes. Whether all is well before a slot; where it
+ * is not, that is reported and mended.
  */
-static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned int number)
+static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned int number,
+			      unsigned long caller)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	bool is_free;
@@ -143,6 +159,10 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 			break;
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
+	report_facts(BEFORE_SLOT, (struct fault_facts){
+		.slot = slot, .block = block, .caller = caller, .damage = slot - i,
+		.expected = SLUB_RED_ACTIVE,
+	});
 	is_free = poisoned(heap) && slot_is_free(block, number - 1);
 	memset(slot - RED_ZONE_BYTES, is_free ? POISON_FREE : SLUB_RED_ACTIVE, RED_ZONE_BYTES);
 	return false;
@@ -156,15 +176,14 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 	size_t bytes = slot_bytes(block);
 
 	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
-	    !holds_only(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked)) {
-		report(PAST_SLOT, slot, block, caller);
+	    !check_bytes(PAST_SLOT, block, slot, slot + note->asked, SLUB_RED_ACTIVE,
+			 bytes - note->asked, caller)) {
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
-	if (!zone_before_whole(block, slot, class->size ? blockslab_number(block, slot) : 0)) {
-		report(BEFORE_SLOT, slot, block, caller);
+	if (!zone_before_whole(block, slot, class->size ? blockslab_number(block, slot) : 0,
+			       caller))
 		return false;
-	}
 	if (note)
 		note_free(note, caller);
 	if (poisoned(class->heap))

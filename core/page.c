@@ -160,15 +160,20 @@ static void kasan_slot(const void *slot, size_t bytes, size_t live)
 }
 #endif
 
-/* Whether memory holds nothing but one byte's value, even if it is nobody's. */
-static bool holds_only(const void *start, u8 value, size_t bytes)
+/* The first byte that is not @value, even if the memory is nobody's; NULL where all are. */
+static const void *first_other(const void *start, u8 value, size_t bytes)
 {
-	bool only;
+	const void *other;
 
 	kasan_disable_current();
-	only = !memchr_inv(start, value, bytes);
+	other = memchr_inv(start, value, bytes);
 	kasan_enable_current();
-	return only;
+	return other;
+}
+
+static bool holds_only(const void *start, u8 value, size_t bytes)
+{
+	return !first_other(start, value, bytes);
 }
 
 static void kasan_block(const struct blockslab_block *block, bool live)

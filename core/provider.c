@@ -391,7 +391,7 @@ static void block_put(struct blockslab_block *block)
 	struct blockslab_class *class = block->node->class;
 
 	if (unlikely(!block_sound(block))) {
-		report(DAMAGED, block, NULL, _RET_IP_);
+		report(DAMAGED, block, NULL, 0);
 		atomic_long_dec(&class->heap->moving);
 		return;
 	}
