@@ -153,7 +153,7 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 	void *slot;
 
 	/* It has no magazines: every allocation comes here, as long as it has its memory. */
-	if (unlikely(READ_ONCE(node->class->heap->dying))) {
+	if (unlikely(heap_destroyed(node->class->heap))) {
 		report(DESTROYED, NULL, NULL, caller);
 		return NULL;
 	}
@@ -463,7 +463,7 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || heap->exact)
+	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || !heap_caches(heap))
 		return NULL;
 	class = class_find(heap, heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0,
 			   heap_index(heap, size));
@@ -601,7 +601,7 @@ static void bulk_hooks(struct blockslab_class *class, size_t size, gfp_t gfp, si
 	unsigned int bytes = class->size;
 	size_t i;
 
-	if (heap->exact || alloc_watched()) {
+	if (!heap_caches(heap) || alloc_watched()) {
 		for (i = 0; i < nr; i++)
 			after_alloc(heap, slots[i], size, gfp, caller);
 	} else if (want_init_on_alloc(gfp) && !keeps_content(heap)) {

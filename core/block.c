@@ -239,7 +239,7 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 		return;
 	if (!overstocked(node->class->heap))
 		keep = max(keep, node->keep);
-	if (READ_ONCE(node->class->heap->dying))
+	if (heap_destroyed(node->class->heap))
 		keep = 0;
 	if (block->reserved || node->nr[BLOCK_RETAINED] > keep) {
 		node->given_back++;
@@ -368,7 +368,7 @@ static struct blockslab_node *node_with_slots(struct blockslab_node *node)
 /* What the heap hoards goes back to the blocks; a node that then has slots, or NULL. */
 static struct blockslab_node *reclaim_slots(struct blockslab_node *node, gfp_t gfp)
 {
-	if (irqs_disabled() || node->class->heap->exact)
+	if (irqs_disabled() || !heap_caches(node->class->heap))
 		return NULL;
 	heap_trim(node->class->heap, gfpflags_allow_blocking(gfp));
 	if (gfp & __GFP_THISNODE)

@@ -54,7 +54,8 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 /* Where its fast path may go, but for tracking. */
 static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
 {
-	if (cache->heap->exact || cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+	if (!heap_caches(cache->heap) ||
+	    cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
 		return no_class;
 	return cache->class->cpu;
 }

@@ -83,7 +83,8 @@ static void class_publish(struct blockslab_class *class)
 	struct blockslab_heap *heap = class->heap;
 	unsigned int i;
 
-	if (heap->exact || !class->size || heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+	if (!heap_caches(heap) || !class->size ||
+	    heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
 		return;
 	for (i = 0; i < NR_SIZES; i++)
 		if (heap_index(heap, index_size[i] - heap->zone) == class->index)

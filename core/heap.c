@@ -33,7 +33,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	INIT_LIST_HEAD(&heap->reserve);
 	spin_lock_init(&heap->lock);
 	heap->flags = flags;
-	heap->exact = flags & EXACT_FLAGS;
+	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
 	heap->track = !!(flags & BLOCKSLAB_TRACK);
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = limit;
@@ -224,8 +224,7 @@ static void heap_retire(struct blockslab_heap *heap)
 
 	debugfs_remove_recursive(heap->dir);
 	deferred_finish();
-	WRITE_ONCE(heap->dying, true);
-	WRITE_ONCE(heap->exact, true);
+	WRITE_ONCE(heap->state, HEAP_DESTROYED);
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], no_class);
 	cancel_delayed_work_sync(&heap->trim);

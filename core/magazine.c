@@ -6,7 +6,7 @@
 /* Slots go past the magazines: their blocks alone know their state. */
 static bool node_exact(struct blockslab_node *node)
 {
-	return node->class->noted || READ_ONCE(node->class->heap->exact);
+	return node->class->noted || !heap_caches(node->class->heap);
 }
 
 static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
@@ -354,14 +354,14 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	magazines_grow(node, false);
 	depot_look(node);
 	if ((full + 1) * magazine->capacity > READ_ONCE(node->room) ||
-	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || READ_ONCE(heap->exact)) {
+	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || !heap_caches(heap)) {
 		blockslab_add(node->flushed, magazine->count);
 		return false;
 	}
 	atomic_long_add(magazine_stock(magazine), &heap->stock);
 	stack_push(&node->full, magazine);
 	/* Either this sees what heap_retire() has set, or the drain after that sees the push. */
-	if (unlikely(READ_ONCE(heap->exact)))
+	if (unlikely(!heap_caches(heap)))
 		depot_drain(node);
 	return true;
 }
@@ -402,7 +402,7 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 	if (!line)
 		return false;
 	/* Looked at under the claim: once a drain has been here, nothing comes in any more. */
-	if (!READ_ONCE(node->class->heap->exact)) {
+	if (heap_caches(node->class->heap)) {
 		taken = true;
 		if (!line->loaded) {
 			blockslab_add(line->moved, magazine->count);

@@ -200,7 +200,7 @@ static void quarantine_add(struct page *page, unsigned int order)
 
 static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned int order)
 {
-	if (heap->dying && READ_ONCE(quarantine_kib))
+	if (heap_destroyed(heap) && READ_ONCE(quarantine_kib))
 		quarantine_add(page, order);
 	else
 		__free_pages(page, order);
@@ -356,7 +356,7 @@ static void block_end(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 
-	if (block->reserved && !heap->dying) {
+	if (block->reserved && !heap_destroyed(heap)) {
 		reserve_put_back(block);
 	} else {
 		count_pages(block, -1);

@@ -266,7 +266,7 @@ static void heap_trim_work(struct work_struct *work)
 /* Memory has been brought in: have it taken back when it is not used. */
 static void heap_arm(struct blockslab_heap *heap)
 {
-	if (likely(READ_ONCE(heap->armed)) || READ_ONCE(heap->dying))
+	if (likely(READ_ONCE(heap->armed)) || heap_destroyed(heap))
 		return;
 	WRITE_ONCE(heap->armed, true);
 	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);

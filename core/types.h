@@ -179,6 +179,20 @@ struct blockslab_class {
 	struct blockslab_node nodes[];
 };
 
+/*
+ * What a heap is. The values are none that other memory is likely to have in their place.
+ *
+ *	HEAP_LIVE	heap_init() makes it so
+ *	HEAP_DEBUG	the same, with EXACT_FLAGS: every slot's state is in its block, none is cached
+ *	HEAP_DESTROYED	heap_retire(), from one of these, once: nothing is given out or cached any
+ *			more, and blocks go back as they drain
+ */
+enum heap_state {
+	HEAP_LIVE = 0x6c697665,
+	HEAP_DEBUG = 0x64656267,
+	HEAP_DESTROYED = 0x64656164,
+};
+
 /**
  * struct blockslab_heap - an isolated set of classes
  * @cpu: by size index: the class's per-CPU state, or the empty one that leads to the slow path
@@ -186,8 +200,7 @@ struct blockslab_class {
  * @rare: classes of rare GFP kinds, by kind and index
  * @classes: all of them
  * @flags: BLOCKSLAB_*
- * @exact: no magazines: every slot's state is in its block
- * @dying: destroyed; blocks go back as they drain
+ * @state: what it is
  * @zone: bytes added to every request for the red zone
  * @ctor: of a cache's slots
  * @cache: it is the heap of, or NULL
@@ -221,8 +234,7 @@ struct blockslab_heap {
 	struct xarray rare;
 	struct list_head classes;
 	unsigned long flags;
-	bool exact;
-	bool dying;
+	enum heap_state state;
 	bool substituted;
 	unsigned int zone;
 	void (*ctor)(void *object);
@@ -255,6 +267,19 @@ struct blockslab_heap {
 };
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
+
+/* Slots may lie in its magazines; else their blocks alone know their state. */
+static bool heap_caches(const struct blockslab_heap *heap)
+{
+	return READ_ONCE(heap->state) == HEAP_LIVE;
+}
+
+static bool heap_destroyed(const struct blockslab_heap *heap)
+{
+	enum heap_state state = READ_ONCE(heap->state);
+
+	return state != HEAP_LIVE && state != HEAP_DEBUG;
+}
 
 /* Index of the class that serves a size. */
 u8 blockslab_size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
