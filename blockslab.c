@@ -138,6 +138,7 @@
 #include <linux/sort.h>
 #include <linux/srcu.h>
 #include <linux/stackdepot.h>
+#include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
@@ -178,6 +179,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/track.c"
 #include "core/heap.c"
 #include "core/cache.c"
+#include "core/copy.c"
 #include "core/sample.c"
 #include "core/shrinker.c"
 #include "core/debugfs.c"

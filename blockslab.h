@@ -25,9 +25,11 @@
 #include <linux/jump_label.h>
 #include <linux/llist.h>
 #include <linux/mm_types.h>
+#include <linux/overflow.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/types.h>
 
 #define BLOCKSLAB_VERSION	"1.0"
@@ -104,11 +106,17 @@ blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t size, gf
 size_t __must_check
 blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr, void **slots);
 
+bool blockslab_owns(const void *ptr);
 size_t blockslab_usable_size(const void *slot);
 size_t blockslab_size_roundup(size_t size);
 size_t blockslab_shrink(struct blockslab_heap *heap);
 int blockslab_validate(struct blockslab_heap *heap);
 int blockslab_track(struct blockslab_heap *heap, size_t period);
+
+unsigned long __must_check
+blockslab_copy_to_user(void __user *to, const void *from, unsigned long n);
+unsigned long __must_check
+blockslab_copy_from_user(void *to, const void __user *from, unsigned long n);
 
 struct blockslab_cache *__must_check
 blockslab_cache_create(const char *name, size_t size, size_t align, unsigned long flags,
@@ -116,6 +124,8 @@ blockslab_cache_create(const char *name, size_t size, size_t align, unsigned lon
 void blockslab_cache_destroy(struct blockslab_cache *cache);
 struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache);
 void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp) __malloc;
+void *blockslab_cache_alloc_node(struct blockslab_cache *cache, gfp_t gfp, int node) __malloc;
+void blockslab_cache_usercopy(struct blockslab_cache *cache, size_t offset, size_t size);
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot);
 size_t __must_check
 blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots);
@@ -131,5 +141,171 @@ DEFINE_FREE(blockslab, void *, if (!IS_ERR_OR_NULL(_T)) blockslab_free(_T))
 
 /* The fast paths of what stands above; no API. */
 #include "core/fast.h"
+
+/**
+ * blockslab_alloc_array() - allocate an array
+ * @heap: to take it from; NULL for the shared heap
+ * @n: how many elements
+ * @size: of each, in bytes
+ * @gfp: as for kmalloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: the array; or NULL, also where @n * @size is more than a size_t holds.
+ */
+static __always_inline __alloc_size(2, 3) __malloc void *
+blockslab_alloc_array(struct blockslab_heap *heap, size_t n, size_t size, gfp_t gfp)
+{
+	size_t bytes;
+
+	return check_mul_overflow(n, size, &bytes) ? NULL : blockslab_alloc(heap, bytes, gfp);
+}
+
+/**
+ * blockslab_zalloc_array() - allocate an array filled with zeroes
+ * @heap: to take it from; NULL for the shared heap
+ * @n: how many elements
+ * @size: of each, in bytes
+ * @gfp: as for kmalloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: as blockslab_alloc_array().
+ */
+static __always_inline __alloc_size(2, 3) __malloc void *
+blockslab_zalloc_array(struct blockslab_heap *heap, size_t n, size_t size, gfp_t gfp)
+{
+	size_t bytes;
+
+	return check_mul_overflow(n, size, &bytes) ? NULL : blockslab_zalloc(heap, bytes, gfp);
+}
+
+/**
+ * blockslab_memdup() - allocate a copy of memory
+ * @heap: to take it from; NULL for the shared heap
+ * @src: to copy
+ * @len: bytes
+ * @gfp: as for kmalloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: the copy, to be freed by blockslab_free(); or NULL.
+ */
+static inline __alloc_size(3) __malloc void *
+blockslab_memdup(struct blockslab_heap *heap, const void *src, size_t len, gfp_t gfp)
+{
+	void *copy = blockslab_alloc(heap, len, gfp);
+
+	return copy ? memcpy(copy, src, len) : NULL;
+}
+
+/**
+ * blockslab_strdup() - allocate a copy of a string
+ * @heap: to take it from; NULL for the shared heap
+ * @s: to copy; NULL gives NULL
+ * @gfp: as for kmalloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: the copy, to be freed by blockslab_free(); or NULL.
+ */
+static inline __malloc char *
+blockslab_strdup(struct blockslab_heap *heap, const char *s, gfp_t gfp)
+{
+	return s ? blockslab_memdup(heap, s, strlen(s) + 1, gfp) : NULL;
+}
+
+/**
+ * blockslab_free_sensitive() - overwrite a slot with zeroes, and free it
+ * @slot: as for blockslab_free()
+ *
+ * Context: as blockslab_free().
+ */
+static inline void blockslab_free_sensitive(const void *slot)
+{
+	size_t bytes = blockslab_usable_size(slot);
+
+	if (!bytes)	/* none, or reported as no slot */
+		return;
+	memzero_explicit((void *)slot, bytes);
+	blockslab_free(slot);
+}
+
+/**
+ * blockslab_cache_zalloc() - allocate an object filled with zeroes
+ * @cache: to take it from
+ * @gfp: as for blockslab_cache_alloc()
+ *
+ * Context: as blockslab_alloc().
+ * Return: the object, or NULL.
+ */
+static __always_inline __malloc void *
+blockslab_cache_zalloc(struct blockslab_cache *cache, gfp_t gfp)
+{
+	return blockslab_cache_alloc(cache, gfp | __GFP_ZERO);
+}
+
+/**
+ * blockslab_alloc_obj() - allocate an object of a type
+ * @heap: to take it from; NULL for the shared heap
+ * @var_or_type: the type, or a variable of that type: `p = blockslab_alloc_obj(heap, *p, gfp)`
+ * @gfp: as for kmalloc()
+ *
+ * Return: a pointer to that type, or NULL.
+ */
+#define blockslab_alloc_obj(heap, var_or_type, gfp) \
+	((typeof(var_or_type) *)blockslab_alloc(heap, sizeof(typeof(var_or_type)), gfp))
+
+/* The same, filled with zeroes. */
+#define blockslab_zalloc_obj(heap, var_or_type, gfp) \
+	((typeof(var_or_type) *)blockslab_zalloc(heap, sizeof(typeof(var_or_type)), gfp))
+
+/**
+ * blockslab_alloc_objs() - allocate an array of objects of a type
+ * @heap: to take it from; NULL for the shared heap
+ * @var_or_type: of an object, as for blockslab_alloc_obj()
+ * @count: how many
+ * @gfp: as for kmalloc()
+ *
+ * Return: a pointer to the first, or NULL, also on overflow.
+ */
+#define blockslab_alloc_objs(heap, var_or_type, count, gfp) \
+	((typeof(var_or_type) *)blockslab_alloc_array(heap, count, \
+						      sizeof(typeof(var_or_type)), gfp))
+
+/* The same, filled with zeroes. */
+#define blockslab_zalloc_objs(heap, var_or_type, count, gfp) \
+	((typeof(var_or_type) *)blockslab_zalloc_array(heap, count, \
+						       sizeof(typeof(var_or_type)), gfp))
+
+/* struct_size() and its kin end at SIZE_MAX. No API. */
+#define __blockslab_alloc_flex(alloc, heap, type, member, count, gfp) ({ \
+	const size_t __count = (count); \
+	const size_t __bytes = struct_size((type *)NULL, member, __count); \
+	type *__object = __bytes == SIZE_MAX ? NULL : alloc(heap, __bytes, gfp); \
+	\
+	if (__object) \
+		__blockslab_set_counter(__object->member, __count); \
+	__object; \
+})
+
+#ifdef __set_flex_counter
+#define __blockslab_set_counter(member, count)	__set_flex_counter(member, count)
+#else
+#define __blockslab_set_counter(member, count)	((void)(count))
+#endif
+
+/**
+ * blockslab_alloc_flex() - allocate an object that ends in a flexible array
+ * @heap: to take it from; NULL for the shared heap
+ * @var_or_type: of the object, as for blockslab_alloc_obj()
+ * @member: the array
+ * @count: how many elements it is to have; put into its counter, where the compiler knows that
+ * @gfp: as for kmalloc()
+ *
+ * Return: a pointer to that type, or NULL, also on overflow.
+ */
+#define blockslab_alloc_flex(heap, var_or_type, member, count, gfp) \
+	__blockslab_alloc_flex(blockslab_alloc, heap, typeof(var_or_type), member, count, gfp)
+
+/* The same, filled with zeroes. */
+#define blockslab_zalloc_flex(heap, var_or_type, member, count, gfp) \
+	__blockslab_alloc_flex(blockslab_zalloc, heap, typeof(var_or_type), member, count, gfp)
 
 #endif /* _LINUX_BLOCKSLAB_H */

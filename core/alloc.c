@@ -297,6 +297,11 @@ static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, u
 	return false;
 }
 
+static int node_usable(int nid)
+{
+	return nid >= 0 && nid < nr_node_ids && node_online(nid) ? nid : NUMA_NO_NODE;
+}
+
 /* Everything that the fast path does not do, and that more_alloc() below does not do either. */
 static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
 				 unsigned long caller)
@@ -308,8 +313,7 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 		return ZERO_SIZE_PTR;
 	if (!size_possible(heap, size, gfp, caller))
 		return NULL;
-	if (nid != NUMA_NO_NODE && (nid < 0 || nid >= nr_node_ids || !node_online(nid)))
-		nid = NUMA_NO_NODE;
+	nid = node_usable(nid);
 	if (heap->flags & BLOCKSLAB_ZERO)
 		gfp |= __GFP_ZERO;
 	if (heap->flags & BLOCKSLAB_ACCOUNT)

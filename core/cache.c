@@ -95,6 +95,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->magic = cache->key + cache->first;
 	heap->cache = cache;
+	heap->window_size = size;
 	cache_publish(cache);
 	return 0;
 }
@@ -173,24 +174,26 @@ void blockslab_cache_destroy(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
 
-static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
+static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp, int nid,
 				       unsigned long caller)
 {
 	struct blockslab_heap *heap = cache->heap;
 	void *slot;
 
-	if (request_plain(cache->size, gfp) &&
+	if (nid == NUMA_NO_NODE && request_plain(cache->size, gfp) &&
 	    blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)) {
 		after_alloc(heap, slot, cache->size, gfp, caller);
 		return slot;
 	}
 	might_alloc(gfp);
+	nid = node_usable(nid);
 	if (heap->flags & BLOCKSLAB_ZERO)
 		gfp |= __GFP_ZERO;
 	if (heap->flags & BLOCKSLAB_ACCOUNT)
 		gfp |= __GFP_ACCOUNT;
 	do {
-		slot = alloc_from(&cache->class->nodes[numa_mem_id()], cache->size, gfp, caller);
+		slot = alloc_from(&cache->class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid],
+				  cache->size, gfp, caller);
 	} while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp) &&
 		 (schedule_timeout_uninterruptible(1), true));
 	if (slot)
@@ -206,7 +209,7 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 
 	if (unlikely(!request_plain(cache->size, gfp) ||
 		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
-		return cache_alloc_slow(cache, gfp, caller);
+		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
 	return cache->zeroed && want_init_on_alloc(gfp) ? memset(slot, 0, cache->zeroed) : slot;
@@ -220,7 +223,7 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 		return cache_alloc_rare(cache, gfp, _RET_IP_);
 	if (likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
 		return slot;
-	return cache_alloc_slow(cache, gfp, _RET_IP_);
+	return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, _RET_IP_);
 }
 
 /**
@@ -245,6 +248,21 @@ void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
 	return cache_alloc_plain(cache, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
+
+/**
+ * blockslab_cache_alloc_node() - allocate an object on a NUMA node
+ * @cache: to take it from
+ * @gfp: as for blockslab_cache_alloc(); with __GFP_THISNODE no other node will do
+ * @node: wanted, or NUMA_NO_NODE
+ *
+ * Context: as blockslab_alloc().
+ * Return: the object, from another node where that one has no memory; or NULL.
+ */
+void *blockslab_cache_alloc_node(struct blockslab_cache *cache, gfp_t gfp, int node)
+{
+	return cache_alloc_slow(cache, gfp, node, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_cache_alloc_node);
 
 /**
  * blockslab_cache_heap() - the heap that a cache is

@@ -24,6 +24,7 @@ enum fault {
 	DAMAGED,
 	DESTROYED,
 	REFERENCED,
+	PAST_COPY,
 	NR_FAULTS,
 };
 
@@ -49,6 +50,7 @@ static const struct {
 	[DESTROYED] = { "allocation from a destroyed heap", "the call was refused" },
 	[REFERENCED] = { "page still referenced, or freed by others",
 			 "the block is kept from reuse; its pages do not go back until they are let go of" },
+	[PAST_COPY] = { "copy to or from user space past a slot", "no byte was copied" },
 };
 
 static_assert(ARRAY_SIZE(faults) == NR_FAULTS);

@@ -204,6 +204,8 @@ enum heap_state {
  * @zone: bytes added to every request for the red zone
  * @ctor: of a cache's slots
  * @cache: it is the heap of, or NULL
+ * @window_start: where in a cache's objects copies to and from user space may begin
+ * @window_size: and how many bytes are theirs
  * @track: one of so many bytes is tracked; 1 for all, 0 for none
  * @maker: address it was created from
  * @substituted: a class that could not be made was stood in for by a larger one
@@ -239,6 +241,8 @@ struct blockslab_heap {
 	unsigned int zone;
 	void (*ctor)(void *object);
 	struct blockslab_cache *cache;
+	u16 window_start;
+	u16 window_size;
 	unsigned long track;
 	unsigned long maker;
 

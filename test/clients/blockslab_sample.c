@@ -23,12 +23,12 @@ static LIST_HEAD(notes);
 
 static int add_note(const char *text)
 {
-	size_t size = struct_size((struct note *)NULL, text, strlen(text) + 1);
-	struct note *note = blockslab_alloc(heap, size, GFP_KERNEL);
+	size_t length = strlen(text) + 1;
+	struct note *note = blockslab_alloc_flex(heap, *note, text, length, GFP_KERNEL);
 
 	if (!note)
 		return -ENOMEM;
-	strscpy(note->text, text, strlen(text) + 1);
+	strscpy(note->text, text, length);
 	list_add_tail(&note->list, &notes);
 	return 0;
 }
@@ -51,14 +51,14 @@ static int write_note(char *text, unsigned int number)
 /* Where the kernel has cleanup guards: text is freed on every way out. */
 static int add_numbered_note(unsigned int number)
 {
-	char *text __free(blockslab) = blockslab_alloc(heap, TEXT_MAX, GFP_KERNEL);
+	char *text __free(blockslab) = blockslab_alloc_objs(heap, char, TEXT_MAX, GFP_KERNEL);
 
 	return text ? write_note(text, number) : -ENOMEM;
 }
 #else
 static int add_numbered_note(unsigned int number)
 {
-	char *text = blockslab_alloc(heap, TEXT_MAX, GFP_KERNEL);
+	char *text = blockslab_alloc_objs(heap, char, TEXT_MAX, GFP_KERNEL);
 	int err = text ? write_note(text, number) : -ENOMEM;
 
 	blockslab_free(text);
