@@ -10,6 +10,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/blockslab
 # for each kernel and checkout.
 BUILD ?= $(CACHE)/modules/$(RELEASE)-$(or $(ARCH),$(shell uname -m))-$(shell \
 	printf '%s %s' "$$PWD" "$$(cd '$(KDIR)' 2>/dev/null && pwd -P)" | cksum | cut -d ' ' -f 1)
+DOCS ?= $(CACHE)/docs
 CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl \
 	$(KDIR)/source/scripts/checkpatch.pl $(KDIR)/../*-common/scripts/checkpatch.pl))
 prefix ?= /usr/local
@@ -29,11 +30,13 @@ help:
 	@echo 'make modules_install  blockslab.ko, for that kernel'
 	@echo 'make dev_install      what clients are built with: headers, Module.symvers, blockslab-config'
 	@echo 'make uninstall        remove what these installed'
-	@echo 'make check            build with W=1 and sparse; checkpatch'
+	@echo 'make check            build with W=1 and sparse; checkpatch; the rules of the house'
+	@echo 'make docs             man pages and HTML of the API, in DOCS'
 	@echo 'make clean            remove what was built'
 	@echo
 	@echo 'KDIR=$(KDIR)  (headers of the kernel to build for)'
 	@echo 'BUILD=$(BUILD)  (where the modules are built)'
+	@echo 'DOCS=$(DOCS)'
 	@echo 'INSTALL_MOD_PATH=$(INSTALL_MOD_PATH)  (installs modules below this directory)'
 	@echo 'prefix=$(prefix)  (of what clients are built with; below DESTDIR=$(DESTDIR))'
 	@echo 'LLVM=1 builds with clang. tools/demo and tools/test need no make: see README.md.'
@@ -75,8 +78,12 @@ check: sync
 	tools/dev/quiet $(kbuild) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
 	perl $(CHECKPATCH) --strict --no-tree --no-summary -q -f \
 		$(wildcard *.[ch] core/*.[ch] test/*/*.[ch])
+	tools/dev/house
+
+docs:
+	tools/dev/docs '$(DOCS)'
 
 clean:
 	@tools/dev/build-dir clean
 
-.PHONY: all alone check clean dev_install headers help install modules_install sync uninstall
+.PHONY: all alone check clean dev_install docs headers help install modules_install sync uninstall

@@ -113,6 +113,7 @@
 #include <linux/fault-inject.h>
 #include <linux/irq_work.h>
 #include <linux/jump_label.h>
+#include <linux/kallsyms.h>
 #include <linux/kasan.h>
 #include <linux/kmemleak.h>
 #include <linux/kmsan-checks.h>
