@@ -133,6 +133,7 @@
 #include <linux/refcount.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/debug.h>
+#include <linux/sched/isolation.h>
 #include <linux/seq_file.h>
 #include <linux/shrinker.h>
 #include <linux/smp.h>
@@ -252,7 +253,7 @@ static int module_going(struct notifier_block *self, unsigned long action, void 
 	workers_finish();	/* heaps whose last slot it freed are gone with it */
 	report_forgotten(data);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
-		heap_trim(&blockslab_shared, true);
+		heap_trim_cpus(&blockslab_shared, HEAP_ENDS);
 	return NOTIFY_OK;
 }
 

@@ -3,21 +3,31 @@
  * Heaps
  */
 
-static void heap_free(struct work_struct *work)
+static void heap_free_rcu(struct rcu_head *rcu)
 {
-	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, free_work);
+	struct blockslab_heap *heap = container_of(rcu, struct blockslab_heap, rcu);
 	struct blockslab_class *class, *next;
 
-	cancel_delayed_work_sync(&heap->trim);
-	synchronize_rcu_expedited();
-	reserve_drop(heap);	/* a block of it may have come back since heap_retire() */
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
 	xa_destroy(&heap->rare);
-	if (heap == &blockslab_shared)
-		return;
-	kfree(heap);
-	module_put(THIS_MODULE);
+	if (heap != &blockslab_shared)
+		kfree(heap);
+}
+
+/* Whoever may still look at it does so under RCU; blockslab_exit() waits for what is left. */
+static void heap_free(struct blockslab_heap *heap)
+{
+	cancel_delayed_work_sync(&heap->trim);
+	reserve_drop(heap);	/* a block of it may have come back since heap_retire() */
+	if (heap != &blockslab_shared)
+		module_put(THIS_MODULE);
+	call_rcu(&heap->rcu, heap_free_rcu);
+}
+
+static void heap_free_work(struct work_struct *work)
+{
+	heap_free(container_of(work, struct blockslab_heap, free_work));
 }
 
 static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
@@ -41,7 +51,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	refcount_set(&heap->refs, 1);
 	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
 	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
-	INIT_WORK(&heap->free_work, heap_free);
+	INIT_WORK(&heap->free_work, heap_free_work);
 }
 
 static bool name_possible(const char *name)
@@ -211,7 +221,7 @@ static void heap_trim_last(struct blockslab_heap *heap)
 {
 	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
 	cpus_read_lock();
-	heap_trim(heap, true);
+	heap_trim_cpus(heap, HEAP_ENDS);
 	cpus_read_unlock();
 	if (atomic_long_read(&heap->moving))
 		synchronize_srcu_expedited(&trims);
@@ -230,7 +240,7 @@ static void heap_retire(struct blockslab_heap *heap)
 	cancel_delayed_work_sync(&heap->trim);
 	/* A CPU that dies is drained here, or found in the list of heaps by drain_dead_cpu(). */
 	cpus_read_lock();
-	drain_cpus(heap, ALL_CPUS, INT_MAX);
+	drain_cpus(heap, HEAP_ENDS);
 	heap_leave(heap);
 	cpus_read_unlock();
 	heap_trim_last(heap);
@@ -258,9 +268,9 @@ void blockslab_heap_destroy(struct blockslab_heap *heap)
 	if (IS_ERR_OR_NULL(heap))
 		return;
 	heap_retire(heap);
-	heap_put(heap);
-	/* A heap without live slots is gone on return, and with it its hold on this module. */
-	workers_finish();
+	/* One without live slots is gone on return, and with it its hold on this module. */
+	if (refcount_dec_and_test(&heap->refs))
+		heap_free(heap);
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_destroy);
 
@@ -275,26 +285,29 @@ static void forget_slots(struct blockslab_block *block)
 		kmemleak_free(slot_address(block, class->size, number));
 }
 
-/* Every slot of a node is free from now on, and every block goes back. How many were allocated. */
-static size_t release_node(struct blockslab_node *node)
+/* Up to BLOCKS_RUN of a node's blocks, with every slot in them; true if there are more. */
+static bool release_blocks(struct blockslab_node *node, size_t *released)
 {
 	struct blockslab_block *block, *next;
-	size_t released = 0;
-	unsigned long irq;
+	unsigned int run = BLOCKS_RUN;
+	unsigned long irq, live = 0;
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&node->lock, irq);
 	list_for_each_entry_safe(block, next, &node->all, all) {
 		if (!block->nr_slots)
 			continue;
+		if (!run--)
+			break;
 		forget_slots(block);
-		released += block->nr_slots - block->nr_free;
+		live += block->nr_slots - block->nr_free;
 		block_unlink(block, &gone);
 	}
-	blockslab_add(node->frees, released);
+	blockslab_add(node->frees, live);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
-	return released;
+	*released += live;
+	return run == UINT_MAX;
 }
 
 /**
@@ -309,19 +322,16 @@ static size_t release_node(struct blockslab_node *node)
  */
 size_t blockslab_heap_release(struct blockslab_heap *heap)
 {
-	struct blockslab_class *class;
+	struct blockslab_node *node;
 	size_t released = 0;
-	int nid;
 
 	if (IS_ERR_OR_NULL(heap))
 		return 0;
 	deferred_finish();
 	heap_trim_last(heap);
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			released += release_node(&class->nodes[nid]);
-	rcu_read_unlock();
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		while (release_blocks(node, &released))
+			cond_resched();
 	return released;
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_release);

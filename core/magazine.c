@@ -401,19 +401,24 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 
 	if (!line)
 		return false;
-	/* Looked at under the claim: once a drain has been here, nothing comes in any more. */
-	if (heap_caches(node->class->heap)) {
+	if (!line->loaded) {
+		load(line, magazine);
 		taken = true;
-		if (!line->loaded) {
-			blockslab_add(line->moved, magazine->count);
-			load(line, magazine);
-		} else if (!line->spare) {
-			blockslab_add(line->moved, magazine->count);
-			smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
-		} else {
-			taken = false;
-		}
+	} else if (!line->spare) {
+		smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
+		taken = true;
 	}
+	/* Either this sees what heap_retire() has set, or the drain after that sees it loaded. */
+	smp_mb();
+	if (taken && unlikely(!heap_caches(node->class->heap))) {
+		if (line->spare == magazine)
+			WRITE_ONCE(line->spare, NULL);
+		else
+			unload(line);
+		taken = false;
+	}
+	if (taken)
+		blockslab_add(line->moved, magazine->count);
 	unclaim_line(line);
 	return taken;
 }
@@ -495,7 +500,10 @@ static struct blockslab_magazine *take_off_full(struct blockslab_node *node, boo
 		magazine = unload(line);
 		blockslab_sub(line->moved, magazine->count);
 	} else if (line->loaded) {
-		WRITE_ONCE(line->spare, unload(line));
+		/* Never without either: drain_concerns() looks for @loaded first. */
+		WRITE_ONCE(line->spare, loaded_magazine(line));
+		smp_wmb();	/* drain_concerns() */
+		unload(line);
 	}
 	unclaim_line(line);
 	return magazine;

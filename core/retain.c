@@ -9,13 +9,18 @@
 /* Trims in progress, of all heaps. */
 DEFINE_STATIC_SRCU(trims);
 
-enum drained { THIS_CPU, ALL_CPUS, QUIET_NODES };
+enum drained {
+	THIS_CPU,	/* only */
+	QUIET_NODES,	/* of all CPUs, but for isolated ones */
+	ALL_NODES,	/* the same */
+	HEAP_ENDS,	/* of every CPU, as often as it takes */
+};
 
 struct drain {
 	struct blockslab_heap *heap;
 	enum drained which;
+	bool missed;	/* a line that was in use */
 	struct blockslab_stack magazines;
-	atomic_t missed;
 };
 
 /* Detaches a claimed line's magazines. */
@@ -50,16 +55,15 @@ static void trim_end(struct blockslab_heap *heap, int trim) __releases(&trims)
 }
 
 static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
-			   const struct blockslab_cpu *line)
+			   struct blockslab_cpu *line)
 {
 	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
 		return false;
-	return READ_ONCE(line->loaded) || READ_ONCE(line->spare);
+	return loaded_magazine(line) || READ_ONCE(line->spare);
 }
 
-static bool drain_concerns_cpu(int cpu, void *data)
+static bool drain_concerns_cpu(const struct drain *drain, int cpu)
 {
-	struct drain *drain = data;
 	struct blockslab_node *node;
 
 	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node))
@@ -68,7 +72,7 @@ static bool drain_concerns_cpu(int cpu, void *data)
 	return false;
 }
 
-/* On the CPU itself, in an interrupt: takes no lock. */
+/* On the CPU itself, with interrupts off: takes no lock. */
 static void drain_this_cpu(void *data)
 {
 	struct drain *drain = data;
@@ -83,37 +87,55 @@ static void drain_this_cpu(void *data)
 			drain_line(drain, line);
 			blockslab_unclaim(line);
 		} else {
-			atomic_inc(&drain->missed);
+			drain->missed = true;
 		}
 	}
 }
 
+/* Those that are to be left alone by the rest of the kernel are by trims, too. */
+static bool cpu_isolated(int cpu)
+{
+	return !housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) ||
+	       !housekeeping_test_cpu(cpu, HK_TYPE_TICK);
+}
+
+/* Interrupts a CPU for nothing else than what it holds. */
+static void drain_cpu(struct drain *drain, int cpu)
+{
+	int tries = 0;
+
+	if (drain->which != HEAP_ENDS && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
+		return;
+	do {
+		if (!drain_concerns_cpu(drain, cpu))
+			break;
+		smp_call_function_single(cpu, drain_this_cpu, drain, 1);
+		stack_drain(&drain->magazines);
+	} while (drain->which == HEAP_ENDS && (!heap_caches(drain->heap) || ++tries < 10));
+}
+
 /*
- * Empties the magazines of all CPUs, or of this one, or those of quiet nodes, for which no other
- * CPU is disturbed. A line in use is tried again @tries times; false if one was missed.
+ * Empties the magazines of CPUs, one after the other; false if a line was in use. Where the heap
+ * ends, nothing comes into a line once it was empty (see take_in()), so each CPU is through with
+ * this at some time, and is not looked at again.
  */
-static bool drain_cpus(struct blockslab_heap *heap, enum drained which, int tries)
+static bool drain_cpus(struct blockslab_heap *heap, enum drained which)
 {
 	struct drain drain = { .heap = heap, .which = which };
 	unsigned long irq;
+	int cpu;
 
-	do {
-		atomic_set(&drain.missed, 0);
-		switch (which) {
-		case ALL_CPUS:
-			on_each_cpu(drain_this_cpu, &drain, 1);
-			break;
-		case QUIET_NODES:
-			on_each_cpu_cond(drain_concerns_cpu, drain_this_cpu, &drain, 1);
-			break;
-		case THIS_CPU:
-			local_irq_save(irq);
-			drain_this_cpu(&drain);
-			local_irq_restore(irq);
-		}
+	if (which == THIS_CPU) {
+		local_irq_save(irq);
+		drain_this_cpu(&drain);
+		local_irq_restore(irq);
 		stack_drain(&drain.magazines);
-	} while (atomic_read(&drain.missed) && --tries > 0);
-	return !atomic_read(&drain.missed);
+	} else {
+		smp_mb();	/* take_in() */
+		for_each_online_cpu(cpu)
+			drain_cpu(&drain, cpu);
+	}
+	return !drain.missed;
 }
 
 /* The magazines of a CPU that is gone. */
@@ -123,7 +145,7 @@ static int drain_dead_cpu(unsigned int cpu)
 	struct blockslab_heap *heap;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		struct drain drain = { .heap = heap, .which = ALL_CPUS };
+		struct drain drain = { .heap = heap, .which = HEAP_ENDS };
 		int trim = trim_begin(heap);
 
 		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
@@ -144,37 +166,57 @@ static int home_this_cpu(unsigned int cpu)
 	return 0;
 }
 
+/* Up to BLOCKS_RUN empty blocks; false when there are no more. */
+static bool retained_put(struct blockslab_node *node)
+{
+	unsigned int run = BLOCKS_RUN;
+	unsigned long irq;
+	LIST_HEAD(gone);
+	bool more;
+
+	spin_lock_irqsave(&node->lock, irq);
+	while (node->nr[BLOCK_RETAINED] && run--)
+		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
+					      struct blockslab_block, list), &gone);
+	more = node->nr[BLOCK_RETAINED];
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+	return more;
+}
+
 static void node_trim(struct blockslab_node *node)
 {
 	unsigned long irq;
-	LIST_HEAD(gone);
 
 	depot_drain(node);
 	spin_lock_irqsave(&node->lock, irq);
 	node->keep = 0;
 	node->given_back = 0;
 	node->least_retained = 0;
-	while (node->nr[BLOCK_RETAINED])
-		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
-					      struct blockslab_block, list), &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
+	while (retained_put(node))
+		;
 }
 
-/* Gives back cached slots and retained blocks. @wait: other CPUs may be asked, and waited for. */
-static size_t heap_trim(struct blockslab_heap *heap, bool wait)
+static size_t heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 {
 	size_t held = held_bytes(heap), left;
 	int trim = trim_begin(heap);
 	struct blockslab_node *node;
 
-	drain_cpus(heap, wait ? ALL_CPUS : THIS_CPU, wait ? 10 : 1);
+	drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		if (node->class->size)
 			node_trim(node);
 	trim_end(heap, trim);
 	left = held_bytes(heap);
 	return held > left ? held - left : 0;
+}
+
+/* Gives back cached slots and retained blocks. @wait: other CPUs may be asked, and waited for. */
+static size_t heap_trim(struct blockslab_heap *heap, bool wait)
+{
+	return heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
 }
 
 /* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
@@ -221,7 +263,7 @@ static bool node_bare(struct blockslab_node *node)
 /* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */
 static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 {
-	bool drained = !drain || drain_cpus(heap, QUIET_NODES, 1);
+	bool drained = !drain || drain_cpus(heap, QUIET_NODES);
 	struct blockslab_node *node;
 
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {

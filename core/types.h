@@ -222,7 +222,8 @@ enum heap_state {
  * @trim: gives back what is not used
  * @armed: @trim is pending
  * @refs: one for the owner, one for each block, one for each reader
- * @free_work: frees it after the last reference
+ * @free_work: ends it after the last reference
+ * @rcu: frees it when nobody looks at it any more
  * @id: ever rising; the order in heaps
  * @list: in heaps (heaps_lock)
  * @dir: in debugfs
@@ -262,6 +263,7 @@ struct blockslab_heap {
 
 	refcount_t refs;
 	struct work_struct free_work;
+	struct rcu_head rcu;
 	u64 id;
 	struct list_head list;
 	struct dentry *dir;

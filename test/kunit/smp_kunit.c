@@ -2,6 +2,7 @@
 /* More than one CPU: slots that wander between them, and calls that meet. Skipped on one CPU. */
 #include <linux/cpu.h>
 #include <linux/prandom.h>
+#include <linux/sched/clock.h>
 #include "blockslab_kunit.h"
 
 #define NR_ROUNDS	3000
@@ -207,6 +208,61 @@ static int release_while_shrunk(void *data, unsigned int cpu)
 static void release_meets_shrink(struct kunit *test)
 {
 	one_meets_the_others(test, 200, release_while_shrunk);
+}
+
+/* A CPU that has its interrupts off answers nobody; it waits for a second at most. */
+struct deaf {
+	struct blockslab_heap *shrunk, *destroyed;
+	unsigned int busy;
+	atomic_t cpus;
+	bool done;
+	atomic_t waited_for;
+};
+
+static void stay_deaf(struct deaf *deaf)
+{
+	unsigned long irq;
+	u64 end;
+
+	local_irq_save(irq);
+	end = local_clock() + NSEC_PER_SEC;
+	atomic_inc(&deaf->cpus);
+	while (!READ_ONCE(deaf->done) && local_clock() < end)
+		cpu_relax();
+	if (!READ_ONCE(deaf->done))
+		atomic_inc(&deaf->waited_for);
+	local_irq_restore(irq);
+}
+
+static int shrink_among_the_deaf(void *data, unsigned int cpu)
+{
+	struct deaf *deaf = data;
+
+	if (cpu != deaf->busy) {
+		stay_deaf(deaf);
+		return 0;
+	}
+	blockslab_free(try_alloc(deaf->shrunk, 64, GFP_KERNEL));
+	blockslab_free(try_alloc(deaf->destroyed, 64, GFP_KERNEL));
+	while (atomic_read(&deaf->cpus) < num_online_cpus() - 1)
+		cond_resched();
+	blockslab_shrink(deaf->shrunk);
+	blockslab_heap_destroy(deaf->destroyed);
+	WRITE_ONCE(deaf->done, true);
+	return 0;
+}
+
+static void cpus_that_hold_nothing_are_left_alone(struct kunit *test)
+{
+	struct deaf deaf = { .busy = raw_smp_processor_id() };
+
+	skip_on_one_cpu(test);
+	deaf.shrunk = make_heap(test, "shrunk", 0, 0, 0);
+	deaf.destroyed = make_heap(test, "destroyed", 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, shrink_among_the_deaf, &deaf), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&deaf.waited_for), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(deaf.shrunk).cached, 0);
+	end_heap(test, deaf.shrunk);
 }
 
 /*
@@ -427,6 +483,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
 	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
 	KUNIT_CASE(release_meets_shrink),
+	KUNIT_CASE(cpus_that_hold_nothing_are_left_alone),
 	KUNIT_CASE(release_meets_a_cpu_that_goes),
 	KUNIT_CASE(shrink_reaches_what_other_cpus_keep),
 	KUNIT_CASE(a_double_free_on_another_cpu_is_told),
