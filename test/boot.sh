@@ -1,28 +1,99 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
-# step prints `ok NAME` or `not ok NAME`; what it printed is shown if it went wrong.
+# step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed is shown if it went
+# wrong, and then what it left is cleaned up, so that the next is judged by itself.
 #
 #   boot.sh [all | again | suites | nodebugfs | left | faults | suspend] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
 failed=0
+SKIPPED=77
 
 # step NAME COMMAND...: a step's function runs with set -e, in a shell of its own.
 step()
 {
 	name=$1
 	shift
-	result=ok
+	loaded=$(is_loaded blockslab && echo yes)
 	# in no list or condition: there set -e would have no effect
 	(set -ex; "$@") >/tmp/step 2>&1
-	[ $? = 0 ] || {
-		result='not ok'
-		failed=1
-		sed 's/^/  | /' /tmp/step
-	}
-	echo "$result $name"
+	case $? in
+	0) echo "ok $name" ;;
+	"$SKIPPED") echo "ok $name # SKIP $(cat /tmp/skipped)"
+		  clean_up ;;
+	*) failed=1
+	   sed 's/^/  | /' /tmp/step
+	   echo "not ok $name"
+	   clean_up ;;
+	esac
+}
+
+# skip REASON: ends a step for which there is not all it takes.
+skip()
+{
+	echo "$*" >/tmp/skipped
+	exit "$SKIPPED"
+}
+
+# What a step that did not come to its end may have left: attributes that let requests fail, CPUs and
+# memory that are offline, clients, and blockslab loaded where it was not, or the other way round.
+clean_up()
+{
+	cd /
+	for attribute in $blockslab/fail_*/probability; do
+		[ ! -e "$attribute" ] || echo 0 >"$attribute"
+	done
+	for state in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		echo 1 >"$state"
+	done
+	for state in /sys/devices/system/memory/memory*/state; do
+		[ "$(cat "$state")" != offline ] || echo online >"$state"
+	done
+	within $((4 * seconds + 60)) no_client_is_left
+	case $loaded in
+	yes) is_loaded blockslab || load blockslab ;;
+	*) ! is_loaded blockslab || rmmod blockslab ;;
+	esac
+} >>/tmp/step 2>&1
+
+# A stress that still runs cannot be unloaded yet.
+no_client_is_left()
+{
+	left=0
+	while read -r module _; do
+		[ "$module" = blockslab ] || [ ! -e "/modules/$module.ko" ] || rmmod "$module" || left=1
+	done </proc/modules
+	return $left
+}
+
+# within SECONDS COMMAND...: waits for it to succeed.
+within()
+{
+	deadline=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -lt $deadline ] || return 1
+		usleep 100000
+	done
+}
+
+# ask VALUE FILE: the kernel may be busy, and is asked again then.
+ask()
+{
+	within 20 sh -c "echo $1 >$2" || skip "the kernel refuses $1 to $2"
+}
+
+is_loaded()
+{
+	grep -q "^$1 " /proc/modules
+}
+
+# needs MODULE: one that an earlier step has loaded, if it did not fail.
+needs()
+{
+	is_loaded "$1" || load "$1"
 }
 
 load()
@@ -49,8 +120,9 @@ refused()
 
 module_loads()
 {
+	! is_loaded blockslab || skip 'it could not be unloaded before'
 	load blockslab
-	grep -q '^blockslab ' /proc/modules
+	is_loaded blockslab
 }
 
 debugfs_is_there()
@@ -70,6 +142,7 @@ sample_client_allocates()
 # every table, of every heap: its version, and sums that agree
 tables_agree()
 {
+	needs blockslab_sample
 	for file in $blockslab/heaps $blockslab/heap/*/classes $blockslab/heap/*/blocks \
 		    $blockslab/heap/*/callers $blockslab/heap/*/sparse; do
 		[ "$(head -n 1 "$file")" = '# blockslab version 1' ]
@@ -88,6 +161,7 @@ tables_agree()
 
 control_files_act()
 {
+	needs blockslab_sample
 	cd $blockslab/heap/sample
 	echo 2000000 >limit
 	[ "$(cat limit)" = 2000000 ]
@@ -99,7 +173,9 @@ control_files_act()
 
 rubbish_is_refused()
 {
+	needs blockslab_sample
 	cd $blockslab/heap/sample
+	echo 2000000 >limit
 	for file in limit shrink validate track; do
 		for text in rubbish -1 '1 2' ''; do
 			refused sh -c "echo '$text' >$file"
@@ -113,6 +189,18 @@ rubbish_is_refused()
 	refused sh -c 'echo 2 >validate'
 	echo 0 >limit		# none
 	[ "$(cat limit)" = 0 ]
+}
+
+refused_without_debugfs()
+{
+	needs blockslab_sample
+	refused rmmod blockslab
+}
+
+unloads_without_debugfs()
+{
+	needs blockslab_sample
+	rmmod blockslab_sample
 }
 
 # what is tracked: nothing, all, a sample; files of the replayed load
@@ -153,13 +241,15 @@ tracking_finds_every_caller()
 
 rmmod_is_refused_to_a_client()
 {
+	needs blockslab_sample
 	refused rmmod blockslab
-	grep -q '^blockslab ' /proc/modules
+	is_loaded blockslab
 	[ "$(cell heaps sample slots)" -gt 0 ]
 }
 
 client_unloads()
 {
+	needs blockslab_sample
 	rmmod blockslab_sample
 	[ ! -e $blockslab/heap/sample ]
 }
@@ -189,6 +279,8 @@ suite_passes()
 	rmmod "$1_kunit"
 	grep 'ok .*blockslab_' /tmp/results
 	refused grep -B 20 'not ok' /tmp/results
+	grep '^ *ok ' /tmp/results | grep -qv 'blockslab_\|# SKIP' ||
+		skip "$(sed -n 's/.*# SKIP *//p' /tmp/results | grep -m 1 .)"
 }
 
 stress_finds_nothing()
@@ -198,15 +290,18 @@ stress_finds_nothing()
 	rmmod blockslab_stress
 }
 
+# Its heaps are made then.
+stress_runs()
+{
+	grep -qs '^stress/' /proc/[0-9]*/comm || ! kill -0 "$stress"
+}
+
 # Requests fail by the kernel's own means, where it has them.
 failures_by_attributes_are_survived()
 {
 	load blockslab_stress seconds="$seconds" fail=1 &
 	stress=$!
-	until grep -qs '^stress/' /proc/[0-9]*/comm; do	# its heaps are made then
-		kill -0 $stress
-		sleep 1
-	done
+	within 300 stress_runs
 	for attribute in $blockslab/fail_*; do
 		echo 0 >"$attribute/verbose"
 		echo 1000000 >"$attribute/times"
@@ -251,7 +346,7 @@ each_request_fails()
 
 each_request_of_a_load_fails()
 {
-	then='! grep -q "^blockslab " /proc/modules || rmmod blockslab'
+	then='! is_loaded blockslab || rmmod blockslab'
 	each_request_fails insmod /modules/blockslab.ko
 	load blockslab
 	rmmod blockslab
@@ -259,7 +354,7 @@ each_request_of_a_load_fails()
 
 each_request_of_a_client_fails()
 {
-	then='! grep -q "^blockslab_sample " /proc/modules || rmmod blockslab_sample'
+	then='! is_loaded blockslab_sample || rmmod blockslab_sample'
 	each_request_fails insmod /modules/blockslab_sample.ko
 	[ ! -e $blockslab/heap/sample ]
 }
@@ -316,7 +411,7 @@ kmemleak_sees_no_more()
 cpus()
 {
 	for online in /sys/devices/system/cpu/cpu[1-9]*/online; do
-		echo "$1" >"$online"
+		ask "$1" "$online"
 	done
 }
 
@@ -324,7 +419,7 @@ cpus_come_and_go_under_load()
 {
 	load blockslab_stress seconds="$seconds" &
 	stress=$!
-	sleep 1
+	within 300 stress_runs
 	rounds=0
 	while kill -0 $stress 2>/dev/null; do
 		cpus 0
@@ -359,17 +454,12 @@ memory_can_go_offline()
 	grep -qs '^Movable' /sys/devices/system/memory/memory*/valid_zones
 }
 
-# From then on blockslab looks at every address the slow way: what it gave out before is still told
-# from what it did not.
+# What was given out before is still told from what was not. Each block of memory may have a page that
+# somebody holds for a while, and the kernel refuses.
 memory_goes_offline()
 {
-	load blockslab_sample
-	gone=
-	for memory in /sys/devices/system/memory/memory*; do
-		grep -q '^Movable' "$memory/valid_zones" || continue
-		! echo offline >"$memory/state" || gone=$memory
-	done
-	[ "$(cat "$gone/state")" = offline ]
+	needs blockslab_sample
+	within 60 some_memory_goes_offline || skip 'the kernel refuses every block of movable memory'
 	echo 1 >$blockslab/heap/sample/validate
 	[ "$(cat $blockslab/heap/sample/validate)" = 0 ]
 	dmesg -c >/dev/null
@@ -377,25 +467,34 @@ memory_goes_offline()
 	refused sh -c 'dmesg | grep "fault:\|live slots"'
 }
 
+some_memory_goes_offline()
+{
+	gone=
+	echo 3 >/proc/sys/vm/drop_caches
+	echo 1 >/proc/sys/vm/compact_memory
+	for memory in /sys/devices/system/memory/memory*; do
+		grep -q '^Movable' "$memory/valid_zones" || continue
+		! echo offline >"$memory/state" || gone=$memory
+	done
+	[ "$gone" ] && [ "$(cat "$gone/state")" = offline ]
+}
+
 # Suspended to memory by itself, until the alarm. One that comes too early, or any other wakeup,
 # ends an attempt.
 suspends()
 {
 	alarm=/sys/class/rtc/rtc0/wakealarm
-	echo deep >/sys/power/mem_sleep
-	for attempt in 1 2 3; do
-		echo 0 >$alarm
-		echo +5 >$alarm
-		! echo mem >/sys/power/state || return 0
-		sleep 5
-	done
-	return 1
+	echo 0 >$alarm
+	echo +5 >$alarm
+	echo mem >/sys/power/state
 }
 
 guest_suspends_and_resumes()
 {
+	needs blockslab_sample
 	slots=$(cell heaps sample slots)
-	suspends
+	echo deep >/sys/power/mem_sleep
+	within 60 suspends || skip 'something wakes the guest at once'
 	dmesg | grep 'ACPI: PM: Waking up from system sleep state S3'
 	[ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ]
 	[ "$(cell heaps sample slots)" = "$slots" ]
@@ -419,6 +518,7 @@ client_leaves_slots()
 
 what_was_left_is_seen()
 {
+	[ -d $blockslab/heap/left ] || client_leaves_slots
 	[ "$(cell heaps left slots)" = 256 ]
 	echo 1 >$blockslab/heap/left/validate
 	[ "$(cat $blockslab/heap/left/validate)" = 0 ]
@@ -482,8 +582,8 @@ case $mode in
 nodebugfs)
 	step 'without debugfs a client allocates' load blockslab_sample
 	step 'without debugfs nothing is listed' refused test -e $blockslab
-	step 'without debugfs rmmod is refused to a client' refused rmmod blockslab
-	step 'without debugfs the client unloads' rmmod blockslab_sample
+	step 'without debugfs rmmod is refused to a client' refused_without_debugfs
+	step 'without debugfs the client unloads' unloads_without_debugfs
 	step 'without debugfs the module unloads' rmmod blockslab
 	exit $failed
 	;;
@@ -549,7 +649,7 @@ step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_p
 step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads
-step 'and unloads again' rmmod blockslab
+step 'and unloads again' rmmod_is_granted
 [ ! -e /proc/self/fail-nth ] || [ ! -d /sys/kernel/debug/failslab ] || {
 	step 'each request of a load fails, and it is undone' each_request_of_a_load_fails
 	load blockslab

@@ -12,24 +12,39 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOLS = ("perf", "bpftrace", "trace-cmd")
 
-# A load that goes on until it is killed. What is Ctrl-C in the README is an interrupt here, after a time that leaves
-# room for a slow guest; perf and trace-cmd end by themselves.
-GUEST = """
+# A load that goes on until it is killed, and tells how often it came round. Where README sleeps, or has Ctrl-C, its
+# next rounds are waited for, and before them bpftrace, until it waits for events itself: how long that takes, only the
+# machine knows.
+GUEST = r"""
 mount -t tracefs none /sys/kernel/tracing
 insmod /blockslab.ko && insmod /blockslab_replay.ko || exit 1
 cd /sys/kernel/debug/blockslab_replay
 zcat /small.trace.gz >trace
-(while :; do echo start all blockslab; echo run end; echo free; echo stop; done >control) &
+(while :; do
+	for step in "start all blockslab" "run end" free stop; do echo $step; done >control
+	echo >>/tmp/rounds
+done) &
 load=$!
+cat >/bin/rounds <<'END'
+#!/bin/sh
+before=$(wc -l </tmp/rounds)
+until [ $(wc -l </tmp/rounds) -gt $((before + 1)) ]; do usleep 100000; done
+END
+chmod +x /bin/rounds
+: >>/tmp/rounds
 cd /tmp
 export HOME=/tmp PAGER=cat
 while read -r command; do
 	echo "### $command"
 	case $command in
-	bpftrace*) seconds=20 ;;
-	*) seconds=120 ;;
+	bpftrace*)
+		sh -c "exec $command" >output 2>&1 &
+		until grep -q ep_poll /proc/$!/stack || ! kill -0 $!; do usleep 100000; done
+		rounds
+		kill -INT $!
+		wait $! ;;
+	*) sh -c "$command" >output 2>&1 ;;	# into a pipe, perf record would write its data
 	esac
-	timeout -s INT $seconds sh -c "$command" >output 2>&1	# into a pipe, perf record would write its data
 	head -n 400 output
 done </examples
 kill $load
@@ -40,7 +55,7 @@ def examples():
     """Commands of the README's section on tracepoints."""
     with open(os.path.join(TOP, "README.md")) as stream:
         lines = re.findall(rf"^    ((?:{'|'.join(TOOLS)}) .*)$", stream.read(), re.MULTILINE)
-    return [line.replace("sleep 10", "sleep 2") for line in lines]
+    return [line.replace("sleep 10", "rounds") for line in lines]
 
 
 @unittest.skipUnless(os.environ.get("GUEST_KERNEL") and os.environ.get("GUEST_MODULES"),
@@ -60,7 +75,7 @@ class Tracing(unittest.TestCase):
         files += [f"{shutil.which(tool)}:/bin/{tool}" for tool in TOOLS]
         result = subprocess.run(
             [f"{TOP}/tools/vm", "--kernel", os.environ["GUEST_KERNEL"], "--smp", "2", "--mem", "2048",
-             "--boot-time", "180", "--time", "500", *(word for path in files for word in ("--file", path)),
+             "--boot-time", "600", "--time", "1800", *(word for path in files for word in ("--file", path)),
              "--", "sh /guest"], stdout=subprocess.PIPE, text=True, errors="replace")
         if result.returncode:
             raise AssertionError(f"the guest failed with {result.returncode}: {result.stdout}")
