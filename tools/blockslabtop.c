@@ -3,12 +3,13 @@
  * blockslabtop - who holds blockslab's memory, live
  *
  * Every few seconds the text files of debugfs/blockslab (or of a snapshot) are read into a table
- * of heaps, joined with the table before it for rates and history, sorted, and turned into lines
- * of wide characters, which go to curses and to stdout alike. The classes of a chosen heap are a
- * second table that is treated the same way.
+ * of heaps, joined with the table before it for rates, growth and history, sorted, and turned into
+ * lines of wide characters, which go to curses and to stdout alike. The classes of a chosen heap,
+ * its callers and its sparse blocks are tables that are treated the same way.
  *
  * Columns of the files are found by their names in the header line, so one more does no harm. A
- * figure that is not known is NAN, and shown as "-". Slot maps and callers are not read.
+ * figure that is not known is NAN, and shown as "-". On the screen a column is shown whole or not
+ * at all. Slot maps are not read.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -19,10 +20,12 @@
 #include <limits.h>
 #include <locale.h>
 #include <math.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,20 +34,27 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define DEBUGFS		"/sys/kernel/debug"
 #define DEBUGFS_MAGIC	0x64626720
-#define VERSION_LINE	"# blockslab version 1\n"
-#define NAME_SIZE	256
+#define VERSION_LINE	"# blockslab version %d"
+#define NEWEST_VERSION	2
+#define WORD_SIZE	64	/* of a state, a module's name, a list of CPUs; longer ones are cut */
 #define HISTORY		256	/* samples of held memory kept for the sparkline */
 #define MAX_DELAY	3600
 #define MAX_VALUE	2e19	/* all that 64 bits hold; so that sums and scales stay finite */
 #define PAGE		16	/* rows that PgUp and PgDn move */
 #define ESCAPE		27
-#define TEXT_WIDTH	110	/* of what -o and -b print */
-#define SPARK_WIDTH	8	/* what is left for the sparkline at 80 columns */
+#define WIDE		4000	/* columns of what goes to no terminal */
+#define SPARK_WIDTH	8	/* what is left for the sparkline at 80 columns, at least */
+#define LAST		99	/* rank of a column that takes what is left */
+
+#ifndef VERSION
+#define VERSION		"unknown"
+#endif
 
 enum value {
 	NAME, SIZE, PER_BLOCK, ORDER, LIMIT, HELD, REQUESTED, SLOTS, BLOCKS, FULL, PARTIAL,
-	RETAINED, ALLOCATED, CACHED, FREE, ALLOCS, FREES, FAILS, WASTE,
-	ALLOC_RATE, FREE_RATE, FULLNESS, NR_VALUES
+	RETAINED, ALLOCATED, CACHED, FREE, ALLOCS, FREES, FAILS, WASTE, OLDEST, AGE,
+	USED_OF, STATE, MODULE, CPUS, STACK, HOLDERS,
+	ALLOC_RATE, FREE_RATE, FULLNESS, GROWN, NR_VALUES
 };
 
 /* Names of the files' columns. */
@@ -53,12 +63,18 @@ static const char * const column_names[NR_VALUES] = {
 	[LIMIT] = "limit", [HELD] = "held", [REQUESTED] = "requested", [SLOTS] = "slots",
 	[BLOCKS] = "blocks", [FULL] = "full", [PARTIAL] = "partial", [RETAINED] = "retained",
 	[ALLOCATED] = "allocated", [CACHED] = "cached", [FREE] = "free", [ALLOCS] = "allocs",
-	[FREES] = "frees", [FAILS] = "fails", [WASTE] = "waste",
+	[FREES] = "frees", [FAILS] = "fails", [WASTE] = "waste", [OLDEST] = "oldest_ms",
+	[AGE] = "age_ms", [USED_OF] = "used/slots", [STATE] = "state", [MODULE] = "module",
+	[CPUS] = "cpus", [STACK] = "stack", [HOLDERS] = "holders",
 };
 
 struct row {
-	char name[NAME_SIZE];		/* of the heap; a class has its size here */
+	char *name;			/* of the heap; a class's size, a caller's stack */
+	char state[WORD_SIZE];
+	char module[WORD_SIZE];
+	char cpus[WORD_SIZE];
 	double value[NR_VALUES];
+	double start;			/* bytes held at first */
 	float history[HISTORY];		/* held bytes, oldest first */
 	int nr_history;
 };
@@ -69,79 +85,107 @@ struct table {
 	double time;
 };
 
-enum style { TEXT, BYTES, COUNT, PERCENT, BAR, SPARK };
+enum style { TEXT, BYTES, COUNT, PERCENT, BAR, GROWTH, TIME, FRAMES, SPARK };
 
 struct column {
 	const char *title;
 	const char *name;		/* for -s */
 	char key;
-	int width;			/* with the space before it */
+	int width;			/* with the space before it; of TEXT as it needs */
 	enum value value;
 	enum style style;
+	int rank;			/* those with a low one are shown on a narrow screen, too */
 };
 
-/* What fits into 80 columns, then what wider terminals show. The sparkline takes the rest. */
+/* The last takes what is left of a line. */
 static const struct column heap_columns[] = {
-	{ "HEAP", "name", 'n', 16, NAME, TEXT },
-	{ "HELD", "held", 'h', 6, HELD, BYTES },
-	{ "LIMIT", "limit", 'l', 6, LIMIT, BYTES },
-	{ "SLOTS", "slots", 's', 6, SLOTS, COUNT },
-	{ "BLOCKS", "blocks", 'b', 7, BLOCKS, COUNT },
-	{ "ALLOC/S", "allocs", 'a', 8, ALLOC_RATE, COUNT },
-	{ "FREE/S", "frees", 'f', 7, FREE_RATE, COUNT },
-	{ "WASTE", "waste", 'w', 7, WASTE, PERCENT },
-	{ "FULL", "full", 'u', 9, FULLNESS, BAR },
-	{ "FAILS", "fails", 'x', 6, FAILS, COUNT },
-	{ "", NULL, 0, SPARK_WIDTH, HELD, SPARK },
+	{ "HEAP", "name", 'n', 0, NAME, TEXT, 0 },
+	{ "STATE", "state", 't', 0, STATE, TEXT, 2 },
+	{ "HELD", "held", 'h', 6, HELD, BYTES, 1 },
+	{ "GROWN", "grown", 'g', 7, GROWN, GROWTH, 4 },
+	{ "LIMIT", "limit", 'l', 6, LIMIT, BYTES, 8 },
+	{ "SLOTS", "slots", 's', 6, SLOTS, COUNT, 3 },
+	{ "BLOCKS", "blocks", 'b', 7, BLOCKS, COUNT, 7 },
+	{ "ALLOC/S", "allocs", 'a', 8, ALLOC_RATE, COUNT, 6 },
+	{ "FREE/S", "frees", 'f', 7, FREE_RATE, COUNT, 9 },
+	{ "WASTE", "waste", 'w', 7, WASTE, PERCENT, 10 },
+	{ "FULL", "full", 'u', 9, FULLNESS, BAR, 5 },
+	{ "FAILS", "fails", 'x', 6, FAILS, COUNT, 11 },
+	{ "MODULE", "module", 'm', 0, MODULE, TEXT, 12 },
+	{ "", NULL, 0, SPARK_WIDTH, HELD, SPARK, LAST },
 };
 
 static const struct column class_columns[] = {
-	{ "SIZE", "size", 'z', 6, SIZE, COUNT },
-	{ "HELD", "held", 'h', 6, HELD, BYTES },
-	{ "SLOTS", "slots", 's', 6, ALLOCATED, COUNT },
-	{ "CACHED", "cached", 'c', 7, CACHED, COUNT },
-	{ "BLOCKS", "blocks", 'b', 7, BLOCKS, COUNT },
-	{ "PART", "partial", 'p', 6, PARTIAL, COUNT },
-	{ "ALLOC/S", "allocs", 'a', 8, ALLOC_RATE, COUNT },
-	{ "FREE/S", "frees", 'f', 7, FREE_RATE, COUNT },
-	{ "WASTE", "waste", 'w', 7, WASTE, PERCENT },
-	{ "FULL", "full", 'u', 9, FULLNESS, BAR },
-	{ "FREE", "free", 'e', 6, FREE, COUNT },
-	{ "FAILS", "fails", 'x', 6, FAILS, COUNT },
-	{ "KEPT", "retained", 'k', 6, RETAINED, COUNT },
-	{ "ORDER", "order", 'o', 6, ORDER, COUNT },
-	{ "/BLOCK", "slots_per_block", 'm', 7, PER_BLOCK, COUNT },
-	{ "", NULL, 0, SPARK_WIDTH, HELD, SPARK },
+	{ "SIZE", "size", 'z', 6, SIZE, COUNT, 0 },
+	{ "HELD", "held", 'h', 6, HELD, BYTES, 1 },
+	{ "GROWN", "grown", 'g', 7, GROWN, GROWTH, 3 },
+	{ "SLOTS", "slots", 's', 6, ALLOCATED, COUNT, 2 },
+	{ "CACHED", "cached", 'd', 7, CACHED, COUNT, 6 },
+	{ "BLOCKS", "blocks", 'b', 7, BLOCKS, COUNT, 5 },
+	{ "PART", "partial", 't', 6, PARTIAL, COUNT, 8 },
+	{ "ALLOC/S", "allocs", 'a', 8, ALLOC_RATE, COUNT, 7 },
+	{ "FREE/S", "frees", 'f', 7, FREE_RATE, COUNT, 9 },
+	{ "WASTE", "waste", 'w', 7, WASTE, PERCENT, 10 },
+	{ "FULL", "full", 'u', 9, FULLNESS, BAR, 4 },
+	{ "FREE", "free", 'e', 6, FREE, COUNT, 11 },
+	{ "FAILS", "fails", 'x', 6, FAILS, COUNT, 12 },
+	{ "KEPT", "retained", 'k', 6, RETAINED, COUNT, 13 },
+	{ "ORDER", "order", 'o', 6, ORDER, COUNT, 14 },
+	{ "/BLOCK", "slots_per_block", 'm', 7, PER_BLOCK, COUNT, 15 },
+	{ "", NULL, 0, SPARK_WIDTH, HELD, SPARK, LAST },
+};
+
+static const struct column caller_columns[] = {
+	{ "HELD", "held", 'h', 6, HELD, BYTES, 0 },
+	{ "GROWN", "grown", 'g', 7, GROWN, GROWTH, 1 },
+	{ "SLOTS", "slots", 's', 7, SLOTS, COUNT, 2 },
+	{ "ASKED", "requested", 'a', 6, REQUESTED, BYTES, 4 },
+	{ "OLDEST", "oldest", 'o', 7, OLDEST, TIME, 3 },
+	{ "CALLED FROM", "stack", 'f', 20, NAME, FRAMES, LAST },
+};
+
+static const struct column sparse_columns[] = {
+	{ "PINS", "held", 'h', 6, HELD, BYTES, 0 },
+	{ "GROWN", "grown", 'g', 7, GROWN, GROWTH, 3 },
+	{ "BLOCKS", "blocks", 'b', 7, BLOCKS, COUNT, 1 },
+	{ "SLOTS", "slots", 's', 6, SLOTS, COUNT, 4 },
+	{ "SIZE", "size", 'z', 6, SIZE, COUNT, 2 },
+	{ "OLDEST", "oldest", 'o', 7, OLDEST, TIME, 5 },
+	{ "HELD BY", "stack", 'f', 20, NAME, FRAMES, LAST },
 };
 
 struct view {
+	const char *file;		/* of the heap, which is read for it */
 	const struct column *columns;
 	size_t nr;
-	size_t core;			/* columns that are shown at any width */
 	size_t sort;			/* the column sorted by */
 	bool reverse;
+	char filter[WORD_SIZE];		/* only rows whose name has this in it are shown */
+	size_t shown;			/* how many: they stand first */
 	size_t selected;		/* the row under the cursor, */
-	char selected_name[NAME_SIZE];	/* and its name: rows move */
+	char *selected_name;		/* and its name: rows move */
 	int widths[ARRAY_SIZE(class_columns)];	/* 0: not shown */
 	struct table table;
 };
 
-static struct view heaps_view = {
-	.columns = heap_columns, .nr = ARRAY_SIZE(heap_columns), .core = 9, .sort = 1
-};
+#define VIEW(of, by, from)	{ .file = from, .columns = of, .nr = ARRAY_SIZE(of), .sort = by }
 
-static struct view classes_view = {
-	.columns = class_columns, .nr = ARRAY_SIZE(class_columns), .core = 10, .sort = 1
-};
+static struct view heaps_view = VIEW(heap_columns, 2, NULL);
+static struct view classes_view = VIEW(class_columns, 1, "classes");
+static struct view callers_view = VIEW(caller_columns, 0, "callers");
+static struct view sparse_view = VIEW(sparse_columns, 0, "sparse");
 
 static struct view *view = &heaps_view;
 static struct row total;
 static const char *dir = DEBUGFS "/blockslab";
 static bool live = true;		/* dir is no snapshot */
 static bool curses;			/* the screen is curses' */
+static bool coloured;
 static bool utf8;
+static bool typing;			/* the filter is being typed */
+static int help_line = -1;		/* the first one shown of the help, if it is */
 static double delay = 3;
-static char heap[NAME_SIZE];		/* whose classes are shown */
+static char heap[WORD_SIZE];		/* whose classes, callers or sparse blocks are shown */
 static char message[PATH_MAX + 80];
 
 /* Reading */
@@ -154,18 +198,26 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-static void copy_name(char *to, const char *from)
+static void copy_word(char *to, const char *from)
 {
-	snprintf(to, NAME_SIZE, "%s", from);
+	snprintf(to, WORD_SIZE, "%s", from);
+}
+
+static void *must(void *memory)
+{
+	if (!memory)
+		abort();
+	return memory;
 }
 
 static void clear_row(struct row *row)
 {
 	int i;
 
+	memset(row, 0, sizeof(*row));
 	for (i = 0; i < NR_VALUES; i++)
 		row->value[i] = NAN;
-	row->nr_history = 0;
+	row->start = NAN;
 }
 
 static struct row *add_row(struct table *table)
@@ -174,26 +226,37 @@ static struct row *add_row(struct table *table)
 	if (!(table->nr & (table->nr - 1))) {
 		size_t room = table->nr ? 2 * table->nr : 1;
 
-		table->rows = reallocarray(table->rows, room, sizeof(*table->rows));
-		if (!table->rows)
-			abort();
+		table->rows = must(reallocarray(table->rows, room, sizeof(*table->rows)));
 	}
 	clear_row(&table->rows[table->nr]);
 	return &table->rows[table->nr++];
 }
 
+static void drop_row(struct table *table)
+{
+	free(table->rows[--table->nr].name);
+}
+
 static void free_table(struct table *table)
 {
+	while (table->nr)
+		drop_row(table);
 	free(table->rows);
 	memset(table, 0, sizeof(*table));
 }
 
-static struct row *find_row(const struct table *table, const char *name)
+static bool is_live(const struct row *row)
+{
+	return !*row->state || !strcmp(row->state, "live");
+}
+
+/* A heap that was destroyed may have the name of one that lives. */
+static struct row *find_row(const struct table *table, const char *name, bool alive)
 {
 	size_t i;
 
 	for (i = 0; i < table->nr; i++)
-		if (!strcmp(table->rows[i].name, name))
+		if (!strcmp(table->rows[i].name, name) && is_live(&table->rows[i]) == alive)
 			return &table->rows[i];
 	return NULL;
 }
@@ -208,6 +271,8 @@ static size_t parse_header(char *line, enum value *columns, size_t max)
 		for (i = 0; i < NR_VALUES; i++)
 			if (column_names[i] && !strcmp(word, column_names[i]))
 				break;
+		if (!strcmp(word, "class"))
+			i = SIZE;
 		columns[nr] = i;
 	}
 	return nr;
@@ -218,8 +283,6 @@ static char *last_word(char *line)
 {
 	size_t len = strlen(line);
 
-	while (len && isspace((unsigned char)line[len - 1]))
-		line[--len] = '\0';
 	while (len && line[len - 1] != ' ')
 		len--;
 	if (len)
@@ -227,21 +290,92 @@ static char *last_word(char *line)
 	return line + len;
 }
 
-/* From the right, so that a heap's name may have spaces in it. */
+/* From the right if a name is first: it may have spaces in it. Else the last word may. */
+static bool split(char *line, char **words, size_t nr, bool name_first)
+{
+	size_t i, len = strlen(line);
+
+	while (len && isspace((unsigned char)line[len - 1]))
+		line[--len] = '\0';
+	for (i = nr - 1; name_first && i; i--) {
+		words[i] = last_word(line);
+		if (words[i] == line || !*words[i])
+			return false;
+	}
+	for (i = 0; !name_first && i + 1 < nr; i++) {
+		words[i] = strsep(&line, " ");
+		if (!line)
+			return false;
+	}
+	words[i] = line;
+	return *line;
+}
+
+static bool parse_value(const char *word, double *value)
+{
+	char *end;
+
+	*value = strtod(word, &end);
+	return end != word && !*end && *value >= 0 && *value < MAX_VALUE;
+}
+
+static bool set_value(struct row *row, enum value column, char *word)
+{
+	char *slash;
+
+	switch (column) {
+	case NAME: case STACK: case HOLDERS:
+		free(row->name);
+		row->name = must(strdup(word));
+		return true;
+	case STATE:
+		copy_word(row->state, word);
+		return true;
+	case MODULE:
+		copy_word(row->module, word);
+		return true;
+	case CPUS:
+		copy_word(row->cpus, word);
+		return true;
+	case USED_OF:
+		slash = strchr(word, '/');
+		if (slash)
+			*slash = '\0';
+		return slash && parse_value(word, &row->value[SLOTS]);
+	case SIZE:
+		if (!row->name)
+			row->name = must(strdup(word));
+		if (!strcmp(word, "large"))
+			word = "0";
+		return parse_value(word, &row->value[SIZE]);
+	case AGE:
+		return parse_value(word, &row->value[OLDEST]);
+	case NR_VALUES:			/* a column not known here */
+		return true;
+	default:
+		return parse_value(word, &row->value[column]);
+	}
+}
+
 static bool parse_record(char *line, const enum value *columns, size_t nr, struct row *row)
 {
-	while (--nr) {
-		char *end, *word = last_word(line);
-		double value = strtod(word, &end);
+	char *words[32];
+	size_t i;
 
-		if (word == line || end == word || *end || !(value >= 0 && value < MAX_VALUE))
+	if (!split(line, words, nr, columns[0] == NAME))
+		return false;
+	for (i = 0; i < nr; i++)
+		if (!set_value(row, columns[i], words[i]))
 			return false;
-		if (columns[nr] < NR_VALUES)
-			row->value[columns[nr]] = value;
-	}
-	copy_name(row->name, line);
-	row->value[columns[0]] = strtod(line, NULL);
-	return *line;
+	return row->name;
+}
+
+static bool known_version(const char *line)
+{
+	int version;
+
+	return sscanf(line, VERSION_LINE, &version) == 1 && version >= 1 &&
+	       version <= NEWEST_VERSION;
 }
 
 static int parse(FILE *file, struct table *table)
@@ -249,19 +383,21 @@ static int parse(FILE *file, struct table *table)
 	enum value columns[32];
 	char *line = NULL;
 	size_t size = 0, nr = 0;
+	bool named = false;
+	size_t i;
 
-	if (getline(&line, &size, file) > 0 && !strcmp(line, VERSION_LINE) &&
+	if (getline(&line, &size, file) > 0 && known_version(line) &&
 	    getline(&line, &size, file) > 0)
 		nr = parse_header(line, columns, ARRAY_SIZE(columns));
-	if (nr && columns[0] != NAME && columns[0] != SIZE)
-		nr = 0;
-	while (nr && getline(&line, &size, file) > 0)
+	for (i = 0; i < nr; i++)
+		named |= columns[i] == NAME || columns[i] == SIZE || columns[i] == STACK;
+	while (named && getline(&line, &size, file) > 0)
 		if (!parse_record(line, columns, nr, add_row(table)))
-			table->nr--;
+			drop_row(table);
 	free(line);
 	if (ferror(file))
 		return -errno;
-	return nr ? 0 : -EPROTO;
+	return named ? 0 : -EPROTO;
 }
 
 static int read_table(struct table *table, const char *path)
@@ -308,7 +444,8 @@ static void join(struct table *table, struct table *new)
 	size_t i;
 
 	for (i = 0; i < new->nr; i++) {
-		struct row *row = &new->rows[i], *old = find_row(table, row->name);
+		struct row *row = &new->rows[i];
+		struct row *old = find_row(table, row->name, is_live(row));
 
 		if (old) {
 			row->value[ALLOC_RATE] = rate(row, old, ALLOCS, seconds);
@@ -316,6 +453,10 @@ static void join(struct table *table, struct table *new)
 			memcpy(row->history, old->history, sizeof(row->history));
 			row->nr_history = old->nr_history;
 		}
+		/* What has come since the first reading has grown from nothing. */
+		row->start = old ? old->start : table->time ? 0 : row->value[HELD];
+		if (table->time && live)
+			row->value[GROWN] = row->value[HELD] - row->start;
 		remember(row);
 	}
 	free_table(table);
@@ -369,64 +510,153 @@ static void sum_up(const struct table *heaps)
 	remember(&total);
 }
 
+/* Sparse blocks of a class that are held by the same stack above all are one row. */
+static void group_sparse(struct table *table)
+{
+	struct table groups = { .time = table->time };
+	size_t i;
+
+	for (i = 0; i < table->nr; i++) {
+		struct row *row = &table->rows[i], *group;
+		double *v = row->value;
+		char *name;
+
+		row->name[strcspn(row->name, ",")] = '\0';
+		if (asprintf(&name, "%.0f %s", v[SIZE], row->name) < 0)
+			abort();
+		group = find_row(&groups, name, true);
+		if (!group) {
+			group = add_row(&groups);
+			group->name = name;
+			group->value[SIZE] = v[SIZE];
+			group->value[OLDEST] = v[OLDEST];
+		} else {
+			free(name);
+		}
+		group->value[OLDEST] = fmax(group->value[OLDEST], v[OLDEST]);
+		add_to(&group->value[BLOCKS], 1);
+		add_to(&group->value[SLOTS], v[SLOTS]);
+		add_to(&group->value[HELD], ldexp(sysconf(_SC_PAGESIZE), fmin(v[ORDER], 32)));
+	}
+	free_table(table);
+	*table = groups;
+}
+
+static int heap_file(struct table *table, const struct row *row, const char *file)
+{
+	char path[PATH_MAX];
+
+	memset(table, 0, sizeof(*table));
+	if (!is_live(row))
+		return 0;
+	snprintf(path, sizeof(path), "%s/heap/%s/%s", dir, row->name, file);
+	return read_table(table, path);
+}
+
+/* Of the heap that is shown. */
+static int sample_file(const struct row *row)
+{
+	struct table table;
+	int err = heap_file(&table, row, view->file);
+
+	if (err) {
+		free_table(&table);
+		return err == -ENOENT ? -ENODATA : err;
+	}
+	if (view == &sparse_view)
+		group_sparse(&table);
+	join(&view->table, &table);
+	return 0;
+}
+
 static int sample(void)
 {
 	struct table heaps, classes;
 	char path[PATH_MAX];
+	struct row *row;
 	int err;
 	size_t i;
 
 	snprintf(path, sizeof(path), "%s/heaps", dir);
 	err = read_table(&heaps, path);
 	for (i = 0; i < heaps.nr; i++) {
-		struct row *row = &heaps.rows[i];
-
+		row = &heaps.rows[i];
 		/* The heap may be gone by now: then nothing is known of its classes. */
-		snprintf(path, sizeof(path), "%s/heap/%s/classes", dir, row->name);
-		read_table(&classes, path);
+		heap_file(&classes, row, "classes");
 		complete_heap(row->value, &classes);
-		if (!strcmp(row->name, heap))
+		if (view == &classes_view && !strcmp(row->name, heap) && is_live(row))
 			join(&classes_view.table, &classes);
 		else
 			free_table(&classes);
 	}
 	join(&heaps_view.table, &heaps);
 	sum_up(&heaps_view.table);
-	if (*heap && !err && !find_row(&heaps_view.table, heap)) {
-		free_table(&classes_view.table);
-		err = -ESTALE;
+	if (err || !*heap)
+		return err;
+	row = find_row(&heaps_view.table, heap, true);
+	if (!row) {
+		free_table(&view->table);
+		return -ESTALE;
 	}
-	return err;
+	return view == &classes_view ? 0 : sample_file(row);
 }
 
 /* Sorting: largest first, what is not known last, names as in a dictionary */
 
+static bool matches(const struct row *row)
+{
+	return strcasestr(row->name, view->filter);
+}
+
+static const char *text_of(const struct row *row, enum value value)
+{
+	return value == STATE ? row->state : value == MODULE ? row->module : row->name;
+}
+
+static int compare_values(const struct row *a, const struct row *b, const struct column *column)
+{
+	double x = a->value[column->value], y = b->value[column->value];
+
+	if (column->style == TEXT || column->style == FRAMES)
+		return strcmp(text_of(a, column->value), text_of(b, column->value));
+	return (x < y) - (x > y);
+}
+
 static int compare(const void *left, const void *right)
 {
-	enum value value = view->columns[view->sort].value;
+	const struct column *column = &view->columns[view->sort];
 	const struct row *a = left, *b = right;
-	double x = a->value[value], y = b->value[value];
-	int order = value == NAME ? strcmp(a->name, b->name) : (x < y) - (x > y);
+	bool text = column->style == TEXT || column->style == FRAMES;
+	double x = a->value[column->value], y = b->value[column->value];
+	int order = compare_values(a, b, column);
 
-	if (value != NAME && isnan(x) != isnan(y))
+	if (matches(a) != matches(b))
+		return matches(b) - matches(a);
+	if (!text && isnan(x) != isnan(y))
 		return isnan(x) - isnan(y);
 	if (!order)
 		return strcmp(a->name, b->name);
 	return view->reverse ? -order : order;
 }
 
+/* Rows that the filter lets through stand first. */
 static void sort(void)
 {
 	struct table *table = &view->table;
-	struct row *row;
+	size_t i;
 
 	if (table->nr)
 		qsort(table->rows, table->nr, sizeof(*table->rows), compare);
-	row = find_row(table, view->selected_name);
-	if (row)
-		view->selected = row - table->rows;
-	else if (view->selected >= table->nr)
-		view->selected = table->nr ? table->nr - 1 : 0;
+	for (view->shown = 0; view->shown < table->nr; view->shown++)
+		if (!matches(&table->rows[view->shown]))
+			break;
+	for (i = 0; view->selected_name && i < view->shown; i++)
+		if (!strcmp(table->rows[i].name, view->selected_name))
+			break;
+	if (view->selected_name && i < view->shown)
+		view->selected = i;
+	else if (view->selected >= view->shown)
+		view->selected = view->shown ? view->shown - 1 : 0;
 }
 
 /* By a column's name or letter; once more turns the order round. */
@@ -449,7 +679,7 @@ static bool sort_by(const char *name)
 /* Lines */
 
 struct line {
-	wchar_t text[512];
+	wchar_t text[WIDE + 1];
 	int len;
 };
 
@@ -473,20 +703,36 @@ static void put_text(struct line *line, const char *text, int width)
 		put(line, ' ');
 }
 
-/* In at most 5 characters. */
-static void put_number(struct line *line, double value, double base, int width)
+/* In at most 5 characters, and one for a sign. */
+static void put_number(struct line *line, double value, double base, bool sign, int width)
 {
-	const char *unit = "KMGTPE";
+	const char *unit = "KMGTPE", *before = value < 0 ? "-" : sign && value > 0 ? "+" : "";
 	char text[32] = "-";
 
-	if (value < 10000) {
-		snprintf(text, sizeof(text), "%.0f", value);
+	if (!isnan(value) && fabs(value) < 10000) {
+		snprintf(text, sizeof(text), "%s%.0f", before, fabs(value));
 	} else if (!isnan(value)) {
-		for (value /= base; value >= 999.5 && unit[1]; unit++)
+		for (value = fabs(value) / base; value >= 999.5 && unit[1]; unit++)
 			value /= base;
-		snprintf(text, sizeof(text), "%.*f%c",
+		snprintf(text, sizeof(text), "%s%.*f%c", before,
 			 value < 9.995 ? 2 : value < 99.95, value, *unit);
 	}
+	put_text(line, text, width);
+}
+
+static void put_time(struct line *line, double ms, int width)
+{
+	static const struct { const char *unit; double ms; } units[] = {
+		{ "d", 86400e3 }, { "h", 3600e3 }, { "m", 60e3 }, { "s", 1e3 }
+	};
+	char text[32] = "-";
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(units) - 1 && ms < units[i].ms)
+		i++;
+	if (!isnan(ms))
+		snprintf(text, sizeof(text), "%.*f%s", ms < 10 * units[i].ms,
+			 fmin(ms / units[i].ms, 99999), units[i].unit);
 	put_text(line, text, width);
 }
 
@@ -517,25 +763,85 @@ static void put_spark(struct line *line, const struct row *row, int width)
 		put(line, i < 0 ? L' ' : steps[(int)ceilf(7 * row->history[i] / most)]);
 }
 
+/* A stack's next frame, without its place in the function; NULL after the last. */
+static const char *next_frame(const char **stack, char *frame, size_t size)
+{
+	size_t len = strcspn(*stack, ";"), name = strcspn(*stack, "+;");
+	const char *module = memchr(*stack, '[', len);
+
+	if (!len)
+		return NULL;
+	snprintf(frame, size, "%.*s%s%.*s", (int)fmin(name, len), *stack, module ? " " : "",
+		 module ? (int)(*stack + len - module) : 0, module ? module : "");
+	*stack += len + ((*stack)[len] == ';');
+	return frame;
+}
+
+static const char *stack_of(const struct row *row)
+{
+	const char *stack = view == &sparse_view ? strchr(row->name, ' ') : row->name;
+
+	return stack && *stack == ' ' ? stack + 1 : stack ? stack : "";
+}
+
+/* As many whole frames as have room. */
+static void put_frames(struct line *line, const struct row *row, int width)
+{
+	const char *stack = stack_of(row), *before = "";
+	int room = width - 2;
+	char frame[256];
+
+	put(line, ' ');
+	if (!strcmp(stack, "-") || !*stack)
+		put_text(line, "not tracked", 0);
+	while (strcmp(stack, "-") && next_frame(&stack, frame, sizeof(frame))) {
+		int len = strlen(before) + strlen(frame);
+
+		if (len > room - 2 * !!*stack) {
+			put(line, utf8 ? L'…' : L'>');
+			break;
+		}
+		put_text(line, before, 0);
+		put_text(line, frame, 0);
+		room -= len;
+		before = " < ";
+	}
+}
+
+/* Text in a column: after a space, unless it begins the line; cut so that a space is left. */
+static void put_left(struct line *line, const char *text, int width)
+{
+	if (line->len) {
+		put(line, ' ');
+		width--;
+	}
+	put_text(line, text, -width);
+}
+
 static void put_cell(struct line *line, const struct row *row, const struct column *column,
 		     int width)
 {
 	double value = row->value[column->value];
-	char text[16];
+	char text[32];
 
 	if (column->style == TEXT) {
-		put_text(line, row->name, -width);
+		put_left(line, text_of(row, column->value), width);
 	} else if (column->style == SPARK) {
 		put_spark(line, row, width);
+	} else if (column->style == FRAMES) {
+		put_frames(line, row, width);
 	} else if (column->style == BAR) {
 		put_bar(line, value, width);
+	} else if (column->style == TIME) {
+		put_time(line, value, width);
 	} else if (column->style == PERCENT && !isnan(value)) {
-		snprintf(text, sizeof(text), "%.1f%%", value);
+		snprintf(text, sizeof(text), "%.1f%%", fmax(fmin(value, 100), -999));
 		put_text(line, text, width);
 	} else if (column->value == SIZE && value == 0) {
 		put_text(line, "large", width);
 	} else {
-		put_number(line, value, column->style == BYTES ? 1024 : 1000, width);
+		put_number(line, value, column->style == COUNT ? 1000 : 1024,
+			   column->style == GROWTH, width);
 	}
 }
 
@@ -555,36 +861,76 @@ static void put_titles(struct line *line)
 
 	line->len = 0;
 	for (i = 0; i < view->nr; i++) {
+		const struct column *column = &view->columns[i];
 		int width = view->widths[i];
 
-		if (width)
-			put_text(line, view->columns[i].title,
-				 view->columns[i].style == TEXT ? -width : width);
+		if (width && (column->style == TEXT || column->style == FRAMES))
+			put_left(line, column->title, width);
+		else if (width)
+			put_text(line, column->title, width);
 	}
 }
 
-static void put_summary(struct line *line, const struct row *row)
+/* Appends a text, two spaces before it, if it has room as a whole. */
+static void put_item(struct line *line, const struct line *item, int room)
+{
+	int i, space = line->len ? 2 : 0;
+
+	if (line->len + space + item->len > room)
+		return;
+	put_text(line, "", space);
+	for (i = 0; i < item->len; i++)
+		put(line, item->text[i]);
+}
+
+static void put_text_item(struct line *line, const char *text, int room)
+{
+	struct line item = { .len = 0 };
+
+	put_text(&item, text, 0);
+	put_item(line, &item, room);
+}
+
+/* What is named: the heap, and what of it; or how many heaps there are. */
+static void name_view(char *text, size_t size)
+{
+	if (!*heap)
+		snprintf(text, size, "%zu heaps", heaps_view.table.nr);
+	else
+		snprintf(text, size, "%s%s%s", heap, view == &classes_view ? "" : " ",
+			 view == &classes_view ? "" : view->file);
+}
+
+static void put_summary(struct line *line, const struct row *row, int room)
 {
 	static const struct column columns[] = {
-		{ .title = "held", .value = HELD, .style = BYTES },
-		{ .title = "slots", .value = SLOTS, .style = COUNT },
-		{ .title = "allocs/s", .value = ALLOC_RATE, .style = COUNT },
-		{ .title = "frees/s", .value = FREE_RATE, .style = COUNT },
+		{ .title = "held ", .value = HELD, .style = BYTES },
+		{ .title = "slots ", .value = SLOTS, .style = COUNT },
+		{ .title = "allocs/s ", .value = ALLOC_RATE, .style = COUNT },
+		{ .title = "frees/s ", .value = FREE_RATE, .style = COUNT },
+		{ .title = "grown ", .value = GROWN, .style = GROWTH },
 	};
 	time_t seconds = time(NULL);
-	char text[32];
+	char text[32], name[2 * WORD_SIZE];
+	struct line item;
 	size_t i;
 
 	line->len = 0;
-	strftime(text, sizeof(text), live ? "%T  " : "snapshot  ", localtime(&seconds));
-	put_text(line, text, 0);
-	snprintf(text, sizeof(text), "%zu heaps", heaps_view.table.nr);
-	put_text(line, *heap ? heap : text, 0);
+	name_view(name, sizeof(name));
+	strftime(text, sizeof(text), live ? "%T" : "snapshot", localtime(&seconds));
+	put_text_item(line, text, room - 2 - (int)strlen(name));
+	put_text_item(line, name, WIDE);
+	if (*view->filter) {
+		snprintf(name, sizeof(name), "only *%s*", view->filter);
+		put_text_item(line, name, room);
+	}
 	for (i = 0; row && i < ARRAY_SIZE(columns); i++) {
-		put_text(line, "  ", 0);
-		put_text(line, columns[i].title, 0);
-		put(line, ' ');
-		put_cell(line, row, &columns[i], 0);
+		if (columns[i].value == GROWN && isnan(row->value[GROWN]))
+			continue;
+		item.len = 0;
+		put_text(&item, columns[i].title, 0);
+		put_cell(&item, row, &columns[i], 0);
+		put_item(line, &item, room);
 	}
 }
 
@@ -592,11 +938,11 @@ static void put_summary(struct line *line, const struct row *row)
 
 enum { GOOD = 1, FAIR, BAD, DIM };
 
-static void show_line(int y, struct line *line, attr_t attr)
+static void show_line(int y, struct line *line, attr_t attr, int colour)
 {
 	if (curses) {
 		mvaddnwstr(y, 0, line->text, COLS);
-		mvchgat(y, 0, -1, attr, PAIR_NUMBER(attr), NULL);
+		mvchgat(y, 0, -1, attr, coloured ? colour : 0, NULL);
 		return;
 	}
 	while (line->len && line->text[line->len - 1] == ' ')
@@ -613,63 +959,96 @@ static void show_cell(int y, size_t nr, attr_t attr, int colour)
 	for (i = 0; i < nr; i++)
 		x += view->widths[i];
 	if (curses && x + view->widths[nr] <= COLS && view->widths[nr])
-		mvchgat(y, x + !!nr, view->widths[nr] - !!nr, attr, colour, NULL);
+		mvchgat(y, x + !!nr, view->widths[nr] - !!nr, attr, coloured ? colour : 0, NULL);
 }
 
 static void show_row(int y, size_t nr)
 {
 	const struct row *row = &view->table.rows[nr];
-	attr_t attr = nr == view->selected ? A_REVERSE : 0;
+	attr_t attr = nr == view->selected ? A_REVERSE : is_live(row) ? 0 : A_DIM;
 	double fullness = row->value[FULLNESS];
 	struct line line;
 	size_t i;
 
 	put_row(&line, row);
-	show_line(y, &line, attr);
+	show_line(y, &line, attr, 0);
 	for (i = 0; i < view->nr; i++) {
 		if (view->columns[i].style == BAR)
 			show_cell(y, i, 0, fullness < 25 ? BAD : fullness < 60 ? FAIR : GOOD);
 		else if (view->columns[i].style == SPARK)
 			show_cell(y, i, 0, DIM);
+		else if (view->columns[i].value == STATE && !is_live(row))
+			show_cell(y, i, A_BOLD, BAD);
 	}
 }
 
+/* As its longest text needs; nothing for states if all heaps live, and for modules not known. */
+static int text_width(const struct column *column)
+{
+	size_t longest = strlen(column->title), i;
+	bool any = column->value == NAME;
+
+	for (i = 0; i < view->shown; i++) {
+		const struct row *row = &view->table.rows[i];
+
+		longest = fmax(longest, strlen(text_of(row, column->value)));
+		any |= column->value == STATE ? !is_live(row) : *row->module;
+	}
+	return any ? longest + 1 + (column->value != NAME) : 0;
+}
+
+static int rank_of(size_t nr)
+{
+	/* What is sorted by is worth seeing. */
+	if (nr == view->sort && view->columns[nr].rank > 1 && view->columns[nr].rank != LAST)
+		return 1;
+	return view->columns[nr].rank;
+}
+
+/* Whole columns as long as they have room, by their rank. */
 static void layout(int columns)
 {
 	size_t i, last = view->nr - 1;
-	int x = 0;
+	int rank, width, left = columns;
 
-	for (i = 0; i < last; i++) {
-		int width = view->columns[i].width;
-
-		if (view->columns[i].style == TEXT && columns >= 80 + width)
-			width *= 2;
-		view->widths[i] = i < view->core || x + width + SPARK_WIDTH <= columns ? width : 0;
-		x += view->widths[i];
+	memset(view->widths, 0, sizeof(view->widths));
+	for (rank = 0; rank < LAST; rank++) {
+		for (i = 0; i < last; i++) {
+			if (rank_of(i) != rank)
+				continue;
+			width = view->columns[i].width ?: text_width(&view->columns[i]);
+			if (width > left && rank)
+				continue;
+			view->widths[i] = width < columns ? width : columns;
+			left -= view->widths[i];
+		}
 	}
-	view->widths[last] = !curses || x + 2 > columns ? 0 : fmin(columns - x, HISTORY);
+	if (view->columns[last].style == SPARK)
+		view->widths[last] = !curses || left < 2 ? 0 : fmin(left, HISTORY);
+	else
+		view->widths[last] = left < view->columns[last].width ? 0 : left;
 }
 
 static void show(int columns, size_t rows)
 {
-	const struct row *row = *heap ? find_row(&heaps_view.table, heap) : &total;
+	const struct row *row = *heap ? find_row(&heaps_view.table, heap, true) : &total;
 	size_t first, i;
 	struct line line;
 
 	sort();
 	layout(columns);
-	put_summary(&line, row);
-	show_line(0, &line, A_BOLD);
+	put_summary(&line, row, columns);
+	show_line(0, &line, A_BOLD, 0);
 	if (curses && row) {
 		line.len = 0;
 		put_spark(&line, row, columns < HISTORY ? columns : HISTORY);
-		show_line(1, &line, COLOR_PAIR(DIM));
+		show_line(1, &line, 0, DIM);
 	}
 	put_titles(&line);
-	show_line(3, &line, A_REVERSE);
+	show_line(3, &line, A_REVERSE, 0);
 	show_cell(3, view->sort, A_REVERSE | A_BOLD | A_UNDERLINE, 0);
 	first = view->selected < rows ? 0 : view->selected - rows + 1;
-	for (i = first; i < view->table.nr && i < first + rows; i++)
+	for (i = first; i < view->shown && i < first + rows; i++)
 		show_row(4 + i - first, i);
 }
 
@@ -693,6 +1072,8 @@ static void explain(int err)
 		tell("reading %s needs root; try sudo blockslabtop", dir);
 	else if (err == -EPROTO)
 		tell("%s/heaps is damaged, or not of the version known here", dir);
+	else if (err == -ENODATA)
+		tell("there is no file %s of heap %s", view->file, heap);
 	else if (err == -ENOENT && !live)
 		tell("%s is no snapshot of blockslab: it has no file heaps", dir);
 	else if (err == -ENOENT && debugfs_mounted())
@@ -701,6 +1082,18 @@ static void explain(int err)
 		tell("debugfs is not mounted; mount -t debugfs none %s", DEBUGFS);
 	else if (err)
 		tell("cannot read %s/heaps: %s", dir, strerror(-err));
+}
+
+/* Why there is nothing to see, or NULL. */
+static const char *nothing(void)
+{
+	if (view->shown)
+		return NULL;
+	if (view->table.nr)
+		return "no name has that in it";
+	if (view == &callers_view)
+		return "no callers are tracked: echo 1 >heap/NAME/track";
+	return view == &sparse_view ? "no block is under a quarter full" : NULL;
 }
 
 /* Running */
@@ -713,37 +1106,69 @@ static bool cannot_read(void)
 	return *message;
 }
 
+static bool cannot_write(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return false;
+	fprintf(stderr, "blockslabtop: cannot write: %s\n", strerror(errno));
+	return true;
+}
+
+static int text_columns(void)
+{
+	struct winsize size;
+
+	return !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : WIDE;
+}
+
+/* Waits for the next turn; false if somebody at a terminal wants no more. */
+static bool wait_for_turn(void)
+{
+	struct pollfd in = { .fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN };
+	char key = 0;
+
+	return poll(&in, 1, delay * 1000) <= 0 || (read(in.fd, &key, 1) == 1 && key != 'q');
+}
+
 static int batch(long runs)
 {
 	while (runs--) {
 		if (cannot_read())
 			return 1;
-		show(TEXT_WIDTH, SIZE_MAX);
-		if (runs) {
+		show(text_columns(), SIZE_MAX);
+		if (nothing())
+			printf("%s\n", nothing());
+		if (runs)
 			putchar('\n');
-			fflush(stdout);
-			usleep(delay * 1e6);
-		}
+		if (cannot_write())
+			return 1;
+		if (runs && !wait_for_turn())
+			break;
 	}
 	return 0;
 }
 
 static void move_to(long nr)
 {
-	long last = (long)view->table.nr - 1;
+	long last = (long)view->shown - 1;
 
 	view->selected = nr < 0 || last < 0 ? 0 : nr > last ? last : nr;
-	view->selected_name[0] = '\0';
+	free(view->selected_name);
+	view->selected_name = NULL;
 	if (last >= 0)
-		copy_name(view->selected_name, view->table.rows[view->selected].name);
+		view->selected_name = must(strdup(view->table.rows[view->selected].name));
 }
 
-static void enter(const char *name)
+/* The view of a heap, which is read anew. */
+static void enter(struct view *what, const char *name)
 {
-	copy_name(heap, name);
-	view = *heap ? &classes_view : &heaps_view;
+	if (name != heap)
+		copy_word(heap, name);
+	view = what;
 	if (*heap) {
 		free_table(&view->table);
+		view->shown = 0;
+		view->filter[0] = '\0';
 		move_to(0);
 	}
 }
@@ -752,11 +1177,11 @@ static void move_sort(int step)
 {
 	do
 		view->sort = (view->sort + view->nr + step) % view->nr;
-	while (!view->columns[view->sort].name || !view->widths[view->sort]);
+	while (!view->columns[view->sort].name);
 }
 
-/* Whether the key moves the cursor. */
-static bool move_by(int key)
+/* How far the key moves the cursor, or 0. */
+static int step_of(int key)
 {
 	static const struct { int key, step; } moves[] = {
 		{ KEY_UP, -1 }, { KEY_DOWN, 1 }, { KEY_PPAGE, -PAGE }, { KEY_NPAGE, PAGE },
@@ -764,13 +1189,47 @@ static bool move_by(int key)
 	};
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(moves); i++) {
-		if (moves[i].key == key) {
-			move_to((long)view->selected + moves[i].step);
-			return true;
-		}
+	for (i = 0; i < ARRAY_SIZE(moves); i++)
+		if (moves[i].key == key)
+			return moves[i].step;
+	return 0;
+}
+
+/* A key while the filter is being typed. */
+static void type(int key)
+{
+	size_t len = strlen(view->filter);
+
+	if (key == '\n' || key == KEY_ENTER || key == ESCAPE)
+		typing = false;
+	if (key == ESCAPE)
+		view->filter[0] = '\0';
+	else if ((key == KEY_BACKSPACE || key == 127 || key == '\b') && len)
+		view->filter[len - 1] = '\0';
+	else if (key > ' ' && key <= '~' && len < WORD_SIZE - 1)
+		strcpy(view->filter + len, (char []){ key, '\0' });
+}
+
+/* Whether the key asks for a view of a heap: the one under the cursor, or the one shown. */
+static bool view_by(int key)
+{
+	struct view *what = key == '\n' || key == KEY_ENTER ? &classes_view :
+			    key == 'c' ? &callers_view : key == 'p' ? &sparse_view : NULL;
+	const struct row *row;
+
+	if (!what || (!*heap && !view->shown))
+		return false;
+	if (*heap) {
+		enter(what, heap);
+		return true;
 	}
-	return false;
+	move_to(view->selected);
+	row = &view->table.rows[view->selected];
+	if (!is_live(row))
+		tell("heap %s is destroyed: it can be looked into no more", row->name);
+	else
+		enter(what, row->name);
+	return is_live(row);
 }
 
 /* Whether to read again at once. */
@@ -778,9 +1237,21 @@ static bool handle(int key)
 {
 	char letter[] = { key < 128 ? key : 0, '\0' };
 
-	if (move_by(key))
+	if (typing) {
+		type(key);
 		return false;
-	if (key == '<' || key == '>')
+	}
+	if (step_of(key)) {
+		move_to((long)view->selected + step_of(key));
+		return false;
+	}
+	if (view_by(key))
+		return true;
+	if (key == '?')
+		help_line = 0;
+	else if (key == '/')
+		typing = true;
+	else if (key == '<' || key == '>')
 		move_sort(key == '<' ? -1 : 1);
 	else if (key == 'r')
 		view->reverse = !view->reverse;
@@ -789,60 +1260,204 @@ static bool handle(int key)
 	else
 		sort_by(letter);
 
-	if (key == '\n' && !*heap && view->table.nr) {
-		move_to(view->selected);
-		enter(view->selected_name);
-		return true;
-	}
-	if (key == ESCAPE || key == KEY_BACKSPACE) {
-		enter("");
+	if (key == ESCAPE && *view->filter) {
+		view->filter[0] = '\0';
+	} else if (key == ESCAPE || key == KEY_BACKSPACE) {
+		enter(&heaps_view, "");
 		return true;
 	}
 	return key == ' ';
 }
 
-#define COMMON_KEYS	"  < > sort by  r reverse  + - delay  Space now  q quit"
-#define KEYS		"Enter classes" COMMON_KEYS
-#define HEAP_KEYS	"Esc heaps" COMMON_KEYS
+/* Help */
+
+static const char * const help[][2] = {
+	{ "Up Down", "move the cursor" },
+	{ "PgUp PgDn", "move it far" },
+	{ "Home End", "first and last row" },
+	{ "Enter", "classes of the heap" },
+	{ "c", "callers: who holds it" },
+	{ "p", "sparse: who pins blocks" },
+	{ "Esc", "back to the heaps" },
+	{ "/", "show names with a text" },
+	{ "< >", "sort by the next column" },
+	{ "r", "turn the order round" },
+	{ "+ -", "longer, shorter delay" },
+	{ "Space", "read again now" },
+	{ "q", "quit" },
+	{ "", "" },
+	{ "Sort by", "" },
+};
+
+static void help_text(struct line *line, const char *key, const char *text)
+{
+	line->len = 0;
+	put_text(line, key, -11);
+	put_text(line, text, 0);
+}
+
+/* The nr-th line of it; false after the last. */
+static bool put_help(struct line *line, size_t nr)
+{
+	char key[] = { 0, 0 };
+
+	if (nr < ARRAY_SIZE(help)) {
+		help_text(line, help[nr][0], help[nr][1]);
+		return true;
+	}
+	nr -= ARRAY_SIZE(help);
+	if (nr >= view->nr || !view->columns[nr].name)
+		return false;
+	key[0] = view->columns[nr].key;
+	help_text(line, key, view->columns[nr].name);
+	return true;
+}
+
+static void draw_help(void)
+{
+	int room = LINES > 1 ? LINES - 1 : 1, y;
+	struct line line = { .len = 0 };
+
+	while (help_line && !put_help(&line, help_line + room - 1))
+		help_line--;
+	for (y = 0; y < room && put_help(&line, help_line + y); y++)
+		show_line(y, &line, 0, 0);
+	help_text(&line, "Up Down", "move; any other key goes back");
+	show_line(LINES - 1, &line, A_DIM, 0);
+}
+
+static void handle_help(int key)
+{
+	int step = step_of(key), most = ARRAY_SIZE(help) + ARRAY_SIZE(class_columns);
+
+	help_line = !step ? -1 : fmin(fmax((double)help_line + step, 0), most);
+}
+
+/* The screen */
+
+/* The whole stack under the cursor, a frame a line; how many lines it takes. */
+static int draw_stack(int room)
+{
+	const char *stack, *rest;
+	struct line line;
+	char frame[256];
+	int nr = 0, y;
+
+	if ((view != &callers_view && view != &sparse_view) || !view->shown)
+		return 0;
+	stack = rest = stack_of(&view->table.rows[view->selected]);
+	while (strcmp(stack, "-") && nr < room && next_frame(&rest, frame, sizeof(frame)))
+		nr++;
+	for (y = 0; y < nr; y++) {
+		line.len = 0;
+		put_text(&line, y ? "  < " : "    ", 0);
+		put_text(&line, next_frame(&stack, frame, sizeof(frame)), 0);
+		show_line(LINES - 1 - nr + y, &line, 0, DIM);
+	}
+	return nr;
+}
+
+/* A text over as many of the last lines as it needs. */
+static void draw_message(const char *text)
+{
+	int rows = strlen(text) / COLS + 1, y;
+	struct line line;
+
+	for (y = 0; y < rows && y < LINES; y++) {
+		line.len = 0;
+		put_text(&line, text, -(int)strlen(text) - 1);
+		text += strlen(text) < (size_t)COLS ? strlen(text) : (size_t)COLS;
+		show_line(LINES - rows + y, &line, A_BOLD, 0);
+	}
+}
+
+static void draw_keys(void)
+{
+	static const char * const keys[] = {
+		"? help", "q quit", "/ filter", "Enter classes", "c callers", "p sparse",
+		"< > sort by", "r reverse", "+ - delay",
+	};
+	struct line line = { .len = 0 };
+	size_t i;
+
+	if (*heap)
+		put_text_item(&line, "Esc heaps", COLS);
+	for (i = 0; i < ARRAY_SIZE(keys); i++)
+		put_text_item(&line, keys[i], COLS);
+	show_line(LINES - 1, &line, A_DIM, 0);
+}
+
+static void draw_table(void)
+{
+	char text[2 * WORD_SIZE];
+	int below = LINES > 12 ? (LINES - 5) / 3 : LINES > 8 ? 2 : 0;
+
+	if (view != &callers_view && view != &sparse_view)
+		below = 0;
+	show(COLS, LINES > 6 + below ? LINES - 5 - below : 1);
+	draw_stack(below);
+	snprintf(text, sizeof(text), "show names with: %s_", view->filter);
+	if (typing)
+		draw_message(text);
+	else if (*message)
+		draw_message(message);
+	else if (nothing())
+		draw_message(nothing());
+	else
+		draw_keys();
+}
 
 static void draw(void)
 {
-	struct line line = { .len = 0 };
-
 	erase();
-	show(COLS, LINES > 6 ? LINES - 5 : 1);
-	put_text(&line, *message ? message : *heap ? HEAP_KEYS : KEYS, 0);
-	show_line(LINES - 1, &line, *message ? A_BOLD : A_DIM);
+	if (help_line >= 0)
+		draw_help();
+	else
+		draw_table();
 	refresh();
 }
 
-static void start_curses(void)
+static bool start_curses(void)
 {
-	initscr();
+	const char *no_color = getenv("NO_COLOR");
+
+	if (!newterm(NULL, stdout, stdin))
+		return false;
 	cbreak();
 	noecho();
 	keypad(stdscr, TRUE);
 	set_escdelay(25);
 	curs_set(0);
-	start_color();
-	use_default_colors();
-	init_pair(GOOD, COLOR_GREEN, -1);
-	init_pair(FAIR, COLOR_YELLOW, -1);
-	init_pair(BAD, COLOR_RED, -1);
-	init_pair(DIM, COLOR_CYAN, -1);
+	coloured = has_colors() && (!no_color || !*no_color);
+	if (coloured) {
+		start_color();
+		use_default_colors();
+		init_pair(GOOD, COLOR_GREEN, -1);
+		init_pair(FAIR, COLOR_YELLOW, -1);
+		init_pair(BAD, COLOR_RED, -1);
+		init_pair(DIM, COLOR_CYAN, -1);
+	}
 	curses = true;
+	return true;
 }
 
 static int interactive(void)
 {
+	const char *terminal = getenv("TERM");
 	double next;
 	int key = 0;
 
+	/* One that cannot move its cursor gets one table after the other. */
+	if (!terminal || !*terminal || !strcmp(terminal, "dumb"))
+		return batch(LONG_MAX);
 	if (cannot_read())
 		return 1;
 	next = now() + delay;
-	start_curses();
-	while (key != 'q') {
+	if (!start_curses()) {
+		fprintf(stderr, "blockslabtop: terminal %s is not known; use -o\n", terminal);
+		return 1;
+	}
+	while (key != 'q' || typing) {
 		if (now() >= next) {
 			explain(sample());
 			next = now() + delay;
@@ -850,8 +1465,12 @@ static int interactive(void)
 		draw();
 		timeout(fmax(1, 1000 * (next - now())));
 		key = getch();
-		if (key != ERR && handle(key))
+		if (key != ERR && help_line >= 0) {
+			handle_help(key);
+			key = 0;
+		} else if (key != ERR && handle(key)) {
 			next = 0;
+		}
 	}
 	endwin();
 	return 0;
@@ -860,15 +1479,19 @@ static int interactive(void)
 static void print_usage(FILE *file)
 {
 	fputs("blockslabtop: who holds blockslab's memory, live\n"
-	      "usage: blockslabtop [-o | -b N] [-d SECONDS] [-s COLUMN] [-H HEAP] [-f DIR]\n"
+	      "usage: blockslabtop [-o | -b N] [-d SECONDS] [-s COLUMN] [-H HEAP [-C | -P]] [-f DIR]\n"
 	      "  -o, --once           print the table once, and exit\n"
 	      "  -b, --batch N        print it N times, and exit\n"
 	      "  -d, --delay SECONDS  time between two readings (3)\n"
-	      "  -s, --sort COLUMN    held, limit, slots, blocks, allocs, frees, waste, full, name; for\n"
-	      "                       classes also size, cached, free, partial, ...; see the man page\n"
+	      "  -s, --sort COLUMN    held, grown, limit, slots, blocks, allocs, frees, waste, full, name;\n"
+	      "                       for classes also size, cached, free, partial, ...; see the man page\n"
 	      "  -H, --heap HEAP      classes of this heap, not the table of heaps\n"
+	      "  -C, --callers        who holds its memory, in place of its classes\n"
+	      "  -P, --sparse         who pins its sparse blocks\n"
 	      "  -f, --from DIR       read a snapshot made by blockslab-snapshot\n"
-	      "  -h, --help           this text\n", file);
+	      "  -V, --version        say which version this is\n"
+	      "  -h, --help           this text\n"
+	      "NO_COLOR is obeyed; on a dumb terminal one table follows the other.\n", file);
 }
 
 static void refuse(const char *what, const char *argument)
@@ -887,15 +1510,27 @@ static double parse_number(const char *text, double least, double most, const ch
 	return value;
 }
 
+static int run(long runs)
+{
+	clear_row(&total);
+	if (runs)
+		return batch(runs);
+	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+		refuse("no terminal", "use -o or -b N");
+	return interactive();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "once", no_argument, NULL, 'o' }, { "batch", required_argument, NULL, 'b' },
 		{ "delay", required_argument, NULL, 'd' }, { "sort", required_argument, NULL, 's' },
-		{ "heap", required_argument, NULL, 'H' }, { "from", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' }, { }
+		{ "heap", required_argument, NULL, 'H' }, { "callers", no_argument, NULL, 'C' },
+		{ "sparse", no_argument, NULL, 'P' }, { "from", required_argument, NULL, 'f' },
+		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' }, { }
 	};
-	const char *column = NULL;
+	struct view *of_heap = &classes_view;
+	const char *column = NULL, *name = NULL;
 	long runs = 0;
 	int option;
 
@@ -903,7 +1538,7 @@ int main(int argc, char **argv)
 		dir = getenv("BLOCKSLAB_DEBUGFS");
 	setlocale(LC_CTYPE, "");
 	utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
-	while ((option = getopt_long(argc, argv, "ob:d:s:H:f:h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "ob:d:s:H:CPf:Vh", options, NULL)) != -1) {
 		switch (option) {
 		case 'o':
 			runs = 1;
@@ -918,15 +1553,24 @@ int main(int argc, char **argv)
 			column = optarg;
 			break;
 		case 'H':
-			enter(optarg);
+			name = optarg;
+			break;
+		case 'C':
+			of_heap = &callers_view;
+			break;
+		case 'P':
+			of_heap = &sparse_view;
 			break;
 		case 'f':
 			dir = optarg;
 			live = false;
 			break;
+		case 'V':
+			puts("blockslabtop " VERSION);
+			return cannot_write();
 		case 'h':
 			print_usage(stdout);
-			return 0;
+			return cannot_write();
 		default:
 			print_usage(stderr);
 			return 2;
@@ -934,13 +1578,12 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		refuse("no such argument", argv[optind]);
+	if (of_heap != &classes_view && !name)
+		refuse("whose", "-C and -P want -H HEAP");
+	if (name)
+		enter(of_heap, name);
 	if (column && !sort_by(column))
 		refuse("no such column to sort by", column);
 	view->reverse = false;
-	clear_row(&total);
-	if (runs)
-		return batch(runs);
-	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		refuse("no terminal", "use -o or -b N");
-	return interactive();
+	return run(runs);
 }

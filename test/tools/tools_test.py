@@ -28,7 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.join(HERE, "..", "..", "tools")
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "blockslab")
 HEADERS = {
-    "heaps": "name limit reserve held requested slots blocks waste",
+    "heaps": "name limit reserve held requested slots blocks waste state module",
     "classes": "size slots_per_block order full partial retained allocated cached free allocs frees fails requested "
                "held",
     "blocks": "class node order used/slots map",
@@ -46,10 +46,12 @@ HOLDERS = ("-", f"{PATHS[0]};{END}", f"{PATHS[0]};{END},{PATHS[1]}")
 
 
 def write(path, kind, records):
+    """So that who reads it meanwhile sees the old file or the new one."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as stream:
-        stream.write(f"# blockslab version 1\n# {HEADERS[kind]}\n")
+    with open(f"{path}.new", "w") as stream:
+        stream.write(f"# blockslab version {2 if kind == 'heaps' else 1}\n# {HEADERS[kind]}\n")
         stream.writelines(" ".join(map(str, record)) + "\n" for record in records)
+    os.rename(f"{path}.new", path)
 
 
 def make_blocks(chance, size, slots):
@@ -106,7 +108,12 @@ def make_heap(path, name, slots, seed=1, sizes=(8, 24, 64, 192, 1024), limit=0, 
     sums = {key: sum(line[key] for line in classes) for key in ("held", "requested", "allocated", "allocs")}
     given = sum(line["allocs"] * line["size"] for line in classes)
     return (name, limit, 0, sums["held"], sums["requested"], sums["allocated"], len(blocks),
-            f"{100 - 100 * sums['requested'] / given:.1f}")
+            f"{100 - 100 * sums['requested'] / given:.1f}", "live", "netfront")
+
+
+def destroyed(name, held=8192):
+    """The line of a heap that is gone but for some slots: it has no files any more."""
+    return (name, 0, 0, held, 100, 3, 1, "0.0", "destroyed", "leaky")
 
 
 def make_snapshot(path, slots=5000, heaps=("shared", "netns", "inode cache"), meta=True, **rest):
@@ -166,6 +173,14 @@ class Case(unittest.TestCase):
 
     def snapshot(self, name="snapshot", **rest):
         return make_snapshot(self.path(name), **rest)
+
+    def older(self, path):
+        """As a module wrote it before heaps had a state."""
+        with open(f"{path}/heaps") as stream:
+            lines = stream.read().replace("version 2", "version 1").splitlines()
+        with open(f"{path}/heaps", "w") as stream:
+            stream.writelines(f"{line.rsplit(' ', 2)[0] if number else line}\n" for number, line in enumerate(lines))
+        return path
 
     def replace(self, name, old, new):
         with open(self.path(name)) as stream:
@@ -345,7 +360,7 @@ class Report(Case):
         self.assertFails(report(f"{path}/heaps"), 1, "Not a directory")
         self.assertFails(report(path, "-o", self.path("none/x.html")), 1, "cannot write")
         self.assertFails(report("--json", "--folded", path), 2, "not allowed with")
-        self.replace("snapshot/heaps", "version 1", "version 2")
+        self.replace("snapshot/heaps", "version 2", "version 3")
         self.assertFails(report(path), 1, "damaged, or not of the version")
 
 
@@ -503,11 +518,86 @@ class Top(Case):
     def test_once(self):
         lines = self.lines("-o", "-f", self.snapshot())
         self.assertRegex(lines[0], r"^snapshot  3 heaps  held [\d.]+[KM]  slots \d+  allocs/s -  frees/s -$")
-        self.assertRegex(lines[1], r"^HEAP +HELD LIMIT SLOTS")
-        self.assertRegex(lines[2], r"^shared +[\d.]+[KM] +- +\d+ +\d+ +- +- +\d+\.\d% [■·]{8}")
-        self.assertRegex("\n".join(lines), r"\nnetns +\d+K +8\.00M ")
+        self.assertRegex(lines[1], r"^HEAP +HELD +GROWN LIMIT SLOTS")
+        self.assertRegex(lines[2], r"^shared +[\d.]+[KM] +- +- +\d+ +\d+ +- +- +\d+\.\d% [■·]{8} +0 netfront$")
+        self.assertRegex("\n".join(lines), r"\nnetns +\d+K +- +8\.00M ")
         self.assertEqual(len(lines), 5)
         self.assertTrue(all(len(line) <= 100 for line in lines))
+
+    def test_older_module(self):
+        lines = self.lines("-o", "-f", self.older(self.snapshot()))
+        self.assertNotRegex(lines[1], "STATE|MODULE")
+        self.assertRegex(lines[2], r"^shared +[\d.]+[KM] +- +- +\d+ +\d+ ")
+
+    def test_destroyed_heaps_are_marked(self):
+        path = self.snapshot(heaps=("shared", "twice"))
+        with open(f"{path}/heaps", "a") as stream:
+            stream.write(" ".join(map(str, destroyed("twice", 9 << 20))) + "\n")
+        lines = self.lines("-o", "-f", path)
+        self.assertRegex(lines[1], r"^HEAP +STATE +HELD ")
+        self.assertRegex(lines[2], r"^twice +destroyed +9\.00M .* leaky$")
+        self.assertEqual(sum(line.startswith("twice") for line in lines), 2)
+        self.assertRegex(lines[3], r"^shared +live ")
+        self.assertRegex(lines[4], r"^twice +live +\d+K .* netfront$")
+        self.assertRegex(self.lines("-o", "-f", path, "-H", "twice")[2], r"^ *\d+ +[\d.]+K")
+
+    def test_callers(self):
+        path = self.snapshot(leaked=3000)
+        lines = self.lines("-o", "-f", path, "-H", "shared", "-C")
+        self.assertRegex(lines[0], "^snapshot  shared callers  held")
+        self.assertRegex(lines[1], "^ +HELD +GROWN +SLOTS +ASKED +OLDEST CALLED FROM$")
+        self.assertRegex(lines[2], r"^ +188K +- +3000 +176K +31s leaky_open < planted < entry_SYSCALL")
+        self.assertEqual(len(lines), 2 + 51)
+        self.assertEqual(self.lines("-o", "-f", path, "-H", "shared", "-C", "-s", "slots")[2], lines[2])
+        self.assertIn(" [nf_tables] < ", "\n".join(lines))
+
+    def test_sparse_blocks_by_who_pins_them(self):
+        path = self.snapshot()
+        write(f"{path}/heap/shared/sparse", "sparse",
+              [(64, 0, 1, "3/128", 60_000, f"{LEAK},other+0x1/0x2"), (64, 0, 1, "4/128", 7_200_000, LEAK),
+               (24, 0, 0, "1/170", 5, LEAK), (24, 0, 0, "2/170", 1000, "-")])
+        lines = self.lines("-o", "-f", path, "-H", "shared", "-P")
+        self.assertRegex(lines[1], "^ +PINS +GROWN BLOCKS SLOTS +SIZE OLDEST HELD BY$")
+        self.assertRegex(lines[2], r"^ +16\.0K +- +2 +7 +64 +2\.0h leaky_open < planted")
+        self.assertRegex("\n".join(lines), r"\n +4096 +- +1 +2 +24 +1\.0s not tracked\n")
+        self.assertEqual(len(lines), 5)
+
+    def test_nothing_to_see_is_said(self):
+        path = self.snapshot(callers=False)
+        self.assertFails(self.top("-o", "-f", path, "-H", "shared", "-C"), 1, "no file callers of heap shared")
+        write(f"{path}/heap/shared/callers", "callers", [])
+        self.assertIn("no callers are tracked", self.lines("-o", "-f", path, "-H", "shared", "-C")[2])
+        self.assertFails(self.top("-o", "-f", path, "-P"), 2, "want -H HEAP")
+
+    def test_version(self):
+        with open(os.path.join(TOOLS, "..", "blockslab.h")) as stream:
+            version = re.search(r'BLOCKSLAB_VERSION\s+"(.*)"', stream.read())[1]
+        self.assertEqual(self.lines("--version"), [f"blockslabtop {version}"])
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
+    def test_what_cannot_be_written_is_a_failure(self):
+        for arguments in (("-o", "-f", self.snapshot()), ("-b", "2", "-d", "0.1", "-f", self.path("snapshot")),
+                          ("-h",), ("--version",)):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([built(), *arguments], stdin=subprocess.DEVNULL, stdout=full,
+                                        stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertNotEqual(result.returncode, 0, arguments)
+            self.assertIn("cannot write: No space left", result.stderr)
+
+    def test_growth(self):
+        """A heap that came after the first reading has grown by all it holds."""
+        path = self.snapshot(heaps=("a",))
+        with subprocess.Popen([built(), "-b", "2", "-d", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              text=True, env={**os.environ, "BLOCKSLAB_DEBUGFS": path}) as process:
+            while "\n\n" not in (first := first + process.stdout.read(1) if "first" in locals() else ""):
+                pass
+            with open(f"{path}/heaps") as stream:
+                line = stream.read().splitlines()[2].split()
+            line[3] = int(line[3]) + 40960
+            write(f"{path}/heaps", "heaps", [line, destroyed("b", 8192)])
+            second = process.stdout.read()
+        self.assertRegex(second, r"\na +live +[\d.]+M +\+40\.0K ")
+        self.assertRegex(second, r"\nb +destroyed +8192 +\+8192 ")
 
     def test_sort(self):
         self.assertEqual(self.names("-s", "held"), ["shared", "netns", "inode cache"])
@@ -554,7 +644,7 @@ class Top(Case):
         self.assertFails(self.top("-o", "-f", self.path("none")), 1, "is no snapshot of blockslab")
         self.assertFails(self.top("-o", "-f", path, "-H", "none"), 1, "there is no heap none in")
         self.assertFails(self.top("-o", env={"BLOCKSLAB_DEBUGFS": self.path("none")}), 1, "is not")
-        self.replace("snapshot/heaps", "version 1", "version 2")
+        self.replace("snapshot/heaps", "version 2", "version 3")
         self.assertFails(self.top("-o", "-f", path), 1, "not of the version")
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, to give it up")
@@ -591,10 +681,17 @@ class Screen(Case):
     def setUp(self):
         super().setUp()
         self.live = self.snapshot("live")
+        self.start()
+
+    def start(self, environment="", width=80, height=24):
         # Without the calling tmux's, if there is one.
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24",
-                  f"BLOCKSLAB_DEBUGFS={self.live} {built()} -d 0.2; echo left with $?; sleep 60")
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
+                  f"BLOCKSLAB_DEBUGFS={self.live} {environment} {built()} -d 0.2; echo left with $?; sleep 60")
         self.addCleanup(self.tmux, "kill-server")
+
+    def restart(self, *arguments):
+        self.tmux("kill-server")
+        self.start(*arguments)
 
     def tmux(self, *arguments):
         environment = {key: value for key, value in os.environ.items() if key != "TMUX"} | {"LC_ALL": "C.UTF-8"}
@@ -633,11 +730,104 @@ class Screen(Case):
         self.wait_for("shared")
         self.tmux("resize-window", "-x", "120", "-y", "30")
         self.assertIn("Enter classes", self.wait_for("FAILS")[29])
+        self.tmux("resize-window", "-x", "200", "-y", "60")
+        self.wait_for(r"\A(.*\n){59}\? help .*\+ - delay\n")
+        self.wait_for("MODULE")
         for width, height in ((40, 8), (10, 3), (1, 1)):
             self.tmux("resize-window", "-x", str(width), "-y", str(height))
-            time.sleep(0.3)
+            self.wait_for(rf"\A(.{{0,{width}}}\n){{{height}}}\Z")
         self.tmux("resize-window", "-x", "80", "-y", "24")
         self.wait_for(r"(?m)^shared .*■")
+
+    def test_narrow_shows_whole_columns(self):
+        """Whatever of a line is there is a whole name or number, as on a wide terminal."""
+        names = ("a" * 31, "b", "netns")
+        make_snapshot(self.live, heaps=names)
+        self.tmux("resize-window", "-x", "40", "-y", "10")
+        lines = self.wait_for(r"(?m)^a{31} +[\d.]+[KM] ▇+$")
+        self.assertEqual(len(lines), 10)
+        self.assertRegex(lines[3], r"^HEAP +HELD$")
+        self.assertRegex(lines[9], r"^\? help  q quit  / filter")
+        make_snapshot(self.live, heaps=("netns", "b"))
+        self.restart()
+        for width in (40, 47, 53, 60, 71):
+            self.tmux("resize-window", "-x", str(width), "-y", "10")
+            wide = run(built(), "-o", env={**os.environ, "LC_ALL": "C.UTF-8", "BLOCKSLAB_DEBUGFS": self.live},
+                       stdin=subprocess.DEVNULL).stdout.splitlines()
+            whole = set(wide[1].split()) | set(wide[2].split())
+            lines = self.wait_for(rf"(?m)\A.*\n.{{{width - 1},{width}}}\n\nHEAP +HELD +GROWN")
+            for word in lines[3].split():
+                self.assertIn(word, whole)
+            for word in next(line for line in lines if line.startswith("netns")).split():
+                self.assertTrue(word in whole or re.fullmatch(r"[■·]{8}|[▁▂▃▄▅▆▇]+|0|\+[\d.]+[KM]?", word), word)
+
+    def test_no_color_and_dumb(self):
+        self.wait_for(r"(?m)^shared .*■")
+        colours = r"\x1b\[[0-9;]*(?<![0-9])(3[0-7]|4[0-7]|9[0-7])(?![0-9])"
+        self.assertRegex(self.tmux("capture-pane", "-e", "-p"), colours)
+        self.restart("NO_COLOR=1")
+        self.wait_for(r"(?m)^shared .*■")
+        self.assertNotRegex(self.tmux("capture-pane", "-e", "-p"), colours)
+        self.restart("TERM=dumb")
+        self.wait_for(r"(?m)(^HEAP.*\n(.*\n)+){2}")
+        self.assertNotIn("\x1b", self.tmux("capture-pane", "-e", "-p"))
+        self.keys("q", "Enter")
+        self.wait_for("left with 0")
+        self.restart("TERM=nonesuch")
+        self.wait_for("terminal nonesuch is not known")
+
+    def test_help(self):
+        for height in (24, 10):
+            self.tmux("resize-window", "-x", "40", "-y", str(height))
+            self.wait_for(r"(?m)^shared")
+            self.keys("?")
+            lines = self.wait_for(r"(?m)^Up Down +move the cursor")
+            self.assertEqual(len(lines), height)
+            self.keys("End")
+            self.wait_for(r"(?m)^x +fails\n.*\n?")
+            self.keys("x")
+
+    def test_filter(self):
+        self.wait_for("(?m)^netns")
+        self.keys("/", "N", "e", "t")
+        lines = self.wait_for(r"show names with: Net_")
+        self.assertEqual([line.split()[0] for line in lines[4:] if line.strip()][:-1], ["netns"])
+        self.keys("Enter")
+        lines = self.wait_for(r"3 heaps  only \*Net\*")
+        self.keys("Enter")
+        self.wait_for(r"(?m)\d  netns  held")
+        self.keys("Escape")
+        self.wait_for(r"only \*Net\*")
+        self.keys("/", "q")
+        self.wait_for("no name has that|show names with: Netq_")
+        self.keys("Escape")
+        self.wait_for("(?m)^shared")
+
+    def test_callers_and_sparse_blocks(self):
+        make_snapshot(self.live, leaked=30_000)
+        self.wait_for("(?m)^shared")
+        self.keys("Home", "c")
+        lines = self.wait_for(r"(?m)^ +HELD +GROWN +SLOTS")
+        self.wait_for(r"(?m)^ *1\.83M +0 +30\.0K .* leaky_open < planted")
+        self.assertRegex("\n".join(lines), r"\n    leaky_open\n  < planted\n  < entry_SYSCALL_64_after_hwframe\n")
+        make_snapshot(self.live, leaked=40_000)
+        self.wait_for(r"(?m)^ *2\.44M +\+625K +40\.0K .* leaky_open < planted")
+        self.keys("p")
+        self.wait_for(r"(?m)^ +PINS +GROWN BLOCKS")
+        self.tmux("resize-window", "-x", "40", "-y", "10")
+        self.wait_for(r"(?m)^ +PINS +GROWN BLOCKS SLOTS +SIZE OLDEST$")
+        self.keys("Enter")
+        self.wait_for(r"(?m)^  SIZE")
+        self.keys("Escape")
+        self.wait_for(r"(?m)^HEAP")
+
+    def test_destroyed_heaps(self):
+        write(f"{self.live}/heaps", "heaps", [make_heap(self.live, "live", 100), destroyed("gone", 1 << 30)])
+        self.wait_for(r"(?m)^gone +destroyed +1\.00G ")
+        self.tmux("resize-window", "-x", "40", "-y", "10")
+        self.wait_for(r"(?m)^gone +destroyed +1\.00G +\+1\.00G +3 ▇+\n")
+        self.keys("Home", "Enter")
+        self.wait_for("heap gone is destroyed")
 
     def test_many_heaps_scroll(self):
         make_snapshot(self.live, slots=10, heaps=[f"heap{number:03}" for number in range(100)])
