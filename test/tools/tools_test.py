@@ -9,6 +9,7 @@ What a test needs and the machine lacks (chromium, tmux, gcc, a kernel for the g
 import base64
 import functools
 import html.parser
+import http.client
 import importlib.machinery
 import importlib.util
 import json
@@ -236,9 +237,10 @@ class Report(Case):
 
     def test_page_is_whole_and_needs_nothing_else(self):
         tables = self.outline(self.snapshot()).tables
-        self.assertIn("inode cache", tables[0])
+        # Who holds most, what pins blocks, and then all heaps.
+        self.assertIn("inode cache", tables[2])
         # Each heap's classes, callers and stragglers, of which callers go on behind a fold.
-        self.assertGreaterEqual(len(tables), 1 + 3 * 4)
+        self.assertGreaterEqual(len(tables), 3 + 3 * 4)
 
     def test_sums_of_json_agree(self):
         result = report("--json", self.snapshot())
@@ -251,13 +253,48 @@ class Report(Case):
 
     def test_older_module_without_callers(self):
         path = self.snapshot(callers=False)
-        self.assertEqual(len(self.outline(path).tables), 1 + 3)
+        self.older(path)
+        self.assertEqual(len(self.outline(path).tables), 2 + 3)
         self.outline(path, path)
         self.assertEqual(report("--folded", path).stdout, "")
 
     def test_names_are_shown_as_they_are(self):
         name = "<script>&\"' x"
-        self.assertIn(name, self.outline(self.snapshot(heaps=(name,))).tables[0])
+        for table in self.outline(self.snapshot(heaps=(name,))).tables[:3]:
+            self.assertIn(name, table)
+
+    def test_destroyed_heaps_are_marked(self):
+        """One of the same name lives: its files are not the other's."""
+        path = self.snapshot(heaps=("twice",))
+        with open(f"{path}/heaps", "a") as stream:
+            stream.write(" ".join(map(str, destroyed("twice", 5 << 30))) + "\n")
+        heaps = json.loads(report("--json", path).stdout)["heaps"]
+        self.assertEqual([(heap["state"], bool(heap["classes"])) for heap in heaps],
+                         [("destroyed", False), ("live", True)])
+        outline = self.outline(path)
+        self.assertRegex(outline.tables[2], r"heap +state +held(.|\n)*destroyed +5\.00 GiB(.|\n)*leaky")
+        self.outline(path, path)
+
+    def test_what_pins_sparse_blocks(self):
+        path = self.snapshot(heaps=("one", "two"))
+        for heap in ("one", "two"):
+            write(f"{path}/heap/{heap}/sparse", "sparse",
+                  [(64, 0, 1, "3/128", 60_000, f"{LEAK},other+0x1/0x2"), (64, 0, 1, "4/128", 7_200_000, LEAK),
+                   (24, 0, 0, "1/170", 5, "-")])
+        module = report_module()
+        groups = module.pins(module.Snapshot(path))
+        self.assertEqual([(group["heap"], group["size"], group["blocks"], group["slots"], group["held"])
+                          for group in groups],
+                         [("one", 64, 2, 7, 16384), ("two", 64, 2, 7, 16384), ("one", 24, 1, 1, 4080),
+                          ("two", 24, 1, 1, 4080)])
+        table = self.outline(path).tables[1]
+        self.assertRegex(table, r"one +64 +16\.0 KiB +2 +7 +leaky_open  ← +planted")
+        self.assertRegex(table, r"one +24 +3\.98 KiB +1 +1 +not tracked")
+
+    def test_version(self):
+        with open(os.path.join(TOOLS, "..", "blockslab.h")) as stream:
+            version = re.search(r'BLOCKSLAB_VERSION\s+"(.*)"', stream.read())[1]
+        self.assertEqual(report("--version").stdout, f"blockslab-report {version}\n")
 
     def test_more_columns_do_no_harm(self):
         path = self.snapshot(heaps=("one",))
@@ -316,6 +353,9 @@ class Report(Case):
             held = sum(int(line.split()[2]) for line in list(stream)[2:])
         self.assertEqual(sum(int(line.rsplit(" ", 1)[1]) for line in lines), held)
         self.assertRegex(report("--folded", path, path).stdout, r"(?m)^one;[^ ]+ (\d+) \1$")
+        path = self.snapshot("odd", heaps=("a;b%",))
+        for line in report("--folded", path).stdout.splitlines():
+            self.assertRegex(line, r"^a%3Bb%25;entry_SYSCALL_64_after_hwframe;do_syscall_64;[^ ]+;caller\d+ \d+$")
 
     def test_truncated_is_noted_and_left_out(self):
         path = self.snapshot(heaps=("one",))
@@ -419,13 +459,13 @@ class Chromium:
             raise RuntimeError(message["error"])
         return message["result"]
 
-    def show(self, path, dark=False, script=True, width=1280, height=900):
+    def show(self, path, dark=False, script=True, width=1280, height=900, media=""):
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia",
+        self.call("Emulation.setEmulatedMedia", media=media,
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self.call("Emulation.setScriptExecutionDisabled", value=not script)
-        self.call("Page.navigate", url=f"file://{path}")
+        self.call("Page.navigate", url=path if "://" in path else f"file://{path}")
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self.receive())
 
@@ -438,6 +478,11 @@ class Chromium:
 
     def evaluate(self, expression):
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, expression):
+        """Until it is true; the watchdog ends what never is."""
+        while not self.evaluate(expression):
+            time.sleep(0.1)
 
     def picture(self, path):
         data = self.call("Page.captureScreenshot", captureBeyondViewport=False)["data"]
@@ -478,6 +523,42 @@ class Browser(Case):
         self.assertEqual(self.browser.complaints(), [])
         self.assertEqual(self.browser.evaluate("document.querySelectorAll('figure').length"), 5)
 
+    def test_first_screen_and_phone(self):
+        """Who grew and what pins blocks is seen at once; on a phone, too, each with the heap and the growth."""
+        page = self.page(self.snapshot(seed=1, leaked=5), self.snapshot("later", seed=2, leaked=900))
+        cells = ("(() => { const row = [...document.querySelectorAll('#first tbody tr, #grew tbody tr')].filter(tr =>"
+                 "/leaky_open|caller/.test(tr.textContent) && tr.getClientRects().length);"
+                 "return row.map(tr => [...tr.cells].filter(td => td.getClientRects().length)"
+                 ".map(td => [td.textContent, td.getBoundingClientRect().left, td.getBoundingClientRect().right])) })()")
+        for width, height in ((1280, 900), (390, 844)):
+            self.browser.show(page, width=width, height=height)
+            self.assertLessEqual(self.browser.evaluate("document.querySelector('#first').getBoundingClientRect().top"),
+                                 height / 2)
+            self.assertIn("leaky_open", self.browser.evaluate(
+                "document.elementFromPoint(40, document.querySelector('#first tbody td').getBoundingClientRect().top + 5)"
+                ".closest('table').textContent"))
+            rows = self.browser.evaluate(cells)
+            self.assertGreater(len(rows), 10)
+            for row in rows:
+                self.assertIn(row[0][0], ("shared", "netns", "inode cache"))
+                self.assertTrue(all(0 <= left < right <= width + 0.5 for _, left, right in row), row)
+            if width == 1280:
+                self.assertLessEqual(self.browser.evaluate(
+                    "document.querySelector('#first').getBoundingClientRect().bottom"), height)
+        self.assertEqual(self.browser.complaints(), [])
+
+    def test_print_is_not_cut_off(self):
+        self.browser.show(self.page(self.snapshot()), dark=True, width=1032, media="print")
+        self.browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+        self.assertEqual(self.browser.evaluate("document.querySelectorAll('.heap:not([open])').length"), 0)
+        self.assertEqual(self.browser.evaluate(
+            "[...document.querySelectorAll('main *')].filter(e => e.getClientRects().length && !e.closest('.flame') &&"
+            "e.getBoundingClientRect().right > 1033).map(e => e.outerHTML.slice(0, 80))"), [])
+        self.assertEqual(self.background(), "rgb(251, 250, 248)")
+        self.browser.evaluate("dispatchEvent(new Event('afterprint'))")
+        pdf = base64.b64decode(self.browser.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+        self.assertEqual(pdf[:5], b"%PDF-")
+
     def test_tables_sort_and_frames_zoom(self):
         self.browser.show(self.page(self.snapshot()))
         first = ("(() => { const th = document.querySelector('.classes th'); th.click();"
@@ -489,6 +570,99 @@ class Browser(Case):
         self.assertLess(widths[0], widths[1])
         self.assertEqual(widths[1], widths[2])
         self.assertEqual(self.browser.complaints(), [])
+
+
+class Served:
+    """blockslab-report --serve, and what it says."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.join(TOOLS, "blockslab-report"), "--serve", "127.0.0.1:0", "--every", "0.3",
+             *arguments], stdout=subprocess.PIPE, text=True)
+        self.port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ ", self.process.stdout.readline())[1])
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def close(self):
+        self.process.terminate()
+        self.process.stdout.close()
+        return self.process.wait(60)
+
+    def ask(self, path="/", method="GET", **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text, answer.headers
+
+
+class Serve(Case):
+    def served(self, *arguments):
+        served = Served(*arguments)
+        self.addCleanup(served.close)
+        return served
+
+    def test_page(self):
+        live = self.snapshot("live")
+        served = self.served(live)
+        status, page, headers = served.ask()
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
+        self.assertIn("Who grew", page)
+        self.assertIn("Nothing has grown", page)
+        write(f"{live}/heaps", "heaps", [make_heap(live, "newcomer", 50_000)])
+        while "New heaps: newcomer." not in served.ask("/main")[1]:
+            time.sleep(0.1)
+        self.assertEqual(served.ask("/", "HEAD")[1], "")
+        self.assertEqual(served.close(), 0)
+
+    def test_only_reads_and_only_for_this_machine(self):
+        served = self.served(self.snapshot("live"))
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            self.assertEqual(served.ask("/", method)[0], 405)
+        for path in ("/heaps", "/../etc/passwd", "/main/x"):
+            self.assertEqual(served.ask(path)[0], 404)
+        self.assertEqual(served.ask("/", Host="evil.example")[0], 403)
+        self.assertEqual(served.ask("/", Host=f"localhost:{served.port}")[0], 200)
+        for where in ("0.0.0.0:80", "192.0.2.1:80", "[::]:80"):
+            self.assertFails(report("--serve", where, self.path("live")), 2, "not this machine alone")
+        self.assertFails(report("--serve", "8080", self.path("live")), 2, "is not like 127.0.0.1:8080")
+        self.assertFails(report("--serve", f"127.0.0.1:{served.port}", self.path("live")), 1, "cannot serve")
+
+    def test_module_that_goes_and_comes(self):
+        live = self.snapshot("live")
+        served = self.served(live)
+        shutil.rmtree(live)
+        while served.ask("/main")[0] != 503:
+            time.sleep(0.1)
+        self.assertIn("is blockslab loaded?", served.ask("/")[1])
+        make_snapshot(live)
+        while served.ask("/main")[0] != 200:
+            time.sleep(0.1)
+
+    @unittest.skipUnless(shutil.which("chromium"), "needs the package chromium")
+    def test_browser_keeps_up(self):
+        """What is sorted and unfolded stays so while the figures change."""
+        live = self.snapshot("live", heaps=("a", "b", "c", "d"))
+        served = self.served(live)
+        browser = Chromium(self.path("profile"))
+        self.addCleanup(browser.close)
+        browser.show(served.url)
+        browser.evaluate("document.querySelector('#heap-d').open = true; document.querySelector('#heap-a').open = false;"
+                         "document.querySelector('#heaps th').click(); document.querySelector('#heaps th').click()")
+        names = "[...document.querySelectorAll('#heaps tbody td:first-child')].map(td => td.textContent).join()"
+        self.assertEqual(browser.evaluate(names), "a,b,c,d")
+        write(f"{live}/heaps", "heaps", [make_heap(live, name, 100_000, leaked=90_000)
+                                         for number, name in enumerate("edcba")])
+        browser.wait_for(f"{names} === 'a,b,c,d,e'")
+        self.assertIn("leaky_open", browser.evaluate("document.querySelector('#first').textContent"))
+        self.assertEqual(browser.evaluate("['a', 'd'].map(name => document.querySelector('#heap-' + name).open)"),
+                         [False, True])
+        browser.wait_for("/^up to date at/.test(document.querySelector('#status').textContent)")
+        browser.events = [event for event in browser.events if event.get("method") != "Network.requestWillBeSent"]
+        self.assertEqual(browser.complaints(), [])
+        served.close()
+        browser.wait_for("/no answer/.test(document.querySelector('#status').textContent)")
 
 
 @functools.cache
@@ -897,6 +1071,160 @@ class Snapshot(Case):
                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)))
             self.assertFails(result, 1, "is not whole")
             self.assertFalse(os.path.exists(self.path(f"{shell[0]}/meta")))
+
+
+    def test_many_heaps(self):
+        """A process a file took two minutes for 500 heaps on a slow machine."""
+        source = self.snapshot("live", heaps=[f"heap{number}" for number in range(500)], slots=10, sizes=(64,), meta=False)
+        for shell in SHELLS:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.assertEqual(self.save(self.path(shell[0]), shell=shell).returncode, 0)
+            now = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.assertLess(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 2)
+            self.assertEqual(run("diff", "-r", source, self.path(shell[0])).stdout,
+                             f"Only in {self.path(shell[0])}: meta\n")
+
+    def fake_cp(self, script):
+        """A directory for PATH in which cp is a script that does what it does, and then some more."""
+        os.makedirs(self.path("bin"))
+        with open(self.path("bin/cp"), "w") as stream:
+            stream.write(f"#!/bin/sh\n{shutil.which('cp')} \"$@\"\n{script}\nexit 1\n")
+        os.chmod(self.path("bin/cp"), 0o755)
+        return {**os.environ, "BLOCKSLAB_DEBUGFS": self.path("live"), "PATH": f"{self.path('bin')}:{os.environ['PATH']}"}
+
+    def save_with(self, script):
+        shutil.rmtree(self.path("bin"), ignore_errors=True)
+        shutil.rmtree(self.path("copy"), ignore_errors=True)
+        make_snapshot(self.path("live"))
+        return run("sh", os.path.join(TOOLS, "blockslab-snapshot"), self.path("copy"), env=self.fake_cp(script))
+
+    def test_what_is_forbidden_is_left_out_and_said(self):
+        result = self.save_with(f"rm -f {self.path('copy')}/heap/*/track; echo \"cp: cannot open 'x/heap/netns/track'"
+                                " for reading: Operation not permitted\" >&2")
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stderr, "lockdown.*left out: track")
+        with open(self.path("copy/meta")) as stream:
+            self.assertIn("forbidden track", stream.read())
+
+    def test_heaps_that_go_meanwhile_are_left_out(self):
+        result = self.save_with(f"rm -rf {self.path('live')}/heap/netns; "
+                                "echo 'cp: read error: Input/output error' >&2")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(sorted(os.listdir(self.path("copy/heap"))), ["inode cache", "shared"])
+        result = self.save_with("echo 'cp: read error: Input/output error' >&2")
+        self.assertFails(result, 1, "is not whole")
+        result = self.save_with("echo 'cp: write error: No space left on device' >&2")
+        self.assertFails(result, 1, "No space left")
+
+    def test_version(self):
+        with open(os.path.join(TOOLS, "..", "blockslab.h")) as stream:
+            version = re.search(r'BLOCKSLAB_VERSION\s+"(.*)"', stream.read())[1]
+        self.assertEqual(self.save("--version").stdout, f"blockslab-snapshot {version}\n")
+
+    def metrics(self, path, **rest):
+        result = self.save("--openmetrics", path, **rest)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return result.stdout
+
+    def assertMetrics(self, text):
+        """What both OpenMetrics and Prometheus' text format demand of it; the samples."""
+        name, label = r"[a-zA-Z_:][a-zA-Z0-9_:]*", r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
+        self.assertTrue(text.endswith("\n# EOF\n"))
+        family, families, samples = None, set(), {}
+        lines = iter(text.splitlines()[:-1])
+        for line in lines:
+            if line.startswith("# HELP "):
+                family = re.fullmatch(rf"# HELP ({name}) \S.*\.", line)[1]
+                self.assertNotIn(family, families)
+                families.add(family)
+                self.assertEqual(next(lines), f"# TYPE {family} gauge")
+                self.assertFalse(family.endswith(("_total", "_bucket", "_sum", "_count", "_created")))
+                continue
+            sample = re.fullmatch(rf"(({name})\{{{label}(?:,{label})*\}}) (\d+(?:\.\d+)?)", line)
+            self.assertTrue(sample, line)
+            self.assertEqual(sample[2], family)
+            self.assertNotIn(sample[1], samples)
+            samples[sample[1]] = float(sample[3])
+        if shutil.which("promtool"):
+            result = run("promtool", "check", "metrics", input=text)
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        return samples
+
+    def test_metrics(self):
+        path = self.snapshot()
+        with open(f"{path}/heaps", "a") as stream:
+            for held in (4096, 8192):
+                stream.write(" ".join(map(str, destroyed("shared", held))) + "\n")
+            stream.write(' '.join(map(str, destroyed('a"b\\;{}', 1))) + "\n")
+        for shell in SHELLS:
+            environment = {**os.environ, "PATH": f"{self.path('bin')}:{os.environ['PATH']}"}
+            if shell[0] == "busybox":
+                os.makedirs(self.path("bin"))
+                os.symlink(shutil.which("busybox"), self.path("bin/awk"))
+            result = run(*shell, os.path.join(TOOLS, "blockslab-snapshot"), "--openmetrics", path, env=environment)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            samples = self.assertMetrics(result.stdout)
+        heaps = json.loads(report("--json", path).stdout)["heaps"]
+        for heap in heaps:
+            if heap.get("state") != "destroyed":
+                labels = f'{{heap="{heap["name"]}",state="live"}}'
+                self.assertEqual(samples[f"blockslab_heap_held_bytes{labels}"], heap["held"])
+                self.assertAlmostEqual(samples[f"blockslab_heap_waste_ratio{labels}"], heap["waste"] / 100)
+                line = heap["classes"][0]
+                self.assertEqual(samples[f'blockslab_class_slots{{heap="{heap["name"]}",size="{line["size"]}",'
+                                         'state="allocated"}'], line["allocated"])
+        self.assertEqual(samples['blockslab_heap_held_bytes{heap="shared",state="destroyed"}'], 12288)
+        self.assertIn('blockslab_heap_slots{heap="a\\"b\\\\;{}",state="destroyed"}', samples)
+        self.assertMetrics(self.metrics(self.older(self.snapshot("older"))))
+
+    def test_metrics_that_cannot_be_read_or_written(self):
+        self.assertFails(self.save("--openmetrics", self.path("none")), 1, "is blockslab loaded?")
+        self.replace("x/heaps", "version 2", "version 9") if self.snapshot("x") else None
+        self.assertFails(self.save("--openmetrics", self.path("x")), 1, "not of the version")
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run(["sh", os.path.join(TOOLS, "blockslab-snapshot"), "--openmetrics",
+                                         self.snapshot("y")], stdout=full, stderr=subprocess.DEVNULL)
+            self.assertNotEqual(result.returncode, 0)
+
+    def test_damage_never_makes_invalid_metrics(self):
+        good = self.snapshot(slots=100)
+        for seed in range(40):
+            chance = random.Random(seed)
+            path = shutil.copytree(good, self.path(f"bad{seed}"))
+            for name in ("heaps", "heap/shared/classes"):
+                with open(f"{path}/{name}", "r+b") as stream:
+                    data = bytearray(stream.read())
+                    data[chance.randrange(60, len(data))] = chance.randrange(32, 127)
+                    stream.seek(0)
+                    stream.write(data)
+            result = self.save("--openmetrics", path)
+            if not result.returncode:
+                self.assertMetrics(result.stdout)
+
+    def test_dashboard_asks_for_metrics_that_are_there(self):
+        with open(os.path.join(TOOLS, "metrics", "grafana.json")) as stream:
+            dashboard = json.load(stream)
+        known = set(re.findall(r"# TYPE (\S+)", self.metrics(self.snapshot())))
+        asked = set(re.findall(r"blockslab_\w+", json.dumps([dashboard["panels"], dashboard["templating"]])))
+        self.assertGreater(len(asked), 8)
+        self.assertEqual(asked - known, set())
+        self.assertEqual(len({panel["id"] for panel in dashboard["panels"]}), len(dashboard["panels"]))
+
+    def test_timer_writes_all_or_nothing(self):
+        """What the unit runs, with a directory of our own."""
+        with open(os.path.join(TOOLS, "metrics", "blockslab-metrics.service")) as stream:
+            command = re.search(r"(?m)^ExecStart=(.*)$", stream.read())[1]
+        os.makedirs(self.path("bin"))
+        os.symlink(os.path.abspath(os.path.join(TOOLS, "blockslab-snapshot")), self.path("bin/blockslab-snapshot"))
+        environment = {**os.environ, "PATH": f"{self.path('bin')}:{os.environ['PATH']}",
+                       "FILE": self.path("blockslab.prom"), "BLOCKSLAB_DEBUGFS": self.snapshot()}
+        self.assertEqual(run("sh", "-c", command, env=environment).returncode, 0)
+        with open(self.path("blockslab.prom")) as stream:
+            self.assertMetrics(stream.read())
+        shutil.rmtree(self.path("snapshot"))
+        self.assertNotEqual(run("sh", "-c", command, env=environment).returncode, 0)
+        self.assertEqual([name for name in os.listdir(self.dir) if "prom" in name], [])
 
 
 GUEST = """
