@@ -190,45 +190,33 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
  * Module
  */
 
-/* Finds the longest row of struct pages that stand for lowmem without a hole. */
-static void __init span_find(void)
+/*
+ * Where struct pages stand in one row, all of lowmem is in the fast path's reach, holes included: see
+ * blockslab_lines(). Memory that is added makes it larger; it never becomes smaller.
+ */
+static void span_grow(void)
 {
-	unsigned long pfn, step = IS_ENABLED(CONFIG_SPARSEMEM) ? 512 : 1, size = 0;
-	struct page *first = NULL;
-	int nid;
-
-	for_each_online_node(nid) {
-		/* Struct pages come 512 at least at a time, also for a memory's odd end. */
-		for (pfn = ALIGN_DOWN(node_start_pfn(nid), step); pfn < node_end_pfn(nid);
-		     pfn += step) {
-			if (!pfn_valid(pfn) || !virt_addr_valid(__va(PFN_PHYS(pfn))))
-				continue;
-			if (!first || pfn_to_page(pfn) != first + (size >> PAGE_SHIFT) ||
-			    __va(PFN_PHYS(pfn)) != page_address(first) + size) {
-				first = pfn_to_page(pfn);
-				size = 0;
-			}
-			size += step << PAGE_SHIFT;
-			if (size <= blockslab_span.size)
-				continue;
-			blockslab_span.base = (unsigned long)page_address(first);
-			blockslab_span.size = size;
-			blockslab_span.page = first;
-		}
-	}
+	if (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM))
+		WRITE_ONCE(blockslab_span.size, (unsigned long)high_memory - blockslab_span.base);
 }
 
-/* Struct pages may go with their memory: from then on every address is looked at the slow way. */
-static int memory_going(struct notifier_block *self, unsigned long action, void *data)
+static void __init span_init(void)
 {
-	if (action == MEM_GOING_OFFLINE) {
-		WRITE_ONCE(blockslab_span.size, 0);
+	blockslab_span.base = PAGE_OFFSET;
+	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
+	span_grow();
+}
+
+static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
+{
+	if (action == MEM_ONLINE) {
+		span_grow();
 		follow_keys();
 	}
 	return NOTIFY_OK;
 }
 
-static struct notifier_block memory_notifier = { .notifier_call = memory_going };
+static struct notifier_block memory_notifier = { .notifier_call = memory_changes };
 
 #ifdef CONFIG_MODULES
 static void report_forgotten(struct module *module)
@@ -250,7 +238,7 @@ static int module_going(struct notifier_block *self, unsigned long action, void 
 {
 	if (action != MODULE_STATE_GOING)
 		return NOTIFY_OK;
-	workers_finish();	/* heaps whose last slot it freed are gone with it */
+	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
 	report_forgotten(data);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
 		heap_trim_cpus(&blockslab_shared, HEAP_ENDS);
@@ -310,7 +298,6 @@ static void __init cpus_init(void)
 	for_each_possible_cpu(cpu) {
 		home_this_cpu(cpu);
 		prandom_seed_state(per_cpu_ptr(&credit_random, cpu), get_random_u64());
-		spin_lock_init(&per_cpu_ptr(&rcu_cpus, cpu)->lock);
 	}
 }
 
@@ -370,8 +357,8 @@ static int __init blockslab_init(void)
 {
 	int error = -ENOMEM;
 
-	blockslab_span.secret = get_random_long() << 1;
-	span_find();
+	blockslab_span.canary = get_random_long();
+	span_init();
 	sizes_init();
 	bit_order_init();
 	cpus_init();
@@ -425,7 +412,6 @@ static void __exit blockslab_exit(void)
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);
 	shrinker_free(shrinker);
-	cancel_delayed_work_sync(&rcu_send_work);
 	rcu_barrier();
 	reports_finish();
 	irq_work_sync(&deferred_irq);

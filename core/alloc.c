@@ -141,7 +141,7 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 	slot = take_direct(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN);
 	if (!slot)
 		return NULL;
-	block = blockslab_block_of(page_of(slot));
+	block = own_block(slot);
 	note_alloc(note_at(block, slot), size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
 	return slot;
 }

@@ -262,7 +262,7 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 	long number;
 
 	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
-		number = blockslab_number(block, slots[i]);
+		number = slot_number(block, slots[i]);
 		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */

@@ -3,32 +3,6 @@
  * Caches: heaps of one class
  */
 
-/**
- * struct blockslab_cache - a heap of one class
- * @cpu: of its class; the empty one where the slow path is due
- * @key: of its pages, if the fast path may free what is in them
- * @magic: sum of @key and @first
- * @first: its per-CPU state, sealed
- * @lines: and the length of that, in bytes
- * @canary: offset of the word that tells a cached slot
- * @size: of its objects, as asked for
- * @zeroed: bytes of a slot that are to be zeroed when zeroes are wanted
- * @class: its only one
- * @heap: it is
- */
-struct blockslab_cache {
-	struct blockslab_cpu __percpu *cpu;
-	unsigned long key;
-	unsigned long magic;
-	unsigned long first;
-	unsigned long lines;
-	unsigned long canary;
-	unsigned int size;
-	unsigned int zeroed;
-	struct blockslab_class *class;
-	struct blockslab_heap *heap;
-};
-
 /* Every slot of a block is aligned if the slot size is a multiple of the alignment. */
 static int cache_layout(struct blockslab_class *class, size_t size, size_t align,
 			const struct blockslab_heap *heap)
@@ -91,9 +65,9 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->zeroed = keeps_content(heap) ? 0 : class->size;
 	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
 	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
-	cache->first = seal(class->cpu);
-	cache->lines = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->magic = cache->key + cache->first;
+	cache->first = (__force unsigned long)class->cpu;
+	cache->bytes = nr_node_ids * sizeof(struct blockslab_cpu);
+	cache->keyed = cache->key + cache->first;
 	heap->cache = cache;
 	heap->window_size = size;
 	cache_publish(cache);
@@ -279,16 +253,33 @@ struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_heap);
 
-/* Whether per-CPU state, sealed and of whatever node, is the cache's. */
-static bool in_cache(const struct blockslab_cache *cache, unsigned long sealed)
+/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
+static __always_inline bool cache_free_fast(struct blockslab_cache *cache, void *slot)
 {
-	return sealed - cache->first < cache->lines;
+	unsigned long offset = blockslab_offset(slot), lines;
+	struct blockslab_block *block;
+	struct page *page;
+
+	if (unlikely(blockslab_beyond(offset)))
+		return false;
+	page = blockslab_page(offset);
+	preempt_disable();
+	if (unlikely(!blockslab_lines(page, &lines)))
+		goto out;
+	block = blockslab_block_of(page);
+	if (unlikely(blockslab_key_word(page) - (unsigned long)page - cache->keyed >= cache->bytes))
+		goto out;
+	return blockslab_free_fast(block, lines, slot, blockslab_word(slot, cache->canary));
+
+out:
+	preempt_enable();
+	return false;
 }
 
 static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
 				     unsigned long caller)
 {
-	free_slow(slot, ANY_SIZE, cache->heap, caller);
+	free_checked(slot, ANY_SIZE, cache->heap, caller);
 }
 
 /**
@@ -300,22 +291,7 @@ static noinline void cache_free_slow(struct blockslab_cache *cache, const void *
  */
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 {
-	unsigned long offset = blockslab_offset(slot), mark;
-	struct page *page;
-	enum blockslab_freed freed;
-
-	if (unlikely(blockslab_beyond(offset)))
-		return cache_free_slow(cache, slot, _RET_IP_);
-	/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
-	page = blockslab_page(offset);
-	mark = (unsigned long)page->lru.prev;
-	if (unlikely(mark - (unsigned long)page - cache->magic >= cache->lines))
-		return cache_free_slow(cache, slot, _RET_IP_);
-	freed = blockslab_free_fast(page, blockslab_sealed_word(page), slot, mark,
-				    blockslab_word(slot, cache->canary));
-	if (unlikely(freed == BLOCKSLAB_NO_ROOM))
-		return free_to(blockslab_block_of(page)->node, slot);
-	if (unlikely(freed == BLOCKSLAB_DOUBTFUL))
+	if (unlikely(!cache_free_fast(cache, slot)))
 		cache_free_slow(cache, slot, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free);
@@ -356,16 +332,6 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
  */
 void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
 {
-	unsigned long sealed;
-	size_t done = 0;
-
-	while (done < nr) {
-		sealed = slot_sealed(slots[done], cache->key);
-		if (sealed && in_cache(cache, sealed))
-			done += free_run(sealed, nr - done, slots + done, cache->key,
-					 cache->canary);
-		if (done < nr)
-			blockslab_cache_free(cache, slots[done++]);
-	}
+	free_many(nr, slots, cache, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);

@@ -168,7 +168,7 @@ static bool invalid(struct blockslab_class *class, const char *what, const void 
 static int validate_pages(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
-	unsigned long sealed = seal(node_cpu(node));
+	unsigned long lines = (__force unsigned long)node_cpu(node);
 	struct page *page = page_of(block->base);
 	unsigned int i;
 	int faults = 0;
@@ -176,8 +176,8 @@ static int validate_pages(struct blockslab_block *block)
 	if (!page)
 		return invalid(node->class, "pages of block", block, 0, block->nr_pages);
 	for (i = 0; i < block->nr_pages; i++, page++)
-		if (blockslab_block_of(page) != block || blockslab_sealed(page) != sealed ||
-		    (page_key(page) != node->class->key && page_key(page) != KEY_SLOW))
+		if (blockslab_block_of(page) != block || (unsigned long)page->lru.next != lines ||
+		    (page_key(page) != node->class->key && !key_is_slow(page_key(page))))
 			faults += invalid(node->class, "words of page", page, i, i);
 	return faults;
 }

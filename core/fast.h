@@ -10,6 +10,8 @@
 #ifndef _BLOCKSLAB_FAST_H
 #define _BLOCKSLAB_FAST_H
 
+#include "page.h"
+
 #define BLOCKSLAB_NR_STEPS		64	/* classes of 8-byte steps, to 512 */
 #define BLOCKSLAB_STEPS_PER_DOUBLING	16	/* above them: no step over 6.25 % */
 #define BLOCKSLAB_NR_SIZES		(BLOCKSLAB_NR_STEPS + 4 * BLOCKSLAB_STEPS_PER_DOUBLING)
@@ -171,11 +173,11 @@ struct blockslab_note;
  * @born: when it got its pages, by block_clock()
  * @node: what it belongs to; changes only while it has no slots out
  * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
- * @rcu: of its end, for BLOCKSLAB_TYPESAFE_BY_RCU
+ * @rcu: of its end: it lives on for a grace period
  * @all: in node->all (node->lock)
  * @notes: one a slot, or NULL
  * @deferred: in deferred_blocks
- * @flags: enum block_flags
+ * @queued: it is in deferred_blocks
  * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
  *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
  */
@@ -192,7 +194,7 @@ struct blockslab_block {
 	u32 reserved : 1;
 	u32 small : 1;
 	u32 born : 27;
-	atomic_t flags;
+	u32 queued;
 	struct blockslab_node *node;
 	union {
 		struct list_head list;
@@ -204,89 +206,10 @@ struct blockslab_block {
 	unsigned long map[];
 };
 
-/**
- * struct blockslab_span - where a page is found by one subtraction and one shift
- * @base: its first address
- * @size: bytes in it
- * @reach: @size, or 0 where every free is to take the slow path
- * @page: of @base
- * @secret: even; added to what is kept in pages, so that what is read from a free slot tells no
- *	address
- *
- * The longest run of lowmem whose struct pages stand in one row: what the compare lets through is
- * no pointer elsewhere. Addresses beyond it are looked at by virt_addr_valid() first.
- */
-struct blockslab_span {
-	unsigned long base;
-	unsigned long size;
-	unsigned long reach;
-	struct page *page;
-	unsigned long secret;
-};
-
-extern struct blockslab_span blockslab_span;
 /* The largest size for the fast path of an allocation; 0 while something rare is to be done. */
 extern unsigned long blockslab_fast_size;
 /* size -> index of the class */
 extern u8 blockslab_size_index[];
-DECLARE_PER_CPU(unsigned long, blockslab_unsealing);
-
-/*
- * What the key in a page adds to the page's and the class's address. Odd, so that no pair of
- * aligned pointers that some other owner keeps in these words looks like it.
- */
-#define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
-
-static __always_inline unsigned long blockslab_offset(const void *slot)
-{
-	return (unsigned long)slot - blockslab_span.base;
-}
-
-/* Beyond it, or something rare is to be done. */
-static __always_inline bool blockslab_beyond(unsigned long offset)
-{
-	/* in no order: who switches something rare on is seen soon enough */
-	return offset >= data_race(blockslab_span.reach);
-}
-
-/* For offsets in the span. */
-static __always_inline struct page *blockslab_page(unsigned long offset)
-{
-	return blockslab_span.page + (offset >> PAGE_SHIFT);
-}
-
-static __always_inline const unsigned long *blockslab_sealed_word(const struct page *page)
-{
-	return (const unsigned long *)&page->lru.next;
-}
-
-static __always_inline unsigned long blockslab_sealed(const struct page *page)
-{
-	return *blockslab_sealed_word(page);
-}
-
-/* This CPU's line of the state that was sealed; a hint only, unless preemption is off. */
-static __always_inline struct blockslab_cpu *blockslab_sealed_line(unsigned long sealed)
-{
-	return (struct blockslab_cpu *)(sealed + raw_cpu_read(blockslab_unsealing));
-}
-
-/* The word that a page of this per-CPU state and key has in lru.prev. */
-static __always_inline unsigned long blockslab_mark(const struct page *page, unsigned long sealed,
-						    unsigned long key)
-{
-	return (unsigned long)page + sealed + key;
-}
-
-static __always_inline bool blockslab_has_mark(const struct page *page, unsigned long mark)
-{
-	return likely((unsigned long)page->lru.prev == mark);
-}
-
-static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
-{
-	return (struct blockslab_block *)page->private;
-}
 
 /*
  * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
@@ -299,76 +222,68 @@ static __always_inline long blockslab_number_at(unsigned long offset, unsigned l
 	return likely((u32)product < (u32)recip) ? (long)(product >> 32) : -1;
 }
 
-/* The number of a slot in its block, or -1 for a pointer into a slot. */
-static __always_inline long blockslab_number(const struct blockslab_block *block, const void *slot)
-{
-	return blockslab_number_at((u32)(slot - block->base), block->recip);
-}
-
-/* What became of a free on the fast path. */
-enum blockslab_freed {
-	BLOCKSLAB_FREED,
-	BLOCKSLAB_NO_ROOM,	/* checked, but this CPU's loaded magazine cannot take it */
-	BLOCKSLAB_DOUBTFUL,	/* for the slow path to check */
-};
-
 /*
- * The fast path for a page whose key is right: the start of a slot, not free in its block, and no
- * canary, which would be @mark in @word; then into this CPU's loaded magazine.
+ * The fast path for a page whose key is right, with preemption off: the start of a slot, not free in
+ * its block, and no canary in @word; then into this CPU's loaded magazine. False where that cannot
+ * be. Ends with preemption on.
  */
-static __always_inline enum blockslab_freed
-blockslab_free_fast(const struct page *page, const unsigned long *sealed, const void *slot,
-		    unsigned long mark, unsigned long *word)
+static __always_inline bool
+blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, const void *slot,
+		    unsigned long *word)
 {
-	struct blockslab_block *block = blockslab_block_of(page);
-	long number = blockslab_number(block, slot);
+	long number = blockslab_number_at((u32)(slot - block->base), block->recip);
+	unsigned long canary = blockslab_canary(slot), count;
 	struct blockslab_cpu *line;
-	unsigned long count;
 
 	if (unlikely(number < 0))
-		return BLOCKSLAB_DOUBTFUL;
-	if (unlikely(test_bit(number, block->map) || *word == mark))
-		return BLOCKSLAB_DOUBTFUL;
-
-	preempt_disable();
-	line = blockslab_sealed_line(*sealed);
+		goto out;
+	if (unlikely(test_bit(number, block->map) || *word == canary))
+		goto out;
+	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
 	if (unlikely(!blockslab_claim(line)))
-		goto busy;
+		goto out;
 	count = blockslab_count(line);
 	if (unlikely(count >= line->capacity))
 		goto full;
-	data_race(line->loaded[count] = (void *)slot);	/* slots_hold() can do with any */
+	data_race(line->loaded[count] = (void *)slot);	/* readers elsewhere can do with any */
 	blockslab_add(line->tally, 1);
-	*word = mark;
+	*word = canary;
 	blockslab_unclaim(line);
 	preempt_enable();
-	return BLOCKSLAB_FREED;
+	return true;
 
 full:
 	blockslab_unclaim(line);
-busy:
+out:
 	preempt_enable();
-	return BLOCKSLAB_NO_ROOM;
+	return false;
 }
 
-static __always_inline enum blockslab_freed blockslab_free_sized_fast(const void *slot, size_t size)
+/* A slot of any heap; of a size, or, where that is SIZE_MAX, of any. */
+static __always_inline bool blockslab_free_any(const void *slot, size_t size)
 {
-	unsigned long offset = blockslab_offset(slot), sealed, mark;
+	bool any_size = __builtin_constant_p(size) && size == SIZE_MAX;
+	unsigned long offset = blockslab_offset(slot), lines;
 	struct blockslab_block *block;
 	struct page *page;
 
 	if (unlikely(blockslab_beyond(offset)))
-		return BLOCKSLAB_DOUBTFUL;
+		return false;
 	page = blockslab_page(offset);
-	sealed = blockslab_sealed(page);
-	mark = blockslab_mark(page, sealed, BLOCKSLAB_KEY_FAST);
-	if (!blockslab_has_mark(page, mark))
-		return BLOCKSLAB_DOUBTFUL;
+	preempt_disable();
+	if (unlikely(!blockslab_lines(page, &lines)))
+		goto out;
 	block = blockslab_block_of(page);
+	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
+		goto out;
 	/* A size that is right all the same is told by the slow path. */
-	if (unlikely(block->size - size >= block->sizes))
-		return BLOCKSLAB_DOUBTFUL;
-	return blockslab_free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
+	if (!any_size && unlikely(block->size - size >= block->sizes))
+		goto out;
+	return blockslab_free_fast(block, lines, slot, blockslab_word(slot, 0));
+
+out:
+	preempt_enable();
+	return false;
 }
 
 /* What the fast path sees of a heap: its first member. */
@@ -436,7 +351,7 @@ static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache
 
 static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
 {
-	if (blockslab_free_sized_fast(slot, size) != BLOCKSLAB_FREED)
+	if (unlikely(!blockslab_free_any(slot, size)))
 		blockslab_free_sized(slot, size);
 }
 

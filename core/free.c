@@ -1,61 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Free
+ * Free: fast, checked, and many at once
+ *
+ * The fast path (fast.h) takes what is certain; all else passes one check, slot_fault(), and then
+ * goes where there is room: this CPU's magazines, or its block. A slot that has its canary is free,
+ * wherever it lies: no magazine is searched. Many at once go by runs of one class and node, into a
+ * magazine under one claim or by one flush.
+ *
+ * What it does not do: it cannot tell a free by a former owner of a slot that has a new one, nor one
+ * of a slot whose canary was written over since. Locks: none held here; node->lock is taken below.
+ * Blocks are looked at under rcu_read_lock().
  */
-
-static bool slots_hold(void **slots, unsigned int count, const void *slot)
-{
-	unsigned int i;
-
-	for (i = 0; i < count; i++)
-		if (READ_ONCE(slots[i]) == slot)
-			return true;
-	return false;
-}
-
-static bool line_holds(struct blockslab_cpu *line, const void *slot)
-{
-	struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
-	struct blockslab_magazine *loaded = loaded_magazine(line);
-	unsigned int count = READ_ONCE(line->tally) & BLOCKSLAB_COUNT;
-
-	if (loaded && slots_hold(loaded->slots, min_t(u16, count, loaded->capacity), slot))
-		return true;
-	return spare && slots_hold(spare->slots, READ_ONCE(spare->count), slot);
-}
-
-/* Whether a slot lies in a magazine of some CPU. Magazines live on for a grace period: no lock. */
-static bool cpus_hold(struct blockslab_node *node, const void *slot)
-{
-	bool held = false;
-	int cpu;
-
-	rcu_read_lock();
-	for_each_possible_cpu(cpu) {
-		held = line_holds(node_line(node, cpu), slot);
-		if (held)
-			break;
-	}
-	rcu_read_unlock();
-	return held;
-}
-
-static bool depot_holds(struct blockslab_node *node, const void *slot)
-{
-	struct blockslab_magazine *magazine = NULL;
-	unsigned int steps = 0;
-	bool held = false;
-
-	rcu_read_lock();
-	while (!held) {
-		magazine = stack_next(&node->full, magazine, &steps);
-		if (!magazine)
-			break;
-		held = slots_hold(magazine->slots, READ_ONCE(magazine->count), slot);
-	}
-	rcu_read_unlock();
-	return held;
-}
 
 static bool size_wrong(struct blockslab_block *block, unsigned int number, size_t size)
 {
@@ -73,10 +28,12 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 }
 
 #define ANY_SIZE	SIZE_MAX
-#define ANY_INDEX	UINT_MAX
 
-/* What is wrong with freeing a pointer. @cache may be NULL for any. */
-static enum fault find_fault(struct blockslab_block *block, const void *slot, size_t size,
+/*
+ * What is wrong with a pointer as a slot that its caller has. The one check of every call that takes
+ * one. @block is block_of() it; @cache may be NULL for any. Under RCU.
+ */
+static enum fault slot_fault(struct blockslab_block *block, const void *slot, size_t size,
 			     const struct blockslab_heap *cache)
 {
 	struct blockslab_node *node;
@@ -85,20 +42,31 @@ static enum fault find_fault(struct blockslab_block *block, const void *slot, si
 	if (!block)
 		return FOREIGN;
 	node = block->node;
-	number = node->class->size ? blockslab_number(block, slot) : slot == block->base ? 0 : -1;
+	number = slot_number(block, slot);
 	if (number < 0 || number >= block->nr_slots)
 		return INSIDE;
 	if (cache && node->class->heap != cache)
 		return WRONG_CACHE;
-	if (slot_is_free(block, number) || test_bit(number, deferred_map(block)))
-		return DOUBLE_FREE;
-	if (node->class->size &&
-	    has_canary(node, slot) &&
-	    (cpus_hold(node, slot) || depot_holds(node, slot)))
+	if (slot_is_free(block, number) || test_bit(number, deferred_map(block)) ||
+	    has_canary(node, slot))
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
 	return NO_FAULT;
+}
+
+/* The block of a slot that its caller has; NULL, and a report, of what is none. Under RCU. */
+static struct blockslab_block *checked_block(const void *slot, size_t size,
+					     const struct blockslab_heap *cache,
+					     unsigned long caller)
+{
+	struct blockslab_block *block = block_of(slot);
+	enum fault fault = slot_fault(block, slot, size, cache);
+
+	if (likely(!fault))
+		return block;
+	report(fault, slot, block, caller);
+	return NULL;
 }
 
 /* Into this CPU's loaded or spare magazine; false if there is no room. Takes no lock. */
@@ -122,17 +90,15 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 	return put;
 }
 
-/* Straight into its block. */
-static void free_direct(struct blockslab_node *node, const void *slot)
+/* Slots that are checked, and have their canaries, straight into their blocks. */
+static void free_direct(struct blockslab_node *node, void **slots, unsigned int nr)
 {
 	unsigned long irq;
 	LIST_HEAD(gone);
 
-	if (node->class->key != KEY_SLOW)
-		put_canary(node, slot);
 	spin_lock_irqsave(&node->lock, irq);
-	blockslab_add(node->frees, 1);
-	return_slots(node, (void **)&slot, 1, &gone);
+	blockslab_add(node->frees, nr);
+	return_slots(node, slots, nr, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
 }
@@ -140,6 +106,7 @@ static void free_direct(struct blockslab_node *node, const void *slot)
 /* A checked slot goes where there is room. */
 static noinline void free_to(struct blockslab_node *node, const void *slot)
 {
+	void *one = (void *)slot;
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
@@ -149,24 +116,13 @@ static noinline void free_to(struct blockslab_node *node, const void *slot)
 			break;
 	}
 	heap_arm(node->class->heap);
-	free_direct(node, slot);
+	put_canary(node, slot);
+	free_direct(node, &one, 1);
 }
 
-/* Everything that the fast path does not do. */
-static noinline void free_slow(const void *slot, size_t size, const struct blockslab_heap *cache,
-			       unsigned long caller)
+/* What was found to be a slot of its caller's. */
+static void free_found(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
-	struct blockslab_block *block;
-	enum fault fault;
-
-	if (ZERO_OR_NULL_PTR(slot))
-		return;
-	block = block_of(slot);
-	fault = find_fault(block, slot, size, cache);
-	if (unlikely(fault)) {
-		report(fault, slot, block, caller);
-		return;
-	}
 	if (!before_free(block, (void *)slot, caller))
 		return;
 	if (block->node->class->size)
@@ -175,25 +131,19 @@ static noinline void free_slow(const void *slot, size_t size, const struct block
 		large_put(block, caller);
 }
 
-/* The same for any heap's slot. */
-static __always_inline enum blockslab_freed free_any(const struct page *page, const void *slot)
+/* Everything that the fast path does not do. @cache is NULL for any heap's. */
+static noinline void free_checked(const void *slot, size_t size,
+				  const struct blockslab_heap *cache, unsigned long caller)
 {
-	unsigned long sealed = blockslab_sealed(page);
-	unsigned long mark = blockslab_mark(page, sealed, BLOCKSLAB_KEY_FAST);
+	struct blockslab_block *block;
 
-	if (!blockslab_has_mark(page, mark))
-		return BLOCKSLAB_DOUBTFUL;
-	return blockslab_free_fast(page, &sealed, slot, mark, blockslab_word(slot, 0));
-}
-
-/* A slot beyond the span, or none at all; or something rare is to be done. */
-static noinline void free_beyond(const void *slot, unsigned long caller)
-{
-	struct page *page = page_of(slot);
-
-	if (!page || static_branch_unlikely(&rare_free) ||
-	    free_any(page, slot) != BLOCKSLAB_FREED)
-		free_slow(slot, ANY_SIZE, NULL, caller);
+	if (ZERO_OR_NULL_PTR(slot))
+		return;
+	rcu_read_lock();
+	block = checked_block(slot, size, cache, caller);
+	if (block)
+		free_found(block, slot, caller);
+	rcu_read_unlock();
 }
 
 /**
@@ -206,18 +156,8 @@ static noinline void free_beyond(const void *slot, unsigned long caller)
  */
 void blockslab_free(const void *slot)
 {
-	unsigned long offset = blockslab_offset(slot);
-	struct page *page;
-	enum blockslab_freed freed;
-
-	if (unlikely(blockslab_beyond(offset)))
-		return free_beyond(slot, _RET_IP_);
-	page = blockslab_page(offset);
-	freed = free_any(page, slot);
-	if (unlikely(freed == BLOCKSLAB_NO_ROOM))
-		return free_to(blockslab_block_of(page)->node, slot);
-	if (unlikely(freed == BLOCKSLAB_DOUBTFUL))
-		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+	if (unlikely(!blockslab_free_any(slot, ANY_SIZE)))
+		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free);
 
@@ -232,73 +172,54 @@ EXPORT_SYMBOL_GPL(blockslab_free);
  */
 void blockslab_free_sized(const void *slot, size_t size)
 {
-	enum blockslab_freed freed = blockslab_free_sized_fast(slot, size);
-
-	if (freed == BLOCKSLAB_NO_ROOM)
-		return free_to(block_of(slot)->node, slot);
-	if (freed == BLOCKSLAB_DOUBTFUL)
-		free_slow(slot, min(size, ANY_SIZE - 1), NULL, _RET_IP_);
+	size = min(size, ANY_SIZE - 1);
+	if (unlikely(!blockslab_free_any(slot, size)))
+		free_checked(slot, size, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
 
-/* The per-CPU state that a slot says it belongs to, sealed; or 0 where the slow path is due. */
-static unsigned long slot_sealed(const void *slot, unsigned long key)
-{
-	unsigned long offset = blockslab_offset(slot);
-	struct page *page = blockslab_page(offset);
-	unsigned long sealed;
-
-	if (blockslab_beyond(offset))
-		return 0;
-	sealed = blockslab_sealed(page);
-	return blockslab_has_mark(page, blockslab_mark(page, sealed, key)) ? sealed : 0;
-}
-
 /* Slots of one class and node that are freed in a row. */
 struct run {
-	unsigned long sealed;
-	unsigned long key;
-	unsigned long canary;
+	unsigned long lines;		/* of the class and node */
+	unsigned long key;		/* of their pages */
+	unsigned long word;		/* offset of a slot's canary */
 	const void *page;		/* that was looked at last */
-	unsigned long mark;		/* of that page */
 	struct blockslab_block *block;	/* and its block */
 	unsigned long before;		/* bytes of the block before that page */
 	unsigned long recip;		/* of the block */
 };
 
-/* Looks at the page of a slot; false if it is not one of the run. */
+/* Looks at the page of a slot; false if it is not one of the run. With preemption off, or under RCU. */
 static __always_inline bool run_enter(struct run *run, const void *slot)
 {
-	unsigned long offset = blockslab_offset(slot);
+	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
-	unsigned long mark = blockslab_mark(page, run->sealed, run->key);
 
-	if (unlikely(blockslab_beyond(offset)) || !blockslab_has_mark(page, mark))
+	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
+		return false;
+	run->block = blockslab_block_of(page);
+	if (!blockslab_has_key(page, run->lines, run->key))
 		return false;
 	run->page = slot - offset_in_page(slot);
-	run->mark = mark;
-	run->block = blockslab_block_of(page);
 	run->before = run->page - run->block->base;
 	run->recip = run->block->recip;
 	return true;
 }
 
-/* The number in run->block of a slot of which all is well, as a free sees it; else -1. */
-static __always_inline long run_check(struct run *run, const void *slot)
+/* Whether all is well with a slot of the run, as a free sees it. */
+static __always_inline bool run_has(struct run *run, const void *slot)
 {
 	unsigned long offset = slot - run->page;
 	long number;
 
 	if (offset >= PAGE_SIZE) {
 		if (!run_enter(run, slot))
-			return -1;
+			return false;
 		offset = slot - run->page;
 	}
 	number = blockslab_number_at(offset + run->before, run->recip);
-	if (unlikely(number < 0 || slot_is_free(run->block, number) ||
-		     *blockslab_word(slot, run->canary) == run->mark))
-		return -1;
-	return number;
+	return likely(number >= 0 && !slot_is_free(run->block, number) &&
+		      *blockslab_word(slot, run->word) != blockslab_canary(slot));
 }
 
 /*
@@ -314,10 +235,10 @@ static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t 
 	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
 	for (i = 0; i < nr; i++) {
 		slot = slots[i];
-		if (unlikely(run_check(&own, slot) < 0))
+		if (unlikely(!run_has(&own, slot)))
 			break;
 		data_race(to[i] = slot);	/* as in a free */
-		*blockslab_word(slot, own.canary) = own.mark;
+		*blockslab_word(slot, own.word) = blockslab_canary(slot);
 	}
 	blockslab_add(line->tally, i);
 	*run = own;
@@ -325,15 +246,13 @@ static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t 
 }
 
 /* Frees up to @nr slots into this CPU's loaded and spare magazine. */
-static __always_inline size_t push_many(struct run *run, size_t nr, void **slots)
+static size_t push_many(struct run *run, size_t nr, void **slots)
 {
 	struct blockslab_cpu *line;
 	size_t put = 0;
 
-	if (!run_enter(run, slots[0]))
-		return 0;
 	preempt_disable();
-	line = blockslab_sealed_line(run->sealed);
+	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
 	if (likely(blockslab_claim(line))) {
 		put = push(line, run, nr, slots);
 		if (put < nr && blockslab_count(line) == line->capacity && line->spare &&
@@ -348,69 +267,78 @@ static __always_inline size_t push_many(struct run *run, size_t nr, void **slots
 }
 
 /* Frees up to @nr slots, and RUN_MAX, straight into their blocks. */
-static __always_inline size_t return_many(struct run *run, struct blockslab_node *node, size_t nr,
-					  void **slots)
+static size_t return_many(struct run *run, struct blockslab_node *node, size_t nr, void **slots)
 {
-	struct blockslab_block *block = NULL;
-	unsigned long irq;
-	LIST_HEAD(gone);
-	long number;
 	size_t i;
 
 	nr = min_t(size_t, nr, RUN_MAX);
-	if (!run_enter(run, slots[0]))
+	for (i = 0; i < nr && run_has(run, slots[i]); i++)
+		*blockslab_word(slots[i], run->word) = blockslab_canary(slots[i]);
+	if (!i)
 		return 0;
-	heap_arm(node->class->heap);	/* it lives: the first slot is still out */
-	spin_lock_irqsave(&node->lock, irq);
-	if (!run_enter(run, slots[0]))	/* what it saw before may be gone */
-		nr = 0;
-	for (i = 0; i < nr; i++) {
-		number = run_check(run, slots[i]);
-		if (unlikely(number < 0))
-			break;
-		if (run->block != block) {
-			if (block)
-				block_returned(block, &gone);
-			block = run->block;
-		}
-		test_and_set_free(block, number);
-		*blockslab_word(slots[i], run->canary) = run->mark;
-		block->nr_free++;
-		blockslab_add(node->nr_free, 1);
-	}
-	if (block)
-		block_returned(block, &gone);
-	retained_look(node, &gone);
-	blockslab_add(node->frees, i);
-	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
+	heap_arm(node->class->heap);
+	free_direct(node, slots, i);
 	return i;
 }
 
 /*
  * Frees slots from the first on, as long as they are of one class and node, nothing is wrong with
- * them, and there is room. Returns how many.
+ * them, and there is room. Returns how many. Under RCU: the class may go with the first slots.
  */
-static __always_inline size_t free_run(unsigned long sealed, size_t nr, void **slots,
-				       unsigned long key, unsigned long canary)
+static size_t free_run(struct run *run, size_t nr, void **slots)
 {
-	struct run run = { .sealed = sealed, .key = key, .canary = canary };
-	struct blockslab_cpu *line;
-	size_t done, least;
+	struct blockslab_cpu *line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
+	struct blockslab_node *node = run->block->node;
+	size_t done = push_many(run, nr, slots), least;
 
-	rcu_read_lock();	/* the class may go with the first slots: heap_free() */
-	done = push_many(&run, nr, slots);
-	line = blockslab_sealed_line(sealed);
 	/* A second magazine comes by the free of a single slot. */
-	if (done < nr && (READ_ONCE(line->spare) || !may_have_spare(line->node))) {
-		/* There were many, or a slot farther on tells that there are. */
-		least = many(line);
-		if (done >= least ||
-		    (nr - done >= least && slot_sealed(slots[done + least - 1], key) == sealed))
-			done += return_many(&run, line->node, nr - done, slots + done);
-	}
-	rcu_read_unlock();
+	if (done == nr || !(READ_ONCE(line->spare) || !may_have_spare(node)))
+		return done;
+	/* There were many, or a slot farther on tells that there are. */
+	least = many(line);
+	if (done >= least || (nr - done >= least && run_enter(run, slots[done + least - 1])))
+		if (run_enter(run, slots[done]))
+			done += return_many(run, node, nr - done, slots + done);
 	return done;
+}
+
+/* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
+static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
+{
+	unsigned long offset = blockslab_offset(slot);
+
+	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
+		return false;
+	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
+	run->word = cache ? cache->canary : 0;
+	if (cache && run->lines - cache->first >= cache->bytes)
+		return false;
+	return run_enter(run, slot);
+}
+
+/* One of many; reports name the client. */
+static noinline void free_one(const void *slot, const struct blockslab_cache *cache,
+			      unsigned long caller)
+{
+	if (cache || !blockslab_free_any(slot, ANY_SIZE))
+		free_checked(slot, ANY_SIZE, cache ? cache->heap : NULL, caller);
+}
+
+static void free_many(size_t nr, void **slots, const struct blockslab_cache *cache,
+		      unsigned long caller)
+{
+	size_t done = 0;
+	struct run run;
+
+	while (done < nr) {
+		rcu_read_lock();
+		if (run_begin(&run, slots[done], cache))
+			done += free_run(&run, nr - done, slots + done);
+		rcu_read_unlock();
+		/* What ended the run, be it the lack of room. */
+		if (done < nr)
+			free_one(slots[done++], cache, caller);
+	}
 }
 
 /**
@@ -422,19 +350,24 @@ static __always_inline size_t free_run(unsigned long sealed, size_t nr, void **s
  */
 void blockslab_free_bulk(size_t nr, void **slots)
 {
-	unsigned long sealed;
-	size_t done = 0;
-
-	while (done < nr) {
-		sealed = slot_sealed(slots[done], BLOCKSLAB_KEY_FAST);
-		if (sealed)
-			done += free_run(sealed, nr - done, slots + done, BLOCKSLAB_KEY_FAST, 0);
-		/* What ended the run, be it the lack of room. */
-		if (done < nr)
-			blockslab_free(slots[done++]);
-	}
+	free_many(nr, slots, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_bulk);
+
+static size_t usable_size(const void *slot, unsigned long caller)
+{
+	struct blockslab_block *block;
+	size_t usable = 0;
+
+	rcu_read_lock();
+	block = checked_block(slot, ANY_SIZE, NULL, caller);
+	if (block) {
+		usable = usable_bytes(block, slot_number(block, slot));
+		kasan_slot(slot, slot_bytes(block), usable);
+	}
+	rcu_read_unlock();
+	return usable;
+}
 
 /**
  * blockslab_usable_size() - bytes that may be used of a slot
@@ -446,21 +379,7 @@ EXPORT_SYMBOL_GPL(blockslab_free_bulk);
  */
 size_t blockslab_usable_size(const void *slot)
 {
-	struct blockslab_block *block;
-	enum fault fault;
-	size_t usable;
-
-	if (ZERO_OR_NULL_PTR(slot))
-		return 0;
-	block = block_of(slot);
-	fault = find_fault(block, slot, ANY_SIZE, NULL);
-	if (fault) {
-		report(fault, slot, block, _RET_IP_);
-		return 0;
-	}
-	usable = usable_bytes(block, block->node->class->size ? blockslab_number(block, slot) : 0);
-	kasan_slot(slot, slot_bytes(block), usable);
-	return usable;
+	return ZERO_OR_NULL_PTR(slot) ? 0 : usable_size(slot, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_usable_size);
 
@@ -503,20 +422,20 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	if (ZERO_OR_NULL_PTR(slot))
 		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
 	if (!size) {
-		free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
 		return ZERO_SIZE_PTR;
 	}
-	usable = blockslab_usable_size(slot);
+	usable = usable_size(slot, _RET_IP_);
 	if (!usable)
 		return NULL;
-	block = block_of(slot);
+	block = own_block(slot);
 	if (!note_of(block, 0) && !size_wrong(block, 0, size))
 		return (void *)slot;
 	moved = alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
 	if (!moved)
 		return NULL;
 	memcpy(moved, slot, min(usable, size));
-	free_slow(slot, ANY_SIZE, NULL, _RET_IP_);
+	free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
 	return moved;
 }
 EXPORT_SYMBOL_GPL(blockslab_realloc);

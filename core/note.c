@@ -50,7 +50,7 @@ static struct blockslab_note *note_of(struct blockslab_block *block, unsigned in
 /* The note of an address in a block. */
 static struct blockslab_note *note_at(struct blockslab_block *block, const void *slot)
 {
-	return note_of(block, block->node->class->size ? blockslab_number(block, slot) : 0);
+	return note_of(block, slot_number(block, slot));
 }
 
 static void note_alloc(struct blockslab_note *note, size_t size, unsigned long period, gfp_t gfp,
@@ -65,10 +65,17 @@ static void note_alloc(struct blockslab_note *note, size_t size, unsigned long p
 	smp_store_release(&note->period, period);	/* the rest is there for readers */
 }
 
-static void note_free(struct blockslab_note *note, unsigned long caller)
+static void note_freed_by(struct blockslab_note *note, unsigned long caller)
 {
 	if (note->period)
 		note->gone = stack_now(caller, GFP_NOWAIT);
+}
+
+/* @caller is 0 where the free was deferred: whose it was has been noted then. */
+static void note_free(struct blockslab_note *note, unsigned long caller)
+{
+	if (caller)
+		note_freed_by(note, caller);
 	WRITE_ONCE(note->period, 0);
 }
 
@@ -181,8 +188,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
-	if (!zone_before_whole(block, slot, class->size ? blockslab_number(block, slot) : 0,
-			       caller))
+	if (!zone_before_whole(block, slot, slot_number(block, slot), caller))
 		return false;
 	if (note)
 		note_free(note, caller);
@@ -200,7 +206,7 @@ static bool alloc_watched(void)
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
 			unsigned long caller)
 {
-	struct blockslab_block *block = blockslab_block_of(page_of(slot));
+	struct blockslab_block *block = own_block(slot);
 	struct blockslab_class *class = block->node->class;
 
 	if (heap->flags & EXACT_FLAGS)

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pointer -> block
+ * Pointer -> block: the words and the reference count of a block's struct pages
+ *
+ * page.h says what the words are. The reference count of a block's pages is far below zero: so
+ * get_page() and put_page() balance and free nothing, sendpage_ok() says no, a kfree() of a slot
+ * warns and loses that slot alone, and memory that is to go offline is refused at once. When the
+ * pages go back, the count must be what it was set to; else somebody holds or has dropped a
+ * reference, and the block is kept.
+ *
+ * What it does not do: it asks for no pages and gives none back. Locks: none. Who looks a pointer up
+ * holds rcu_read_lock() for as long as he looks at the block, unless the slot is his own.
  */
 
 struct blockslab_span blockslab_span __read_mostly;
@@ -8,26 +17,29 @@ EXPORT_SYMBOL_GPL(blockslab_span);
 unsigned long blockslab_fast_size __read_mostly = BLOCKSLAB_SLOT_MAX;
 EXPORT_SYMBOL_GPL(blockslab_fast_size);
 
+#define PAGE_REFERENCES	(-(1 << 20))	/* of a block's pages */
+
 /* NULL where no struct page stands behind the address. */
 static struct page *page_of(const void *slot)
 {
-	unsigned long offset = blockslab_offset(slot);
-
-	if (likely(offset < READ_ONCE(blockslab_span.size)))
-		return blockslab_page(offset);
 	return virt_addr_valid(slot) ? virt_to_page(slot) : NULL;
 }
 
-/* In pages, the address of per-CPU state has the secret added: it is sealed. */
-static unsigned long seal(const struct blockslab_cpu __percpu *cpu)
+/* What the key word of a page adds to the rest. */
+static unsigned long page_key(const struct page *page)
 {
-	return (__force unsigned long)cpu + blockslab_span.secret;
+	return blockslab_key_word(page) - (unsigned long)page - (unsigned long)page->lru.next;
 }
 
-/* What remains of a page's key when the page and the per-CPU state it names are taken away. */
-static __always_inline unsigned long page_key(const struct page *page)
+/* KEY_SLOW, to which two is added for every slot of the page whose free is deferred. */
+static bool key_is_slow(unsigned long key)
 {
-	return (unsigned long)page->lru.prev - (unsigned long)page - blockslab_sealed(page);
+	return key - KEY_SLOW <= 2 * PAGE_SIZE && !((key - KEY_SLOW) & 1);
+}
+
+static bool key_known(unsigned long key)
+{
+	return key == BLOCKSLAB_KEY_FAST || key == KEY_CACHE || key_is_slow(key);
 }
 
 static __always_inline void *slot_address(const struct blockslab_block *block, unsigned int size,
@@ -36,15 +48,23 @@ static __always_inline void *slot_address(const struct blockslab_block *block, u
 	return block->base + (size_t)number * size;
 }
 
+/* The number of the slot that begins at an address in a block; -1 where none does. */
+static long slot_number(const struct blockslab_block *block, const void *slot)
+{
+	if (!block->node->class->size)
+		return slot == block->base ? 0 : -1;
+	return blockslab_number_at((u32)(slot - block->base), block->recip);
+}
+
 /* Longs in each of a block's bitmaps: a bit a slot, and one at least for the tail. */
 static unsigned int map_words(unsigned int nr_slots)
 {
 	return BITS_TO_LONGS(nr_slots + 1);
 }
 
-static unsigned long *deferred_map(struct blockslab_block *block)
+static unsigned long *deferred_map(const struct blockslab_block *block)
 {
-	return block->map + map_words(block->nr_slots);
+	return (unsigned long *)block->map + map_words(block->nr_slots);
 }
 
 static int node_id(const struct blockslab_node *node)
@@ -68,67 +88,110 @@ static bool slot_is_free(const struct blockslab_block *block, unsigned int numbe
 	return test_bit(number, block->map);
 }
 
-/*
- * What a free slot holds in one word: the key of its page as it is in the page, so that the fast
- * path has it at hand. Being odd and made of two addresses and a secret of this boot, it is a
- * value that no data holds by accident.
- */
-static unsigned long canary_of(const struct blockslab_node *node, const void *slot)
-{
-	return blockslab_mark(page_of(slot), seal(node_cpu(node)), node->class->key);
-}
-
+/* Slots of classes without magazines have no canary: their blocks alone know their state. */
 static bool has_canary(const struct blockslab_node *node, const void *slot)
 {
-	return *blockslab_word(slot, node->class->canary) == canary_of(node, slot);
+	return node->class->key != KEY_SLOW &&
+	       *blockslab_word(slot, node->class->canary) == blockslab_canary(slot);
 }
 
 static void put_canary(const struct blockslab_node *node, const void *slot)
 {
-	*blockslab_word(slot, node->class->canary) = canary_of(node, slot);
+	if (node->class->key != KEY_SLOW)
+		*blockslab_word(slot, node->class->canary) = blockslab_canary(slot);
 }
 
-/* The block a pointer points into, exactly checked; NULL for a foreign pointer. */
+/* The block that a pointer points into; NULL for a foreign one. Under RCU: see page.h. */
 static struct blockslab_block *block_of(const void *slot)
 {
 	struct page *page = page_of(slot);
 	struct blockslab_block *block;
-	unsigned long key;
 
 	if (!page)
 		return NULL;
-	key = page_key(page);
-	if (key != BLOCKSLAB_KEY_FAST && key != KEY_CACHE && key != KEY_SLOW)
-		return NULL;
 	block = blockslab_block_of(page);
+	if (!key_known(page_key(page)))
+		return NULL;
 	if (slot < block->base || slot >= block->base + block->nr_pages * PAGE_SIZE)
 		return NULL;
 	return block;
 }
 
+/* The block of a slot that is the caller's own: it stays. */
+static struct blockslab_block *own_block(const void *slot)
+{
+	return blockslab_block_of(virt_to_page(slot));
+}
+
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
-	struct blockslab_node *node = block->node;
+	unsigned long lines = (__force unsigned long)node_cpu(block->node);
 	struct page *page = first_page(block);
-	unsigned long sealed = seal(node_cpu(node));
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
+		set_page_count(page, PAGE_REFERENCES);
 		set_page_private(page, (unsigned long)block);
-		WRITE_ONCE(page->lru.next, (struct list_head *)sealed);
-		WRITE_ONCE(page->lru.prev, (struct list_head *)blockslab_mark(page, sealed, key));
+		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
+		/* who finds the key finds the rest */
+		smp_store_release(&page->lru.prev,
+				  (struct list_head *)((unsigned long)page + lines + key));
 	}
 }
 
+/* The key first: who still finds it finds a block that lives for a grace period. */
 static void page_words_clear(struct blockslab_block *block)
 {
 	struct page *page = first_page(block);
 	unsigned int i;
 
-	for (i = 0; i < block->nr_pages; i++, page++) {
-		set_page_private(page, 0);
-		INIT_LIST_HEAD(&page->lru);
+	for (i = 0; i < block->nr_pages; i++)
+		INIT_LIST_HEAD(&page[i].lru);
+	smp_wmb();	/* see above */
+	for (i = 0; i < block->nr_pages; i++)
+		set_page_private(page + i, 0);
+}
+
+/*
+ * The free of a slot of this page is deferred, or no longer: as long as any is, the page's key leads
+ * all frees to the check. One word says both how many there are and where that leads, so that none
+ * is missed, whoever else is at it. Any context.
+ */
+static void page_defer(struct page *page, const struct blockslab_class *class, bool on)
+{
+	unsigned long *word = (unsigned long *)&page->lru.prev, was = READ_ONCE(*word), will;
+	unsigned long rest = (unsigned long)page + (unsigned long)page->lru.next;
+
+	if (class->key == KEY_SLOW)
+		return;
+	do {
+		if (on)
+			will = was == rest + class->key ? rest + KEY_SLOW + 2 : was + 2;
+		else
+			will = was == rest + KEY_SLOW + 2 ? rest + class->key : was - 2;
+	} while (!try_cmpxchg(word, &was, will));
+}
+
+/*
+ * Makes the pages what the page allocator gave: the first, or where they were split all, with one
+ * reference. False, and they stay as they are, where somebody else has or had one.
+ */
+static bool page_counts_restore(struct blockslab_block *block)
+{
+	struct page *page = first_page(block);
+	unsigned int i;
+
+	for (i = 0; i < block->nr_pages; i++)
+		if (!page_ref_freeze(page + i, PAGE_REFERENCES))
+			break;
+	if (likely(i == block->nr_pages)) {
+		for (i = 0; i < (block->node->class->size ? 1 : block->nr_pages); i++)
+			set_page_count(page + i, 1);
+		return true;
 	}
+	while (i--)
+		set_page_count(page + i, PAGE_REFERENCES);
+	return false;
 }
 
 /* ------------------------------------------------------------------------------------------------

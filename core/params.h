@@ -63,7 +63,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define RED_ZONE_BYTES	8
 
 /*
- * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is. They are farther from one another than
+ * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is (page.h). They are farther from one another than
  * addresses of per-CPU state, so that one compare with all of a cache's lines tells the key too.
  */
 #define KEY_CACHE	(BLOCKSLAB_KEY_FAST + (ULONG_MAX / 3 & ~1UL))	/* its cache may free it */

@@ -104,6 +104,14 @@ static void descriptor_put(struct blockslab_block *block)
 		kfree(block);
 }
 
+static void descriptor_free_rcu(struct rcu_head *rcu)
+{
+	struct blockslab_block *block = container_of(rcu, struct blockslab_block, rcu);
+
+	kfree(block->notes);
+	descriptor_put(block);
+}
+
 static bool notes_get(struct blockslab_block *block, gfp_t gfp)
 {
 	size_t bytes = kmalloc_size_roundup(block->nr_slots * sizeof(*block->notes));
@@ -224,16 +232,10 @@ static void block_free_pages(struct blockslab_block *block)
 static void put_canaries(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
-	void *slot = block->base, *end = slot_address(block, class->size, block->nr_slots);
-	unsigned long mark;
-	void *next;
+	unsigned int number;
 
-	while (slot < end) {
-		mark = canary_of(block->node, slot);
-		next = min(end, PTR_ALIGN(slot + 1, PAGE_SIZE));
-		for (; slot < next; slot += class->size)
-			*blockslab_word(slot, class->canary) = mark;
-	}
+	for (number = 0; number < block->nr_slots; number++)
+		put_canary(block->node, slot_address(block, class->size, number));
 }
 
 static void block_prepare(struct blockslab_block *block)
@@ -351,7 +353,7 @@ no_descriptor:
 	return NULL;
 }
 
-/* The last of a block: nobody can reach it any more. */
+/* Nobody has a slot of it or a reference on its pages. Who still looks at it is an RCU reader. */
 static void block_end(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
@@ -362,16 +364,63 @@ static void block_end(struct blockslab_block *block)
 		count_pages(block, -1);
 		block_free_pages(block);
 		heap_uncharge(block->node, block_bytes(block));
-		kfree(block->notes);
-		descriptor_put(block);
+		call_rcu(&block->rcu, descriptor_free_rcu);
 	}
 	atomic_long_dec(&heap->moving);
 	heap_count_block(heap, -1);
 }
 
+/*
+ * Blocks without slots whose pages somebody else has a reference on, or has put one too many: their
+ * memory may still be read or written, and so does not go back before that is settled.
+ */
+static LIST_HEAD(referenced_blocks);
+static DEFINE_SPINLOCK(referenced_lock);	/* referenced_blocks */
+#define REFERENCED_PERIOD	HZ
+
+static void referenced_look(struct work_struct *work);
+static DECLARE_DELAYED_WORK(referenced_work, referenced_look);
+
+static void referenced_add(struct blockslab_block *block)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&referenced_lock, irq);
+	list_add(&block->list, &referenced_blocks);
+	spin_unlock_irqrestore(&referenced_lock, irq);
+	queue_delayed_work(workqueue, &referenced_work, REFERENCED_PERIOD);
+}
+
+static void block_try_end(struct blockslab_block *block)
+{
+	if (likely(page_counts_restore(block))) {
+		block_end(block);
+		return;
+	}
+	report(REFERENCED, block->base, block, 0);
+	referenced_add(block);
+}
+
+static void referenced_look(struct work_struct *work)
+{
+	struct blockslab_block *block, *next;
+	LIST_HEAD(blocks);
+
+	spin_lock_irq(&referenced_lock);
+	list_splice_init(&referenced_blocks, &blocks);
+	spin_unlock_irq(&referenced_lock);
+	list_for_each_entry_safe(block, next, &blocks, list) {
+		list_del(&block->list);
+		if (page_counts_restore(block))
+			block_end(block);
+		else
+			referenced_add(block);
+	}
+}
+
 static void block_end_rcu(struct rcu_head *rcu)
 {
-	block_end(container_of(rcu, struct blockslab_block, rcu));
+	block_try_end(container_of(rcu, struct blockslab_block, rcu));
 }
 
 /* Whether a descriptor that somebody may have written to still has its pages, and can count. */
@@ -402,5 +451,5 @@ static void block_put(struct blockslab_block *block)
 	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 		call_rcu(&block->rcu, block_end_rcu);
 	else
-		block_end(block);
+		block_try_end(block);
 }

@@ -162,7 +162,6 @@ static int home_this_cpu(unsigned int cpu)
 	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
 
 	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
-	per_cpu(blockslab_unsealing, cpu) = offset - blockslab_span.secret;
 	return 0;
 }
 

@@ -65,13 +65,6 @@ enum block_state {
 	BLOCK_UNLISTED = NR_BLOCK_STATES,
 };
 
-/* Bits of block->flags, which may be set in NMI context. */
-enum block_flags {
-	BLOCK_QUEUED = BIT(0),		/* on deferred_blocks */
-	BLOCK_WANTS_GRACE = BIT(1),	/* its deferred slots may go only after a grace period */
-	BLOCK_HOLD = BIT(2),		/* above this, how many CPUs are in defer_free() */
-};
-
 static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
 static_assert(PAGE_SIZE <= 8 * BLOCK_SLOTS_MAX);	/* the smallest slots, in one page */
 static_assert(BLOCK_UNLISTED < 8);	/* state */
@@ -287,6 +280,33 @@ static bool heap_destroyed(const struct blockslab_heap *heap)
 	return state != HEAP_LIVE && state != HEAP_DEBUG;
 }
 
+/**
+ * struct blockslab_cache - a heap of one class
+ * @cpu: of its class; the empty one where the slow path is due
+ * @key: of its pages, if the fast path may free what is in them
+ * @keyed: sum of @key and @first
+ * @first: its lines: what its pages name is these, or another node's behind them
+ * @bytes: of all of them
+ * @canary: offset of the word that tells a cached slot
+ * @size: of its objects, as asked for
+ * @zeroed: bytes of a slot that are to be zeroed when zeroes are wanted
+ * @class: its only one
+ * @heap: it is
+ */
+struct blockslab_cache {
+	struct blockslab_cpu __percpu *cpu;
+	unsigned long key;
+	unsigned long keyed;
+	unsigned long first;
+	unsigned long bytes;
+	unsigned long canary;
+	unsigned int size;
+	unsigned int zeroed;
+	struct blockslab_class *class;
+	struct blockslab_heap *heap;
+};
+
+
 /* Index of the class that serves a size. */
 u8 blockslab_size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
 EXPORT_SYMBOL_GPL(blockslab_size_index);
@@ -295,9 +315,6 @@ static u16 index_size[NR_SIZES] __ro_after_init;
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
-/* This CPU's per-CPU offset, less the secret that is in the pages. */
-DEFINE_PER_CPU(unsigned long, blockslab_unsealing);
-EXPORT_PER_CPU_SYMBOL_GPL(blockslab_unsealing);
 /*
  * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
  * line a node, as every class has, since the home offset is added to this address too.

@@ -138,20 +138,21 @@ static void a_double_free_is_told_wherever_its_slot_lies(struct kunit *test)
 	free_many(kept, NR_SLOTS);
 }
 
-/* What marks a free slot may be anywhere, by accident or by intent: it is a hint only. */
-static void a_slot_that_looks_free_is_freed_all_the_same(struct kunit *test)
+/* What marks a free slot goes with its address: what other slots are full of marks none. */
+static void what_marks_a_free_slot_marks_no_other(struct kunit *test)
 {
-	unsigned long words[5], *slot = must_alloc(test, fixture.heap, sizeof(words));
+	unsigned long *slot = must_alloc(test, fixture.heap, 40);
+	unsigned long *other = must_alloc(test, fixture.heap, 40);
 
 	blockslab_free(slot);
 	OPTIMIZER_HIDE_VAR(slot);
 	kasan_disable_current();
-	memcpy(words, slot, sizeof(words));
+	memcpy(other, slot, 40);
 	kasan_enable_current();
-	KUNIT_EXPECT_PTR_EQ(test, must_alloc(test, fixture.heap, sizeof(words)), (void *)slot);
-	memcpy(slot, words, sizeof(words));
-	blockslab_free(slot);
+	blockslab_free(other);
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+	blockslab_free(other);
+	expect_fault(test, "double free", other);
 }
 
 /* --- pointers that are no slots --------------------------------------------------------------- */
@@ -501,7 +502,7 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(a_double_free_is_told_though_the_slot_was_written),
 	KUNIT_CASE(every_double_free_is_told),
 	KUNIT_CASE(a_double_free_is_told_wherever_its_slot_lies),
-	KUNIT_CASE(a_slot_that_looks_free_is_freed_all_the_same),
+	KUNIT_CASE(what_marks_a_free_slot_marks_no_other),
 	KUNIT_CASE(memory_of_kmalloc_is_refused),
 	KUNIT_CASE(plain_pages_are_refused),
 	KUNIT_CASE(memory_of_vmalloc_is_refused),

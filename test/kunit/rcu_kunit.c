@@ -147,6 +147,91 @@ static void a_slot_already_free_is_refused(struct kunit *test)
 	expect_fault(test, "double free", slot);
 }
 
+typedef void (*free_function)(const void *slot);
+
+static void free_sized_as_wanted(const void *slot)
+{
+	blockslab_free_sized(slot, 40);
+}
+
+static void free_in_bulk(const void *slot)
+{
+	void *slots[] = { (void *)slot };
+
+	blockslab_free_bulk(1, slots);
+}
+
+static void realloc_to_nothing(const void *slot)
+{
+	WARN_ON(blockslab_realloc(fixture.heap, slot, 0, GFP_KERNEL) != ZERO_SIZE_PTR);
+}
+
+static const free_function every_free[] = {
+	blockslab_free, free_sized_as_wanted, free_in_bulk, realloc_to_nothing,
+	blockslab_free_nolock, blockslab_free_rcu,
+};
+
+/* Others of the same page are freed as ever. */
+static void a_second_free_is_told_before_the_grace_period(struct kunit *test)
+{
+	void *slot, *other;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(every_free); i++) {
+		slot = must_alloc(test, fixture.heap, 40);
+		other = must_alloc(test, fixture.heap, 40);
+		rcu_read_lock();
+		blockslab_free_rcu(slot);
+		every_free[i](slot);
+		expect_fault(test, "double free", slot);
+		KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 0);
+		expect_fault(test, "double free", slot);
+		blockslab_free(other);
+		rcu_read_unlock();
+		KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+		KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	}
+}
+
+static void a_second_free_of_an_object_is_told(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("second", 40, 0, 0, NULL);
+	void *object;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	object = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	rcu_read_lock();
+	blockslab_free_rcu(object);
+	blockslab_cache_free(cache, object);
+	expect_fault(test, "double free", object);
+	blockslab_cache_free_bulk(cache, 1, &object);
+	expect_fault(test, "double free", object);
+	rcu_read_unlock();
+	blockslab_cache_destroy(cache);
+}
+
+/* When nothing waits any more, all is as it was: the same page's slots are found by the fast path. */
+static void a_page_is_as_it_was_when_none_waits(struct kunit *test)
+{
+	void *slots[3];
+	int i, round;
+
+	alloc_many(test, fixture.heap, 40, slots, ARRAY_SIZE(slots));
+	for (round = 0; round < 5; round++) {
+		unsigned long key = (unsigned long)virt_to_page(slots[0])->lru.prev;
+
+		for (i = 1; i < ARRAY_SIZE(slots); i++)
+			blockslab_free_rcu(slots[i]);
+		KUNIT_EXPECT_NE(test, (unsigned long)virt_to_page(slots[1])->lru.prev, key);
+		for (i = 0; i < 500 && (unsigned long)virt_to_page(slots[0])->lru.prev != key; i++)
+			msleep(20);
+		KUNIT_EXPECT_EQ(test, (unsigned long)virt_to_page(slots[0])->lru.prev, key);
+		alloc_many(test, fixture.heap, 40, slots + 1, ARRAY_SIZE(slots) - 1);
+	}
+	free_many(slots, ARRAY_SIZE(slots));
+}
+
 static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(a_slot_comes_back_after_a_grace_period),
 	KUNIT_CASE(a_reader_s_slot_is_not_given_to_another),
@@ -158,6 +243,9 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(it_works_without_memory),
 	KUNIT_CASE(objects_of_caches_can_wait),
 	KUNIT_CASE(a_slot_already_free_is_refused),
+	KUNIT_CASE(a_second_free_is_told_before_the_grace_period),
+	KUNIT_CASE(a_second_free_of_an_object_is_told),
+	KUNIT_CASE(a_page_is_as_it_was_when_none_waits),
 	{}
 };
 

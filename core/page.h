@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The words of a block's struct pages, for the inline fast paths and for page.c
+ *
+ * No API. Every page of a block says in three words whose it is:
+ *
+ *	lru.next	the lines: per-CPU address of its class's magazines on the page's node
+ *	lru.prev	the key word: the page's own address, the lines and a key, added
+ *	private		the block's descriptor
+ *
+ * One compare of the key word, on a line that is read anyway, tells a foreign page, and the class's
+ * lines are known without a dependent load. Whoever reads @private must do so before the compare, with
+ * preemption off or under rcu_read_lock(): on clearing, the key word goes first, and descriptors live
+ * on for a grace period.
+ *
+ * What it does not do: it keeps nothing in slots but the canary of free ones, a secret of this boot
+ * with the slot's own address added, which says nothing of the words above.
+ */
+#ifndef _BLOCKSLAB_PAGE_H
+#define _BLOCKSLAB_PAGE_H
+
+#include <linux/compiler.h>
+#include <linux/mm_types.h>
+#include <linux/percpu.h>
+#include <linux/types.h>
+#include <linux/uaccess.h>
+
+struct blockslab_block;
+
+/**
+ * struct blockslab_span - where a page is found by one subtraction and one shift
+ * @base: the first address of lowmem
+ * @size: bytes in it, holes included; 0 where struct pages do not stand in one row
+ * @reach: @size, or 0 where every free is to take the slow path
+ * @page: of @base
+ * @canary: the secret that tells free slots
+ */
+struct blockslab_span {
+	unsigned long base;
+	unsigned long size;
+	unsigned long reach;
+	struct page *page;
+	unsigned long canary;
+};
+
+extern struct blockslab_span blockslab_span;
+
+/*
+ * What the key word adds to the page's and the lines' address. Odd, so that no pair of aligned
+ * pointers that some other owner keeps in these words looks like it.
+ */
+#define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
+
+static __always_inline unsigned long blockslab_offset(const void *slot)
+{
+	return (unsigned long)slot - blockslab_span.base;
+}
+
+/* Beyond it, or something rare is to be done. */
+static __always_inline bool blockslab_beyond(unsigned long offset)
+{
+	/* in no order: who switches something rare on is seen soon enough */
+	return offset >= data_race(blockslab_span.reach);
+}
+
+/* For offsets in the span. In a hole of the memory there is no such page: see blockslab_lines(). */
+static __always_inline struct page *blockslab_page(unsigned long offset)
+{
+	return blockslab_span.page + (offset >> PAGE_SHIFT);
+}
+
+/* The lines that a page names; false where memory has a hole, and no struct page stands. */
+static __always_inline bool blockslab_lines(const struct page *page, unsigned long *lines)
+{
+#ifdef CONFIG_SPARSEMEM_VMEMMAP
+	__get_kernel_nofault(lines, (unsigned long *)&page->lru.next, unsigned long, hole);
+	return true;
+
+hole:
+	return false;
+#else
+	*lines = (unsigned long)READ_ONCE(page->lru.next);
+	return true;
+#endif
+}
+
+/* The descriptor that a page names. It is one only if the key is right when looked at after this. */
+static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
+{
+	return (struct blockslab_block *)smp_load_acquire(&page->private);
+}
+
+static __always_inline unsigned long blockslab_key_word(const struct page *page)
+{
+	return (unsigned long)READ_ONCE(page->lru.prev);
+}
+
+static __always_inline bool blockslab_has_key(const struct page *page, unsigned long lines,
+					      unsigned long key)
+{
+	return likely(blockslab_key_word(page) == (unsigned long)page + lines + key);
+}
+
+/* What a free slot holds in one word. */
+static __always_inline unsigned long blockslab_canary(const void *slot)
+{
+	return blockslab_span.canary + (unsigned long)slot;
+}
+
+#endif /* _BLOCKSLAB_PAGE_H */

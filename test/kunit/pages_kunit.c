@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the rest of the kernel sees of a slot's pages, and does with them. */
+#include <linux/net.h>
+#include "blockslab_kunit.h"
+
+static const size_t page_sizes[] = { 8, 64, 1000, 3000, 8192, 16384, 100000 };
+
+static void page_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(page_size, page_sizes, page_size_name);
+
+static struct page *last_page(const void *slot, size_t size)
+{
+	return virt_to_page(slot + size - 1);
+}
+
+static void references_come_and_go(struct kunit *test)
+{
+	const size_t size = *(const size_t *)test->param_value;
+	void *slot = must_alloc(test, fixture.heap, size);
+	int i;
+
+	memset(slot, 0x5a, size);
+	for (i = 0; i < 3; i++) {
+		get_page(virt_to_page(slot));
+		get_page(last_page(slot, size));
+		put_page(last_page(slot, size));
+		put_page(virt_to_page(slot));
+	}
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0x5a, size));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
+static void no_page_may_be_sent_by_reference(struct kunit *test)
+{
+	const size_t size = *(const size_t *)test->param_value;
+	void *slot = must_alloc(test, fixture.heap, size);
+
+	KUNIT_EXPECT_FALSE(test, sendpage_ok(virt_to_page(slot)));
+	KUNIT_EXPECT_FALSE(test, sendpage_ok(last_page(slot, size)));
+	blockslab_free(slot);
+}
+
+/* Its memory may be read through the reference: it goes back once that is let go of. */
+static void a_page_that_is_referenced_does_not_go_back(struct kunit *test)
+{
+	const size_t size = *(const size_t *)test->param_value;
+	void *slot = must_alloc(test, fixture.heap, size);
+	struct page *page = virt_to_page(slot);
+	int i;
+
+	get_page(page);
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), 1);
+	KUNIT_EXPECT_STREQ(test, fixture.what, "page still referenced, or freed by others");
+	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).held, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	put_page(page);
+	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
+static struct kunit_case pages_cases[] = {
+	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
+	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
+	KUNIT_CASE_PARAM(a_page_that_is_referenced_does_not_go_back, page_size_gen_params),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(pages, pages_cases);
