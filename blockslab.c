@@ -166,6 +166,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/types.h"
 #include "core/inject.c"
 #include "core/page.c"
+#include "core/client.c"
 #include "core/fault.c"
 #include "core/account.c"
 #include "core/provider.c"
@@ -174,17 +175,19 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/retain.c"
 #include "core/note.c"
 #include "core/class.c"
+#include "core/sample.c"
 #include "core/alloc.c"
 #include "core/free.c"
 #include "core/defer.c"
 #include "core/check.c"
 #include "core/track.c"
 #include "core/heap.c"
+#include "core/readers.c"
+#include "core/debugfs.c"
+#include "core/create.c"
 #include "core/cache.c"
 #include "core/copy.c"
-#include "core/sample.c"
 #include "core/shrinker.c"
-#include "core/debugfs.c"
 
 /* ------------------------------------------------------------------------------------------------
  * Module
@@ -219,33 +222,44 @@ static int memory_changes(struct notifier_block *self, unsigned long action, voi
 static struct notifier_block memory_notifier = { .notifier_call = memory_changes };
 
 #ifdef CONFIG_MODULES
-static void report_forgotten(struct module *module)
+/* Of what a module left behind its slots stay valid, and it is named by what it was called. */
+static void report_left(struct module *module)
 {
 	struct blockslab_heap *heap;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		if (!heap->maker || !within_module(heap->maker, module))
+		if (heap->module != module)
+			continue;
+		heap->module = NULL;
+		if (heap_destroyed(heap))	/* reported then */
 			continue;
 		pr_warn("module %s was unloaded and left heap %s behind; its slots stay valid\n",
-			module->name, heap->name);
+			heap->maker, heap->name);
 		heap_trim(heap, true);
 		report_leaks(heap);
 	}
 }
 
-/* What the shared heap only cached for a module that is gone shall not keep this one loaded. */
-static int module_going(struct notifier_block *self, unsigned long action, void *data)
+/* What the shared heap only kept for a module that is gone shall not keep this one loaded. */
+static void module_gone(struct module *module)
 {
-	if (action != MODULE_STATE_GOING)
-		return NOTIFY_OK;
+	deferred_finish();
 	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
-	report_forgotten(data);
+	report_left(module);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
 		heap_trim_cpus(&blockslab_shared, HEAP_ENDS);
+	rcu_barrier();		/* what went back after a grace period */
+}
+
+static int module_follow(struct notifier_block *self, unsigned long state, void *data)
+{
+	if (state == MODULE_STATE_GOING && data != THIS_MODULE)
+		module_gone(data);
+	client_follow(data, state);
 	return NOTIFY_OK;
 }
 
-static struct notifier_block module_notifier = { .notifier_call = module_going };
+static struct notifier_block module_notifier = { .notifier_call = module_follow };
 
 static void module_watch(bool on)
 {
@@ -377,8 +391,8 @@ static int __init blockslab_init(void)
 		goto no_hotplug;
 	debugfs_init();
 	heap_init(&blockslab_shared, "shared", 0, 0);
-	heap_enter(&blockslab_shared);
-	heap_debugfs(&blockslab_shared);
+	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
+	heap_start(&blockslab_shared, 0);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
 	if (RARE_ALWAYS || want_init_on_alloc(0))
@@ -406,6 +420,7 @@ static void __exit blockslab_exit(void)
 {
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);
+	heap_end(&blockslab_shared);
 	heap_retire(&blockslab_shared);
 	heap_put(&blockslab_shared);
 	debugfs_remove_recursive(debugfs_dir);
@@ -418,6 +433,9 @@ static void __exit blockslab_exit(void)
 	destroy_workqueue(workqueue);
 	rcu_barrier();
 	quarantine_trim(0);
+	heaps_exit();
+	rcu_barrier();
+	clients_exit();
 	caches_destroy();
 	free_percpu(no_class);
 }

@@ -8,6 +8,59 @@ static struct blockslab_heap *heap_or_shared(struct blockslab_heap *heap)
 	return heap ?: &blockslab_shared;
 }
 
+/* What a pointer says that it points to, if it does at all. */
+static enum heap_state heap_state(const struct blockslab_heap *heap)
+{
+	enum heap_state state;
+
+	if (heap != &blockslab_shared && !virt_addr_valid(heap))
+		return 0;
+	return get_kernel_nofault(state, &heap->state) ? 0 : state;
+}
+
+/* Which fault the use of a heap is, as far as can be told. */
+static enum fault heap_fault(const struct blockslab_heap *heap)
+{
+	switch (heap_state(heap)) {
+	case HEAP_LIVE:
+	case HEAP_DEBUG:
+		return NO_FAULT;
+	case HEAP_DESTROYED:
+	case HEAP_FORGOTTEN:
+	case HEAP_GONE:
+		return DESTROYED;
+	}
+	return NO_HEAP;
+}
+
+/* The heap that a call is for; NULL, and a report, where it is none, or none any more. */
+static struct blockslab_heap *heap_check(struct blockslab_heap *heap, unsigned long caller)
+{
+	enum fault fault = heap_fault(heap_or_shared(heap));
+
+	if (likely(!fault))
+		return heap_or_shared(heap);
+	report_heap(fault, heap, caller);
+	return NULL;
+}
+
+/* The same where a heap is used at every call. Any context. */
+static bool heap_usable(struct blockslab_heap *heap, unsigned long caller)
+{
+	return likely(!heap_destroyed(heap)) || heap_check(heap, caller);
+}
+
+/* For who is to change a heap, and then unlocks; an error where that cannot be. May sleep. */
+static int heap_control(struct blockslab_heap *heap)
+{
+	if (mutex_lock_killable(&heap->control))
+		return -EINTR;
+	if (!heap_destroyed(heap))
+		return 0;
+	mutex_unlock(&heap->control);
+	return -ENODEV;
+}
+
 static size_t held_bytes(struct blockslab_heap *heap)
 {
 	return atomic_long_read(&heap->held);

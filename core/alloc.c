@@ -3,84 +3,6 @@
  * Allocation
  */
 
-/*
- * Sampling. Every line counts the bytes asked for down from a credit, and an allocation for which
- * the credit does not suffice takes the slow path, where it is tracked. Credits are drawn from an
- * exponential distribution with a mean of heap->track, so that every byte has the same chance, and
- * an allocation of so many bytes one of 1 - exp(-bytes / track): Poisson sampling, as in
- * gperftools' heap profiler. With no tracking the credit is never used up; where all is tracked,
- * there is none.
- */
-
-#define CREDIT		(LONG_MAX / 4)
-/* draw_credit() gives up to 23 times as much. */
-#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
-
-/* -log2(x / 2^32) in 1/2^16, for x from 1 to 2^32 - 1: digit by digit, by squaring. */
-static u32 minus_log2(u32 x)
-{
-	u32 log = (fls(x) - 1) << 16, digit;
-	u64 square = (u64)x << (32 - fls(x));	/* 2^31 to 2^32 */
-
-	for (digit = 1 << 15; digit; digit >>= 1) {
-		square = square * square >> 31;
-		if (square >> 32) {
-			log |= digit;
-			square >>= 1;
-		}
-	}
-	return (32 << 16) - log;
-}
-
-/* With preemption or interrupts off; there, get_random_u32() may sleep on PREEMPT_RT. */
-static DEFINE_PER_CPU(struct rnd_state, credit_random);
-
-/* Bytes to the next allocation that is sampled. */
-static long draw_credit(unsigned long period)
-{
-	u32 random = prandom_u32_state(raw_cpu_ptr(&credit_random));
-	const u32 ln_2 = 45426;		/* in 1/2^16 */
-
-	return ((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16;
-}
-
-/* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
-static void grant(struct blockslab_cpu *line, long credit)
-{
-	WRITE_ONCE(line->granted, line->granted + credit - line->credit);
-	WRITE_ONCE(line->credit, credit);
-}
-
-/* Counts bytes asked for on a claimed line, by an allocation that is not to be tracked. */
-static void spend(struct blockslab_cpu *line, size_t bytes)
-{
-	unsigned long track = READ_ONCE(line->node->class->heap->track);
-
-	blockslab_sub(line->credit, bytes);
-	if (unlikely(line->credit < 0))
-		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
-}
-
-/* Whether an allocation is to be tracked. */
-static bool sampled(struct blockslab_node *node, size_t size)
-{
-	unsigned long track = READ_ONCE(node->class->heap->track);
-	struct blockslab_cpu *line;
-	bool sample = false;
-
-	if (track <= 1 || node->class->noted)
-		return track && !node->class->noted;
-	line = claim_line(node);
-	if (!line)
-		return false;
-	if (line->credit < (long)size) {
-		sample = line->granted;		/* a new line has had no credit yet */
-		grant(line, draw_credit(track));
-	}
-	unclaim_line(line);
-	return sample;
-}
-
 /* A slot of this CPU's loaded or spare magazine, or NULL. Takes no lock. */
 static void *take_cached(struct blockslab_node *node, size_t size)
 {
@@ -152,11 +74,6 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 	int tries;
 	void *slot;
 
-	/* It has no magazines: every allocation comes here, as long as it has its memory. */
-	if (unlikely(heap_destroyed(node->class->heap))) {
-		report(DESTROYED, NULL, NULL, caller);
-		return NULL;
-	}
 	if (unlikely(READ_ONCE(node->class->heap->track)) && sampled(node, size)) {
 		slot = alloc_tracked(node, size, gfp, caller);
 		if (slot)
@@ -309,6 +226,8 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 	void *slot;
 
 	might_alloc(gfp);
+	if (!heap_usable(heap, caller))
+		return NULL;
 	if (!size)
 		return ZERO_SIZE_PTR;
 	if (!size_possible(heap, size, gfp, caller))
@@ -467,7 +386,8 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || !heap_caches(heap))
+	if (!heap_usable(heap, _RET_IP_) || !heap_caches(heap) || !size ||
+	    size > BLOCKSLAB_SLOT_MAX - heap->zone)
 		return NULL;
 	class = class_find(heap, heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0,
 			   heap_index(heap, size));
@@ -633,6 +553,8 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 
 	heap = heap_or_shared(heap);
 	might_alloc(gfp);
+	if (!heap_usable(heap, _RET_IP_))
+		return 0;
 	if (size && size <= BLOCKSLAB_SLOT_MAX - heap->zone) {
 		gfp |= heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
 		gfp |= heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;

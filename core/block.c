@@ -81,6 +81,65 @@ static void block_link(struct blockslab_block *block)
 	block_list(block);
 }
 
+static void place_start(struct place *place, struct blockslab_node *node)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	place->node = node;
+	place->next = node->all.next;
+	place->last = node->all.prev;
+	place->block = NULL;
+	list_add(&place->list, &node->places);
+	spin_unlock_irqrestore(&node->lock, irq);
+}
+
+/* The next block, which stays valid while the lock is held; NULL at the end. */
+static struct blockslab_block *place_next(struct place *place)
+{
+	struct list_head *all = &place->node->all;
+
+	lockdep_assert_held(&place->node->lock);
+	if (place->next == all) {
+		place->block = NULL;
+		return NULL;
+	}
+	place->block = list_entry(place->next, struct blockslab_block, all);
+	place->next = place->next == place->last ? all : place->next->next;
+	return place->block;
+}
+
+static void place_end(struct place *place)
+{
+	struct blockslab_node *node = place->node;
+	unsigned long irq;
+
+	if (!node)
+		return;
+	spin_lock_irqsave(&node->lock, irq);
+	list_del(&place->list);
+	spin_unlock_irqrestore(&node->lock, irq);
+	place->node = NULL;
+}
+
+/* A block is about to leave node->all: nobody is to come to it any more. */
+static void places_leave(struct blockslab_block *block)
+{
+	struct list_head *all = &block->node->all;
+	struct place *place;
+
+	list_for_each_entry(place, &block->node->places, list) {
+		if (place->block == block)
+			place->block = NULL;
+		if (place->last == &block->all) {
+			place->next = place->next == &block->all ? all : place->next;
+			place->last = block->all.prev;
+		} else if (place->next == &block->all) {
+			place->next = block->all.next;
+		}
+	}
+}
+
 /* Takes a block off its node, for block_put(). */
 static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 {
@@ -94,6 +153,7 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	blockslab_sub(node->nr_free, block->nr_free);
 	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
 	block->state = BLOCK_UNLISTED;
+	places_leave(block);
 	list_del(&block->all);
 	list_move(&block->list, gone);
 }

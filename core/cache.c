@@ -25,21 +25,6 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 	return 0;
 }
 
-/* Where its fast path may go, but for tracking. */
-static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
-{
-	if (!heap_caches(cache->heap) ||
-	    cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
-		return no_class;
-	return cache->class->cpu;
-}
-
-/* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
-static void cache_publish(struct blockslab_cache *cache)
-{
-	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? no_class : cache_lines(cache));
-}
-
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 {
 	struct blockslab_heap *heap = cache->heap;
@@ -68,39 +53,51 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->first = (__force unsigned long)class->cpu;
 	cache->bytes = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->keyed = cache->key + cache->first;
-	heap->cache = cache;
 	heap->window_size = size;
 	cache_publish(cache);
 	return 0;
 }
 
+/* Why a cache cannot be made, beside what holds for every heap; or NULL. */
+static const char *cache_refusal(size_t size, size_t align, unsigned long flags,
+				 void (*ctor)(void *object))
+{
+	if (!size || size > BLOCKSLAB_SLOT_MAX)
+		return "the size is 0, or over BLOCKSLAB_SLOT_MAX";
+	if ((align && !is_power_of_2(align)) || align > PAGE_SIZE)
+		return "the alignment is no power of two, or over a page";
+	if ((ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU) && flags & BLOCKSLAB_ZERO)
+		return "BLOCKSLAB_ZERO would undo what free objects are to keep";
+	return NULL;
+}
+
 static struct blockslab_cache *cache_new(const char *name, size_t size, size_t align,
 					 unsigned long flags, void (*ctor)(void *object),
-					 unsigned long maker)
+					 unsigned long caller)
 {
 	struct blockslab_cache *cache;
-	int error = -ENOMEM;
+	struct blockslab_heap *heap;
+	int error;
 
-	if (flags & ~CACHE_FLAGS || !size || size > BLOCKSLAB_SLOT_MAX ||
-	    (align && !is_power_of_2(align)) || align > PAGE_SIZE ||
-	    ((ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU) && flags & BLOCKSLAB_ZERO))
-		return ERR_PTR(-EINVAL);
 	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
 	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 		flags &= ~BLOCKSLAB_POISON;
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	cache->heap = heap_new(name, flags, 0, 0, ctor, maker);
-	if (IS_ERR(cache->heap))
-		error = PTR_ERR(cache->heap);
-	else
-		error = cache_class(cache, size, align);
+	heap = heap_new(name, flags, 0, 0, ctor, caller);
+	if (IS_ERR(heap)) {
+		kfree(cache);
+		return ERR_CAST(heap);
+	}
+	cache->heap = heap;
+	heap->cache = cache;		/* which goes with it */
+	error = cache_class(cache, size, align);
 	if (!error)
 		return cache;
-	if (!IS_ERR(cache->heap))
-		blockslab_heap_destroy(cache->heap);
-	kfree(cache);
+	heap_destroy(heap, caller);
+	if (error == -EINVAL)
+		return refuse(name, caller, "aligned, it is over BLOCKSLAB_SLOT_MAX", error);
 	return ERR_PTR(error);
 }
 
@@ -123,28 +120,43 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
 					       unsigned long flags, void (*ctor)(void *object))
 {
-	struct blockslab_cache *cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
+	const char *why = heap_refusal(name, flags, CACHE_FLAGS, 0, 0) ?:
+			  cache_refusal(size, align, flags, ctor);
+	struct blockslab_cache *cache;
 
+	if (why)
+		cache = refuse(name, _RET_IP_, why, -EINVAL);
+	else
+		cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
 	panic_if_asked(flags, name, cache);
 	return cache;
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_create);
 
+/* The heap of what says that it is a cache; a pointer that is no heap where that is not one. */
+static struct blockslab_heap *cache_heap(struct blockslab_cache *cache)
+{
+	struct blockslab_heap *heap;
+
+	if (!virt_addr_valid(cache) || get_kernel_nofault(heap, &cache->heap) || !heap ||
+	    (heap_fault(heap) != NO_HEAP && heap->cache != cache))
+		return (struct blockslab_heap *)cache;
+	return heap;
+}
+
 /**
  * blockslab_cache_destroy() - destroy a cache
  * @cache: to destroy; NULL and error pointers are ignored
  *
- * Live objects are reported, as by blockslab_heap_destroy(), and can still be freed, by
- * blockslab_free().
+ * Live objects are reported, as by blockslab_heap_destroy(), and can still be freed, but by
+ * blockslab_free() alone.
  *
  * Context: as blockslab_heap_destroy().
  */
 void blockslab_cache_destroy(struct blockslab_cache *cache)
 {
-	if (IS_ERR_OR_NULL(cache))
-		return;
-	blockslab_heap_destroy(cache->heap);
-	kfree(cache);
+	if (!IS_ERR_OR_NULL(cache))
+		heap_destroy(cache_heap(cache), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
 
@@ -154,6 +166,8 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 	struct blockslab_heap *heap = cache->heap;
 	void *slot;
 
+	if (!heap_usable(heap, caller))
+		return NULL;
 	if (nid == NUMA_NO_NODE && request_plain(cache->size, gfp) &&
 	    blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)) {
 		after_alloc(heap, slot, cache->size, gfp, caller);
@@ -279,6 +293,8 @@ out:
 static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
 				     unsigned long caller)
 {
+	if (!heap_usable(cache->heap, caller))
+		return;
 	free_checked(slot, ANY_SIZE, cache->heap, caller);
 }
 
@@ -311,6 +327,8 @@ size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size
 	size_t got;
 
 	might_alloc(gfp);
+	if (!heap_usable(cache->heap, _RET_IP_))
+		return 0;
 	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
 	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
 	got = alloc_many(cache->class, cache->size, gfp, nr, slots, _RET_IP_);

@@ -101,142 +101,132 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
  * Validation: the equations at the top of this file
  */
 
-/* A place in a node's list of blocks that survives letting go of the lock. */
-struct cursor {
-	struct blockslab_node *node;
-	struct blockslab_block place;
+#define FINDINGS	8
+#define FINDING_BYTES	16
+
+/**
+ * struct findings - what is wrong with a block, found under a lock and told after
+ * @nr: how many; those beyond @kept are counted only
+ * @kept: what it is of, where, what was found, what was expected; of bytes, the first wrong ones
+ */
+struct findings {
+	unsigned int nr;
+	struct finding {
+		const char *what;
+		const void *where;
+		unsigned long is, should;
+		unsigned int nr_bytes;
+		u8 bytes[FINDING_BYTES];
+	} kept[FINDINGS];
 };
 
-static void cursor_start(struct cursor *cursor, struct blockslab_node *node)
+static struct finding *invalid(struct findings *findings, const char *what, const void *where,
+			       unsigned long is, unsigned long should)
 {
-	unsigned long irq;
+	struct finding *finding = &findings->kept[min(findings->nr, FINDINGS - 1U)];
 
-	cursor->node = node;
-	cursor->place.nr_slots = 0;
-	spin_lock_irqsave(&node->lock, irq);
-	list_add(&cursor->place.all, &node->all);
-	spin_unlock_irqrestore(&node->lock, irq);
+	findings->nr++;
+	*finding = (struct finding){ .what = what, .where = where, .is = is, .should = should };
+	return finding;
 }
 
-/* Moves on to the next block, which stays valid while the lock is held; NULL at the end. */
-static struct blockslab_block *cursor_next(struct cursor *cursor)
+/* How many there were; they are told now. */
+static unsigned int tell_findings(struct findings *findings, struct blockslab_class *class)
 {
-	struct blockslab_block *block = &cursor->place;
+	unsigned int i, nr = findings->nr;
 
-	lockdep_assert_held(&cursor->node->lock);
-	list_for_each_entry_continue(block, &cursor->node->all, all) {
-		if (!block->nr_slots)
-			continue;
-		list_move(&cursor->place.all, &block->all);
-		return block;
+	for (i = 0; i < min(nr, FINDINGS + 0U); i++) {
+		const struct finding *finding = &findings->kept[i];
+
+		if (finding->nr_bytes)
+			pr_err("validate: heap %s, class of %u bytes: %s at %p: from byte %lu on %*ph, where 0x%02lx was expected\n",
+			       class->heap->name, class->size, finding->what, finding->where,
+			       finding->is, finding->nr_bytes, finding->bytes, finding->should);
+		else
+			pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
+			       class->heap->name, class->size, finding->what, finding->where,
+			       finding->is, finding->should);
 	}
-	return NULL;
+	findings->nr = 0;
+	return nr;
 }
 
-/* @block, if it is still the one that cursor_next() returned last; or NULL. */
-static struct blockslab_block *cursor_last(struct cursor *cursor, struct blockslab_block *block)
-{
-	struct blockslab_block *last = &cursor->place;
-
-	lockdep_assert_held(&cursor->node->lock);
-	list_for_each_entry_continue_reverse(last, &cursor->node->all, all)
-		if (last->nr_slots)		/* and no other reader's place */
-			return last == block ? block : NULL;
-	return NULL;
-}
-
-static void cursor_end(struct cursor *cursor)
-{
-	unsigned long irq;
-
-	if (!cursor->node)
-		return;
-	spin_lock_irqsave(&cursor->node->lock, irq);
-	list_del(&cursor->place.all);
-	spin_unlock_irqrestore(&cursor->node->lock, irq);
-	cursor->node = NULL;
-}
-
-static bool invalid(struct blockslab_class *class, const char *what, const void *where,
-		    unsigned long is, unsigned long should)
-{
-	pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
-	       class->heap->name, class->size, what, where, is, should);
-	return true;
-}
-
-static int validate_pages(struct blockslab_block *block)
+static void validate_pages(struct blockslab_block *block, struct findings *findings)
 {
 	struct blockslab_node *node = block->node;
 	unsigned long lines = (__force unsigned long)node_cpu(node);
 	struct page *page = page_of(block->base);
-	unsigned int i;
-	int faults = 0;
+	unsigned int i, right = 0;
 
-	if (!page)
-		return invalid(node->class, "pages of block", block, 0, block->nr_pages);
-	for (i = 0; i < block->nr_pages; i++, page++)
-		if (blockslab_block_of(page) != block || (unsigned long)page->lru.next != lines ||
-		    (page_key(page) != node->class->key && !key_is_slow(page_key(page))))
-			faults += invalid(node->class, "words of page", page, i, i);
-	return faults;
+	for (i = 0; page && i < block->nr_pages; i++, page++)
+		right += blockslab_block_of(page) == block &&
+			 (unsigned long)page->lru.next == lines &&
+			 (page_key(page) == node->class->key || key_is_slow(page_key(page)));
+	if (right != block->nr_pages)
+		invalid(findings, "pages with the right words in block", block, right,
+			block->nr_pages);
 }
 
-static int validate_poison(struct blockslab_block *block)
+static void validate_poison(struct blockslab_block *block, struct findings *findings)
 {
 	unsigned int number, size = block->node->class->size;
-	int faults = 0;
+	struct finding *finding;
+	const void *slot, *wrong;
 
 	if (!poisoned(block->node->class->heap) || !size)
-		return 0;
+		return;
 	for_each_set_bit(number, block->map, block->nr_slots) {
-		void *slot = slot_address(block, size, number);
-
-		if (!holds_only(slot, POISON_FREE, size))
-			faults += invalid(block->node->class, "free slot written to", slot, 0, 0);
+		slot = slot_address(block, size, number);
+		wrong = first_other(slot, POISON_FREE, size);
+		if (!wrong)
+			continue;
+		finding = invalid(findings, "free slot written to", slot, wrong - slot,
+				  POISON_FREE);
+		finding->nr_bytes = min_t(size_t, FINDING_BYTES, slot + size - wrong);
+		memcpy(finding->bytes, wrong, finding->nr_bytes);
 	}
-	return faults;
 }
 
-static int validate_block(struct blockslab_block *block)
+static void validate_block(struct blockslab_block *block, struct findings *findings)
 {
 	struct blockslab_class *class = block->node->class;
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
-	int faults = validate_pages(block) + validate_poison(block);
 
+	validate_pages(block, findings);
+	validate_poison(block, findings);
 	if (bits != block->nr_free)
-		faults += invalid(class, "free slots of block", block->base, bits, block->nr_free);
+		invalid(findings, "free slots of block", block->base, bits, block->nr_free);
 	if (block->state != block_state(block))
-		faults += invalid(class, "list of block", block->base, block->state,
-				  block_state(block));
+		invalid(findings, "list of block", block->base, block->state, block_state(block));
 	if (class->size && (block->size != class->size || block->sizes != class_sizes(class) ||
 			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
 			    block->nr_slots > block->nr_pages * PAGE_SIZE / class->size))
-		faults += invalid(class, "class of block", block->base, block->size, class->size);
-	return faults;
+		invalid(findings, "class of block", block->base, block->size, class->size);
 }
 
-/* Checks the node's blocks one by one, and adds up what they hold. */
-static int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
+/* Checks the node's blocks one by one, live as they are, and adds up what they hold. */
+static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
 {
+	struct findings findings = {};
 	struct blockslab_block *block;
-	struct cursor cursor;
+	unsigned int faults = 0;
+	struct place place;
 	unsigned long irq;
-	int faults = 0;
 
-	cursor_start(&cursor, node);
+	place_start(&place, node);
 	do {
 		spin_lock_irqsave(&node->lock, irq);
-		block = cursor_next(&cursor);
+		block = place_next(&place);
 		if (block) {
-			faults += validate_block(block);
+			validate_block(block, &findings);
 			*held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;
 		}
 		spin_unlock_irqrestore(&node->lock, irq);
+		faults += tell_findings(&findings, node->class);
 	} while (block);
-	cursor_end(&cursor);
+	place_end(&place);
 	return faults;
 }
 
@@ -272,22 +262,21 @@ static size_t magazines_held(struct blockslab_node *node)
 	return held + stack_held(&node->full) + stack_held(&node->empty);
 }
 
-static int validate_sums(struct blockslab_node *node, const struct sums *sums,
-			 const struct sums *counted, size_t held)
+static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
+				  const struct sums *counted, size_t held)
 {
-	struct blockslab_class *class = node->class;
-	int faults = 0;
+	struct findings findings = {};
 
 	if (sums->slots != counted->slots)
-		faults += invalid(class, "slots", node, sums->slots, counted->slots);
+		invalid(&findings, "slots", node, sums->slots, counted->slots);
 	if (sums->free != counted->free)
-		faults += invalid(class, "free slots", node, sums->free, counted->free);
+		invalid(&findings, "free slots", node, sums->free, counted->free);
 	if (sums->allocs - sums->frees != sums_allocated(sums))
-		faults += invalid(class, "allocs - frees", node, sums->allocs - sums->frees,
-				  sums_allocated(sums));
+		invalid(&findings, "allocs - frees", node, sums->allocs - sums->frees,
+			sums_allocated(sums));
 	if (sums->held != held)
-		faults += invalid(class, "held bytes", node, sums->held, held);
-	return faults;
+		invalid(&findings, "held bytes", node, sums->held, held);
+	return tell_findings(&findings, node->class);
 }
 
 static bool node_busy(struct blockslab_node *node)
@@ -300,20 +289,46 @@ static bool node_busy(struct blockslab_node *node)
 	return busy;
 }
 
-/* Sums can only be told while nothing moves: what differs then is a fault. */
-static int validate_node(struct blockslab_node *node)
+/*
+ * Single blocks are checked as they are. Sums can only be told while nothing moves: what differs
+ * then is a fault, and nodes that do move are counted in @untold.
+ */
+static unsigned int validate_node(struct blockslab_node *node, unsigned int *untold)
 {
 	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);
 	bool busy = node_busy(node);
 	struct sums counted = {}, sums = {};
 	size_t held = magazines_held(node);
-	int faults = validate_blocks(node, &held, &counted);
+	unsigned int faults = validate_blocks(node, &held, &counted);
 
 	add_node(&sums, node);
-	if (busy || node_busy(node) || activity != node_activity(node) ||
-	    charged != atomic_long_read(&node->held))
-		return faults;
-	return faults + validate_sums(node, &sums, &counted, held);
+	if (!busy && !node_busy(node) && activity == node_activity(node) &&
+	    charged == atomic_long_read(&node->held))
+		return faults + validate_sums(node, &sums, &counted, held);
+	++*untold;
+	return faults;
+}
+
+/* Of whatever heap has its memory. */
+static int heap_validate(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	unsigned int untold = 0;
+	size_t limit;
+	int faults = 0;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		faults += validate_node(node, &untold);
+	limit = READ_ONCE(heap->limit);
+	if (limit && held_bytes(heap) > limit) {
+		pr_err("validate: heap %s holds %zu bytes, over its limit of %zu\n", heap->name,
+		       held_bytes(heap), limit);
+		faults++;
+	}
+	if (untold)
+		pr_info("validate: heap %s was in use: the sums of %u classes could not be told\n",
+			heap->name, untold);
+	return faults;
 }
 
 /**
@@ -328,23 +343,8 @@ static int validate_node(struct blockslab_node *node)
  */
 int blockslab_validate(struct blockslab_heap *heap)
 {
-	struct blockslab_class *class;
-	int nid, faults = 0;
-	size_t limit;
-
-	heap = heap_or_shared(heap);
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			faults += validate_node(&class->nodes[nid]);
-	rcu_read_unlock();
-	limit = READ_ONCE(heap->limit);
-	if (limit && held_bytes(heap) > limit) {
-		pr_err("validate: heap %s holds %zu bytes, over its limit of %zu\n", heap->name,
-		       held_bytes(heap), limit);
-		faults++;
-	}
-	return faults;
+	heap = heap_check(heap, _RET_IP_);
+	return heap ? heap_validate(heap) : 1;
 }
 EXPORT_SYMBOL_GPL(blockslab_validate);
 
@@ -360,8 +360,10 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 	struct blockslab_class *class;
 	struct sums sums;
 
-	heap = heap_or_shared(heap);
 	memset(stats, 0, sizeof(*stats));
+	heap = heap_check(heap, _RET_IP_);
+	if (!heap)
+		return;
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list) {
 		if (class->of)

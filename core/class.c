@@ -26,6 +26,7 @@ static void node_init(struct blockslab_node *node, struct blockslab_class *class
 	for (i = 0; i < NR_BLOCK_STATES; i++)
 		INIT_LIST_HEAD(&node->blocks[i]);
 	INIT_LIST_HEAD(&node->all);
+	INIT_LIST_HEAD(&node->places);
 	node->capacity = capacity_least(class->size);
 	node->seed = get_random_u32();
 }
@@ -89,6 +90,28 @@ static void class_publish(struct blockslab_class *class)
 	for (i = 0; i < NR_SIZES; i++)
 		if (heap_index(heap, index_size[i] - heap->zone) == class->index)
 			smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
+}
+
+/* Where its fast path may go, but for tracking. */
+static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
+{
+	if (!heap_caches(cache->heap) || !cache->class ||
+	    cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+		return no_class;
+	return cache->class->cpu;
+}
+
+/* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
+static void cache_publish(struct blockslab_cache *cache)
+{
+	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? no_class : cache_lines(cache));
+}
+
+/* Its heap has ended: every call takes the slow path, where it is told. */
+static void cache_close(struct blockslab_cache *cache)
+{
+	cache_publish(cache);
+	WRITE_ONCE(cache->bytes, 0);
 }
 
 static unsigned long rare_index(gfp_t kind, unsigned int index)

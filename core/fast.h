@@ -33,6 +33,7 @@ struct blockslab_node;
  *	what was asked for
  * @capacity: room in the loaded magazine
  * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
+ * @stale: @credit was given for another period than the present one; set by anybody
  * @size: of its class's slots, in bytes; not used of a cache's
  * @node: what this is a part of
  * @spare: the second magazine, full or empty or anything between
@@ -51,6 +52,7 @@ struct blockslab_cpu {
 	long credit;
 	u16 capacity;
 	u8 busy;
+	u8 stale;
 	u16 size;
 	struct blockslab_node *node;
 	struct blockslab_magazine *spare;
@@ -161,7 +163,7 @@ struct blockslab_note;
  * struct blockslab_block - descriptor of a block
  * @base: its first slot
  * @recip: 2^32 / slot size, rounded up
- * @nr_slots: slots in it; 0 marks a reader's place in node->all
+ * @nr_slots: slots in it
  * @nr_free: bits of slots set in the bitmap (node->lock)
  * @size: of its slots
  * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()

@@ -22,9 +22,10 @@ enum fault {
 	BEFORE_SLOT,
 	AFTER_FREE,
 	DAMAGED,
-	DESTROYED,
 	REFERENCED,
 	PAST_COPY,
+	DESTROYED,
+	NO_HEAP,
 	NR_FAULTS,
 };
 
@@ -47,10 +48,11 @@ static const struct {
 			  "the zone was mended; the slot was not freed" },
 	[AFTER_FREE] = { "write after free", "the slot was filled anew and handed out" },
 	[DAMAGED] = { "damaged descriptor", "the block and its slots are left alone" },
-	[DESTROYED] = { "allocation from a destroyed heap", "the call was refused" },
 	[REFERENCED] = { "page still referenced, or freed by others",
 			 "the block is kept from reuse; its pages do not go back until they are let go of" },
 	[PAST_COPY] = { "copy to or from user space past a slot", "no byte was copied" },
+	[DESTROYED] = { "use of a destroyed heap", REFUSED },
+	[NO_HEAP] = { "pointer that is no heap", REFUSED },
 };
 
 static_assert(ARRAY_SIZE(faults) == NR_FAULTS);
@@ -91,7 +93,7 @@ struct fault_report {
 	unsigned int size, number, nr_slots, nr_pages;
 	int nid;
 	const void *base;
-	char heap[BLOCKSLAB_NAME_MAX + 1];
+	char heap[sizeof_field(struct blockslab_heap, name)];
 	bool noted;
 	struct blockslab_note note;
 	unsigned long offset;
@@ -143,10 +145,16 @@ static unsigned int block_age(const struct blockslab_block *block)
 static void print_stack(const char *what, depot_stack_handle_t stack)
 {
 #ifdef CONFIG_STACKDEPOT
+	char text[KSYM_SYMBOL_LEN];
+	unsigned long *entries;
+	unsigned int nr, i;
+
 	if (!stack)
 		return;
 	pr_err("%s\n", what);
-	stack_depot_print(stack);
+	nr = stack_depot_fetch(stack, &entries);
+	for (i = 0; i < nr; i++)
+		pr_err("  %s\n", frame_name(entries[i], text));
 #endif
 }
 
@@ -204,12 +212,15 @@ static void print_report(const struct fault_report *report)
 	int untold = atomic_xchg(&reports_untold[report->fault], 0);
 
 	if (report->caller)
-		pr_err("fault: %s: slot %p, by %pS\n", faults[report->fault].name, report->slot,
+		pr_err("fault: %s: %s %p, by %pS\n", faults[report->fault].name,
+		       report->fault < DESTROYED ? "slot" : "heap", report->slot,
 		       (void *)report->caller);
 	else
 		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->slot);
 	if (report->fault == FOREIGN)
 		pr_err("it is %s\n", foreign_kind(report->slot));
+	if (report->fault == DESTROYED)
+		pr_err("heap %s\n", report->heap);
 	print_place(report);
 	print_damage(report);
 	if (untold)
@@ -265,7 +276,6 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 	report->nr_pages = block->nr_pages;
 	report->nid = node_id(block->node);
 	report->base = block->base;
-	strscpy(report->heap, class->heap->name, sizeof(report->heap));
 	report->noted = block->notes && report->number < block->nr_slots;
 	if (report->noted)
 		report->note = block->notes[report->number];
@@ -283,6 +293,7 @@ static void report_damage(struct fault_report *report, const void *at, u8 expect
 struct fault_facts {
 	const void *slot;
 	const struct blockslab_block *block;
+	const struct blockslab_heap *heap;	/* if there is no block */
 	unsigned long caller;
 	const char *done;
 	const void *damage;		/* the first wrong byte, */
@@ -294,9 +305,10 @@ struct fault_facts {
 static noinline __cold void report_facts(enum fault fault, struct fault_facts facts)
 {
 	const struct blockslab_class *class = facts.block ? facts.block->node->class : NULL;
+	const struct blockslab_heap *heap = class ? class->heap : facts.heap;
 	struct fault_report *report;
 
-	trace_blockslab_fault(faults[fault].name, facts.slot, class ? class->heap->name : "",
+	trace_blockslab_fault(faults[fault].name, facts.slot, heap ? heap->name : "",
 			      class ? class->size : 0);
 	report = report_get(fault);
 	if (!report)
@@ -306,6 +318,7 @@ static noinline __cold void report_facts(enum fault fault, struct fault_facts fa
 	report->done = facts.done ?: faults[fault].done;
 	report->slot = facts.slot;
 	report->caller = facts.caller;
+	strscpy(report->heap, heap ? heap->name : "", sizeof(report->heap));
 	if (facts.block)
 		report_place(report, facts.block);
 	if (facts.damage)
@@ -326,6 +339,14 @@ static void report(enum fault fault, const void *slot, const struct blockslab_bl
 {
 	report_facts(fault, (struct fault_facts){
 		.slot = slot, .block = block, .caller = caller,
+	});
+}
+
+/* The use of a heap that is none any more, or never was. Any context. */
+static void report_heap(enum fault fault, const struct blockslab_heap *heap, unsigned long caller)
+{
+	report_facts(fault, (struct fault_facts){
+		.slot = heap, .heap = fault == DESTROYED ? heap : NULL, .caller = caller,
 	});
 }
 

@@ -419,6 +419,8 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	size_t usable;
 	void *moved;
 
+	if (!heap_usable(heap_or_shared(heap), _RET_IP_))
+		return NULL;
 	if (ZERO_OR_NULL_PTR(slot))
 		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
 	if (!size) {

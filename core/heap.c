@@ -1,217 +1,80 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Heaps
+ * The end of heaps: destroyed, released, forgotten, shrunk
+ *
+ * A heap that is destroyed while slots are allocated drains: every block holds a reference on it,
+ * and with the last one it is freed, by a worker. Its memory stays as a grave for a while, so that
+ * who uses it after its end meets a state and not another's data. Locks: heap->control for the
+ * state, heaps_lock for the lists.
  */
 
-static void heap_free_rcu(struct rcu_head *rcu)
+#define GRAVES	64
+
+static void heap_end_memory(struct blockslab_heap *heap)
 {
-	struct blockslab_heap *heap = container_of(rcu, struct blockslab_heap, rcu);
+	kfree(heap->cache);
+	kfree(heap);
+}
+
+/* The memory of a heap stays for a while. */
+static void heap_bury(struct blockslab_heap *heap)
+{
+	struct blockslab_heap *oldest = NULL;
+	unsigned long irq;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_add_tail(&heap->list, &graves);
+	if (nr_graves == GRAVES) {
+		oldest = list_first_entry(&graves, struct blockslab_heap, list);
+		list_del(&oldest->list);
+	} else {
+		nr_graves++;
+	}
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	if (oldest)
+		heap_end_memory(oldest);
+}
+
+static void heap_free_classes(struct blockslab_heap *heap)
+{
 	struct blockslab_class *class, *next;
 
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
 	xa_destroy(&heap->rare);
+}
+
+static void heap_free_rcu(struct rcu_head *rcu)
+{
+	struct blockslab_heap *heap = container_of(rcu, struct blockslab_heap, rcu);
+
+	heap_free_classes(heap);
 	if (heap != &blockslab_shared)
-		kfree(heap);
+		heap_bury(heap);
 }
 
 /* Whoever may still look at it does so under RCU; blockslab_exit() waits for what is left. */
 static void heap_free(struct blockslab_heap *heap)
 {
+	bool holds = heap != &blockslab_shared && heap->state != HEAP_FORGOTTEN;
+	unsigned long irq;
+
 	cancel_delayed_work_sync(&heap->trim);
+	debugfs_remove_recursive(heap->dir);
+	WRITE_ONCE(heap->state, HEAP_GONE);
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_del_init(&heap->list);	/* next_heap() */
+	spin_unlock_irqrestore(&heaps_lock, irq);
 	reserve_drop(heap);	/* a block of it may have come back since heap_retire() */
-	if (heap != &blockslab_shared)
-		module_put(THIS_MODULE);
 	call_rcu(&heap->rcu, heap_free_rcu);
+	if (holds)
+		module_put(THIS_MODULE);
 }
 
 static void heap_free_work(struct work_struct *work)
 {
 	heap_free(container_of(work, struct blockslab_heap, free_work));
 }
-
-static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
-		      size_t limit)
-{
-	unsigned int i;
-
-	strscpy(heap->name, name, sizeof(heap->name));
-	for (i = 0; i < NR_INDEXES; i++)
-		heap->cpu[i] = no_class;
-	xa_init_flags(&heap->rare, XA_FLAGS_LOCK_IRQ);
-	INIT_LIST_HEAD(&heap->classes);
-	INIT_LIST_HEAD(&heap->reserve);
-	spin_lock_init(&heap->lock);
-	heap->flags = flags;
-	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
-	heap->track = !!(flags & BLOCKSLAB_TRACK);
-	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
-	heap->limit = limit;
-	heap->fixed = sizeof(*heap);
-	refcount_set(&heap->refs, 1);
-	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
-	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
-	INIT_WORK(&heap->free_work, heap_free_work);
-}
-
-static bool name_possible(const char *name)
-{
-	size_t i, length = name ? strnlen(name, BLOCKSLAB_NAME_MAX + 1) : 0;
-
-	if (!length || length > BLOCKSLAB_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
-		return false;
-	for (i = 0; i < length; i++)
-		if (name[i] == '/' || !isascii(name[i]) || !isgraph(name[i]))
-			return false;
-	return true;
-}
-
-/* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
-static int heap_enter(struct blockslab_heap *heap)
-{
-	struct blockslab_heap *pos;
-	unsigned long irq;
-	int error = 0;
-
-	spin_lock_irqsave(&heaps_lock, irq);
-	list_for_each_entry(pos, &heaps, list)
-		if (!strcmp(pos->name, heap->name))
-			error = -EEXIST;
-	if (!error) {
-		heap->id = ++last_id;
-		list_add_tail(&heap->list, &heaps);
-	}
-	spin_unlock_irqrestore(&heaps_lock, irq);
-	return error;
-}
-
-static void heap_leave(struct blockslab_heap *heap)
-{
-	unsigned long irq;
-
-	spin_lock_irqsave(&heaps_lock, irq);
-	list_del_init(&heap->list);	/* next_heap() */
-	spin_unlock_irqrestore(&heaps_lock, irq);
-}
-
-static struct blockslab_block *reserve_block(void)
-{
-	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
-	struct blockslab_block *block = descriptor_get(bytes / 8, GFP_KERNEL, NUMA_NO_NODE);
-	struct page *page;
-
-	if (!block)
-		return NULL;
-	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
-	if (!page) {
-		descriptor_put(block);
-		return NULL;
-	}
-	block->base = page_address(page);
-	block->nr_pages = 1U << RESERVE_ORDER;
-	block->reserved = true;
-	count_pages(block, 1);
-	return block;
-}
-
-/* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
-static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
-{
-	struct blockslab_block *block;
-	size_t bytes;
-
-	if (PFN_UP(reserve) > totalram_pages() / 2)
-		return -ENOMEM;
-	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
-		return -ENOMEM;
-	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
-		block = reserve_block();
-		if (!block)
-			return -ENOMEM;
-		list_add(&block->list, &heap->reserve);
-		heap->reserved += block->nr_pages * PAGE_SIZE;
-		atomic_long_add(block_bytes(block), &heap->held);
-		if (heap->limit && held_bytes(heap) > heap->limit)
-			return -EINVAL;
-	}
-	return 0;
-}
-
-static void heap_debugfs(struct blockslab_heap *heap);
-
-static int heap_start(struct blockslab_heap *heap, size_t reserve)
-{
-	int error = reserve_fill(heap, reserve);
-
-	if (!error)
-		error = heap_enter(heap);
-	if (!error)
-		heap_debugfs(heap);
-	return error;
-}
-
-static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
-				       size_t reserve, void (*ctor)(void *object),
-				       unsigned long maker)
-{
-	struct blockslab_heap *heap;
-	int error;
-
-	if (!name_possible(name) || (limit && limit < PAGE_SIZE) || (limit && reserve > limit))
-		return ERR_PTR(-EINVAL);
-	if (!try_module_get(THIS_MODULE))
-		return ERR_PTR(-ENODEV);
-	heap = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*heap), GFP_KERNEL, NUMA_NO_NODE);
-	if (!heap) {
-		module_put(THIS_MODULE);
-		return ERR_PTR(-ENOMEM);
-	}
-	heap_init(heap, name, flags, limit);
-	heap->ctor = ctor;
-	heap->maker = maker;
-	error = heap->track ? stacks_init() : 0;
-	if (!error)
-		error = heap_start(heap, reserve);
-	if (!error)
-		return heap;
-	reserve_drop(heap);
-	heap_put(heap);
-	return ERR_PTR(error);
-}
-
-static void panic_if_asked(unsigned long flags, const char *name, const void *result)
-{
-	if (IS_ERR(result) && flags & BLOCKSLAB_PANIC)
-		panic("blockslab: %s could not be created: error %ld\n", name, PTR_ERR(result));
-}
-
-/**
- * blockslab_heap_create() - create a heap
- * @name: of 1 to BLOCKSLAB_NAME_MAX printable characters, no slash or space; copied
- * @attrs: flags, limit and reserve; NULL for none of them
- *
- * The heap holds a reference on this module until it is destroyed and its last slot is freed.
- *
- * Context: process; may sleep.
- * Return: the heap, which the caller owns until blockslab_heap_destroy(); or an ERR_PTR: -EINVAL
- * for a name, flag, limit (less than a page) or reserve (over the limit) that cannot be, -EEXIST
- * for a name in use, -ENOMEM.
- */
-struct blockslab_heap *blockslab_heap_create(const char *name,
-					     const struct blockslab_heap_attrs *attrs)
-{
-	static const struct blockslab_heap_attrs none;
-	struct blockslab_heap *heap;
-
-	attrs = attrs ?: &none;
-	if (attrs->flags & ~HEAP_FLAGS)
-		heap = ERR_PTR(-EINVAL);
-	else
-		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL, _RET_IP_);
-	panic_if_asked(attrs->flags, name, heap);
-	return heap;
-}
-EXPORT_SYMBOL_GPL(blockslab_heap_create);
 
 /*
  * Takes all out of the magazines of a heap that nobody allocates from. What other trims (the
@@ -227,21 +90,33 @@ static void heap_trim_last(struct blockslab_heap *heap)
 		synchronize_srcu_expedited(&trims);
 }
 
-/* From now on nothing is cached, and a block goes back when its last slot does. */
+/* Ends a heap's life, once: false where somebody has done so before. */
+static bool heap_end(struct blockslab_heap *heap)
+{
+	bool ended;
+
+	mutex_lock(&heap->control);
+	ended = !heap_destroyed(heap);
+	if (ended)
+		WRITE_ONCE(heap->state, HEAP_DESTROYED);
+	if (ended && heap->cache)
+		cache_close(heap->cache);
+	mutex_unlock(&heap->control);
+	return ended;
+}
+
+/* After its end nothing is cached, and a block goes back when its last slot does. */
 static void heap_retire(struct blockslab_heap *heap)
 {
 	unsigned int i;
 
-	debugfs_remove_recursive(heap->dir);
 	deferred_finish();
-	WRITE_ONCE(heap->state, HEAP_DESTROYED);
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], no_class);
 	cancel_delayed_work_sync(&heap->trim);
-	/* A CPU that dies is drained here, or found in the list of heaps by drain_dead_cpu(). */
+	/* A CPU that dies is drained here, or by drain_dead_cpu(): it is in the list of heaps. */
 	cpus_read_lock();
 	drain_cpus(heap, HEAP_ENDS);
-	heap_leave(heap);
 	cpus_read_unlock();
 	heap_trim_last(heap);
 	reserve_drop(heap);
@@ -251,7 +126,24 @@ static void heap_retire(struct blockslab_heap *heap)
 		return;
 	pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
 		heap->name);
+	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
 	report_leaks(heap);
+}
+
+/* The end of a heap that was one when its caller called. */
+static void heap_destroy(struct blockslab_heap *heap, unsigned long caller)
+{
+	heap = heap_check(heap, caller);
+	if (!heap)
+		return;
+	if (heap == &blockslab_shared || !heap_end(heap)) {
+		report_heap(heap == &blockslab_shared ? NO_HEAP : DESTROYED, heap, caller);
+		return;
+	}
+	heap_retire(heap);
+	/* One without live slots is gone on return, and with it its hold on this module. */
+	if (refcount_dec_and_test(&heap->refs))
+		heap_free(heap);
 }
 
 /**
@@ -259,22 +151,20 @@ static void heap_retire(struct blockslab_heap *heap)
  * @heap: to destroy; not used any more after that. NULL and error pointers are ignored
  *
  * Slots that are still allocated are reported and stay valid; they can be freed as before, and
- * their blocks go back as they drain. Slots given to blockslab_free_rcu() before are waited for.
+ * their blocks go back as they drain. Until the last of them is back, the heap is listed in debugfs
+ * as destroyed; its name is free for another at once. Slots given to blockslab_free_rcu() before
+ * are waited for. To destroy it a second time, or to use it, is reported and refused.
  *
  * Context: process; may sleep; not under cpus_read_lock(), which is taken.
  */
 void blockslab_heap_destroy(struct blockslab_heap *heap)
 {
-	if (IS_ERR_OR_NULL(heap))
-		return;
-	heap_retire(heap);
-	/* One without live slots is gone on return, and with it its hold on this module. */
-	if (refcount_dec_and_test(&heap->refs))
-		heap_free(heap);
+	if (!IS_ERR_OR_NULL(heap))
+		heap_destroy(heap, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_destroy);
 
-static void forget_slots(struct blockslab_block *block)
+static void lose_slots(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 	unsigned int number;
@@ -283,6 +173,79 @@ static void forget_slots(struct blockslab_block *block)
 		return;
 	for_each_clear_bit(number, block->map, block->nr_slots)
 		kmemleak_free(slot_address(block, class->size, number));
+}
+
+/* Pages of live slots of a heap that was let go of. */
+static unsigned long heap_pages(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	unsigned long bytes = 0;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		bytes += READ_ONCE(node->pages);
+	return bytes / PAGE_SIZE;
+}
+
+/*
+ * Lets go of a heap that will never drain: this module can be unloaded then, with the slots' pages
+ * lost. Until then nothing changes: a slot that is freed late is freed. For heaps that were
+ * destroyed, and those that a module left behind. An error, or 0.
+ */
+static int heap_forget(struct blockslab_heap *heap)
+{
+	bool left = !heap->module && strcmp(heap->maker, "-");
+	int error = 0;
+
+	if (left && heap != &blockslab_shared && heap_end(heap)) {
+		heap_retire(heap);
+		heap_put(heap);
+	}
+	mutex_lock(&heap->control);
+	if (heap->state == HEAP_DESTROYED) {
+		WRITE_ONCE(heap->state, HEAP_FORGOTTEN);
+		pr_warn("heap %s of %s was let go of: the %lu pages of its live slots are lost when this module is unloaded\n",
+			heap->name, heap->maker, heap_pages(heap));
+		module_put(THIS_MODULE);
+	} else if (heap->state != HEAP_FORGOTTEN) {
+		error = -EBUSY;
+	}
+	mutex_unlock(&heap->control);
+	return error;
+}
+
+/* At the end of this module: takes from pages what it wrote there, and leaves them to nobody. */
+static unsigned long lose_heap(struct blockslab_heap *heap)
+{
+	unsigned long pages = heap_pages(heap);
+	struct blockslab_block *block, *next;
+	struct blockslab_node *node;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
+		list_for_each_entry_safe(block, next, &node->all, all) {
+			lose_slots(block);
+			page_words_clear(block);
+			kfree(block->notes);
+			descriptor_put(block);
+		}
+	}
+	cancel_delayed_work_sync(&heap->trim);
+	heap_free_classes(heap);
+	heap_end_memory(heap);
+	return pages;
+}
+
+/* Heaps that root let go of are all that is left; and graves. */
+static void heaps_exit(void)
+{
+	struct blockslab_heap *heap, *next;
+	unsigned long pages = 0;
+
+	list_for_each_entry_safe(heap, next, &heaps, list)
+		pages += lose_heap(heap);
+	if (pages)
+		pr_warn("%lu pages of heaps that were let go of are lost\n", pages);
+	list_for_each_entry_safe(heap, next, &graves, list)
+		heap_end_memory(heap);
 }
 
 /* Up to BLOCKS_RUN of a node's blocks, with every slot in them; true if there are more. */
@@ -295,11 +258,9 @@ static bool release_blocks(struct blockslab_node *node, size_t *released)
 
 	spin_lock_irqsave(&node->lock, irq);
 	list_for_each_entry_safe(block, next, &node->all, all) {
-		if (!block->nr_slots)
-			continue;
 		if (!run--)
 			break;
-		forget_slots(block);
+		lose_slots(block);
 		live += block->nr_slots - block->nr_free;
 		block_unlink(block, &gone);
 	}
@@ -325,7 +286,7 @@ size_t blockslab_heap_release(struct blockslab_heap *heap)
 	struct blockslab_node *node;
 	size_t released = 0;
 
-	if (IS_ERR_OR_NULL(heap))
+	if (IS_ERR_OR_NULL(heap) || !heap_check(heap, _RET_IP_))
 		return 0;
 	deferred_finish();
 	heap_trim_last(heap);
@@ -345,6 +306,7 @@ EXPORT_SYMBOL_GPL(blockslab_heap_release);
  */
 size_t blockslab_shrink(struct blockslab_heap *heap)
 {
-	return heap_trim(heap_or_shared(heap), true);
+	heap = heap_check(heap, _RET_IP_);
+	return heap ? heap_trim(heap, true) : 0;
 }
 EXPORT_SYMBOL_GPL(blockslab_shrink);

@@ -234,11 +234,6 @@ static const void *first_other(const void *start, u8 value, size_t bytes)
 	return other;
 }
 
-static bool holds_only(const void *start, u8 value, size_t bytes)
-{
-	return !first_other(start, value, bytes);
-}
-
 static void kasan_block(const struct blockslab_block *block, bool live)
 {
 	size_t bytes = block->nr_pages * PAGE_SIZE;

@@ -1,12 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tracking switched on and off
+ * Sampling: which allocations are tracked
+ *
+ * Every line counts the bytes asked for down from a credit, and an allocation for which the credit
+ * does not suffice takes the slow path, where it is tracked. Credits are drawn from an exponential
+ * distribution with a mean of heap->track, so that every byte has the same chance, and an
+ * allocation of so many bytes one of 1 - exp(-bytes / track): Poisson sampling, as in gperftools'
+ * heap profiler. With no tracking the credit is never used up; where all is tracked, there is none.
+ *
+ * Once the period changes, every line's credit is stale, and marked so: whoever claims the line on
+ * the slow path gives it a new one. A CPU whose magazines would suffice for long is interrupted for
+ * that, and left alone if it happens to be at work on the line time and again, as it then comes by
+ * the mark soon. So nobody waits until all are quiet.
+ *
+ * What it does not do: it keeps nothing of an allocation; notes do. Lock: heap->control for the
+ * period; a line is its CPU's own.
  */
 
-struct crediting {
-	struct blockslab_heap *heap;
-	atomic_t missed;
-};
+#define CREDIT		(LONG_MAX / 4)
+/* draw_credit() gives up to 23 times as much. */
+#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
+
+/* -log2(x / 2^32) in 1/2^16, for x from 1 to 2^32 - 1: digit by digit, by squaring. */
+static u32 minus_log2(u32 x)
+{
+	u32 log = (fls(x) - 1) << 16, digit;
+	u64 square = (u64)x << (32 - fls(x));	/* 2^31 to 2^32 */
+
+	for (digit = 1 << 15; digit; digit >>= 1) {
+		square = square * square >> 31;
+		if (square >> 32) {
+			log |= digit;
+			square >>= 1;
+		}
+	}
+	return (32 << 16) - log;
+}
+
+/* With preemption or interrupts off; there, get_random_u32() may sleep on PREEMPT_RT. */
+static DEFINE_PER_CPU(struct rnd_state, credit_random);
+
+/* Bytes to the next allocation that is sampled. */
+static long draw_credit(unsigned long period)
+{
+	u32 random = prandom_u32_state(raw_cpu_ptr(&credit_random));
+	const u32 ln_2 = 45426;		/* in 1/2^16 */
+
+	return ((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16;
+}
 
 static long first_credit(const struct blockslab_heap *heap)
 {
@@ -17,39 +58,131 @@ static long first_credit(const struct blockslab_heap *heap)
 	return track == 1 ? 0 : draw_credit(track);
 }
 
+/* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
+static void grant(struct blockslab_cpu *line, long credit)
+{
+	WRITE_ONCE(line->granted, line->granted + credit - line->credit);
+	WRITE_ONCE(line->credit, credit);
+}
+
+/* Gives a claimed line a new credit, if the period has changed. */
+static void credit_follow(struct blockslab_cpu *line)
+{
+	if (likely(!READ_ONCE(line->stale)))
+		return;
+	WRITE_ONCE(line->stale, 0);
+	smp_mb();	/* the period that made it stale is there, or will do so again */
+	grant(line, first_credit(line->node->class->heap));
+}
+
+/* Counts bytes asked for on a claimed line, by an allocation that is not to be tracked. */
+static void spend(struct blockslab_cpu *line, size_t bytes)
+{
+	unsigned long track = READ_ONCE(line->node->class->heap->track);
+
+	blockslab_sub(line->credit, bytes);
+	if (unlikely(line->credit < 0))
+		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
+	credit_follow(line);
+}
+
+/* Whether an allocation is to be tracked. */
+static bool sampled(struct blockslab_node *node, size_t size)
+{
+	unsigned long track = READ_ONCE(node->class->heap->track);
+	struct blockslab_cpu *line;
+	bool sample = false;
+
+	if (track <= 1 || node->class->noted)
+		return track && !node->class->noted;
+	line = claim_line(node);
+	if (!line)
+		return false;
+	credit_follow(line);
+	if (line->credit < (long)size) {
+		sample = line->granted;		/* a new line has had no credit yet */
+		grant(line, draw_credit(track));
+	}
+	unclaim_line(line);
+	return sample;
+}
+
+#define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */
+
+struct crediting {
+	struct blockslab_heap *heap;
+	atomic_t missed;
+};
+
+/* Without a magazine, its next allocation comes by the mark. */
+static bool credit_concerns(const struct blockslab_cpu *line)
+{
+	return READ_ONCE(line->stale) && READ_ONCE(line->loaded);
+}
+
+static bool credit_concerns_cpu(int cpu, void *data)
+{
+	struct crediting *crediting = data;
+	struct blockslab_node *node;
+
+	for (node = node_after(crediting->heap, NULL); node;
+	     node = node_after(crediting->heap, node))
+		if (credit_concerns(node_line(node, cpu)))
+			return true;
+	return false;
+}
+
 /* On the CPU itself, in an interrupt. */
 static void credit_this_cpu(void *data)
 {
 	struct crediting *crediting = data;
-	struct blockslab_class *class;
+	struct blockslab_node *node;
 	struct blockslab_cpu *line;
-	int nid;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &crediting->heap->classes, list) {
-		for (nid = 0; nid < nr_node_ids; nid++) {
-			line = this_cpu_ptr(class->cpu) + nid;
-			if (blockslab_claim(line)) {
-				grant(line, first_credit(crediting->heap));
-				blockslab_unclaim(line);
-			} else {
-				atomic_inc(&crediting->missed);
-			}
+	for (node = node_after(crediting->heap, NULL); node;
+	     node = node_after(crediting->heap, node)) {
+		line = this_cpu_ptr(node_cpu(node));
+		if (!credit_concerns(line))
+			continue;
+		if (blockslab_claim(line)) {
+			credit_follow(line);
+			blockslab_unclaim(line);
+		} else {
+			atomic_inc(&crediting->missed);
 		}
 	}
-	rcu_read_unlock();
 }
 
-static void credit_absent_cpu(struct blockslab_heap *heap, int cpu)
+/* The period has changed. Bounded in time; over at once where somebody is killed. */
+static void credits_renew(struct blockslab_heap *heap)
 {
-	struct blockslab_class *class;
-	int nid;
+	struct crediting crediting = { .heap = heap };
+	struct blockslab_node *node;
+	int cpu, tries = CREDIT_TRIES;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			grant(node_line(&class->nodes[nid], cpu), first_credit(heap));
-	rcu_read_unlock();
+	smp_wmb();	/* credit_follow() */
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		for_each_possible_cpu(cpu)
+			WRITE_ONCE(node_line(node, cpu)->stale, 1);
+	do {
+		atomic_set(&crediting.missed, 0);
+		on_each_cpu_cond(credit_concerns_cpu, credit_this_cpu, &crediting, true);
+		cond_resched();
+	} while (atomic_read(&crediting.missed) && --tries && !fatal_signal_pending(current));
+}
+
+/* Under heap->control. */
+static int heap_track(struct blockslab_heap *heap, unsigned long period)
+{
+	int error = period ? stacks_init() : 0;
+
+	if (error)
+		return error;
+	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
+	if (heap->cache)
+		cache_publish(heap->cache);
+	credits_renew(heap);
+	return 0;
 }
 
 /**
@@ -63,30 +196,21 @@ static void credit_absent_cpu(struct blockslab_heap *heap, int cpu)
  * blockslab_alloc_nolock() is never tracked.
  *
  * Context: process; may sleep.
- * Return: 0, -EINVAL for a period that cannot be, or -ENOMEM.
+ * Return: 0, -EINVAL for a period that cannot be or a heap that was destroyed, -EINTR for a caller
+ * that was killed, or -ENOMEM.
  */
 int blockslab_track(struct blockslab_heap *heap, size_t period)
 {
-	struct crediting crediting = { .heap = heap_or_shared(heap) };
-	int cpu, error = period ? stacks_init() : 0;
+	int error;
 
-	heap = crediting.heap;
-	if (period > PERIOD_MAX)
+	heap = heap_check(heap, _RET_IP_);
+	if (!heap || period > PERIOD_MAX)
 		return -EINVAL;
+	error = heap_control(heap);
 	if (error)
 		return error;
-	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
-	if (heap->cache)
-		cache_publish(heap->cache);
-	cpus_read_lock();
-	for_each_possible_cpu(cpu)
-		if (!cpu_online(cpu))
-			credit_absent_cpu(heap, cpu);
-	do {
-		atomic_set(&crediting.missed, 0);
-		on_each_cpu(credit_this_cpu, &crediting, 1);
-	} while (atomic_read(&crediting.missed));
-	cpus_read_unlock();
-	return 0;
+	error = heap_track(heap, period);
+	mutex_unlock(&heap->control);
+	return error;
 }
 EXPORT_SYMBOL_GPL(blockslab_track);

@@ -28,8 +28,7 @@ struct caller {
  * @by_stack: struct caller
  * @sorted: the same, those that hold most first
  * @nr: how many
- * @cursor: where reading has got to: the block before which it stands,
- * @block: the one it is in,
+ * @place: where reading has got to: the block it is in,
  * @number: the next slot,
  * @nr_notes: and what has been read,
  * @notes: copies of notes,
@@ -39,8 +38,7 @@ struct callers {
 	struct xarray by_stack;
 	struct caller **sorted;
 	unsigned int nr;
-	struct cursor cursor;
-	struct blockslab_block *block;
+	struct place place;
 	unsigned int number;
 	unsigned int nr_notes;
 	struct blockslab_note notes[NOTES_AT_ONCE];
@@ -124,22 +122,21 @@ static void copy_note(struct callers *callers, struct blockslab_block *block)
 	callers->nr_notes++;
 }
 
-/* Copies some more notes of the cursor's node; false at its end. */
+/* Copies some more notes of the node it is in; false at its end. */
 static bool read_notes(struct callers *callers)
 {
-	struct blockslab_node *node = callers->cursor.node;
+	struct blockslab_node *node = callers->place.node;
 	struct blockslab_block *block;
 	unsigned int end;
 	unsigned long irq;
 
 	callers->nr_notes = 0;
 	spin_lock_irqsave(&node->lock, irq);
-	block = cursor_last(&callers->cursor, callers->block);
+	block = callers->place.block;
 	if (!block || callers->number >= nr_notes(block)) {
-		block = cursor_next(&callers->cursor);
+		block = place_next(&callers->place);
 		callers->number = 0;
 	}
-	callers->block = block;
 	if (block) {
 		callers->bytes = slot_bytes(block);
 		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, nr_notes(block));
@@ -155,14 +152,13 @@ static int count_node(struct callers *callers, struct blockslab_node *node)
 	unsigned int i;
 	int error = 0;
 
-	cursor_start(&callers->cursor, node);
-	callers->block = NULL;
+	place_start(&callers->place, node);
 	while (!error && read_notes(callers)) {
 		for (i = 0; !error && i < callers->nr_notes; i++)
 			error = count_note(callers, &callers->notes[i]);
 		cond_resched();
 	}
-	cursor_end(&callers->cursor);
+	place_end(&callers->place);
 	return error;
 }
 
@@ -239,20 +235,19 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 {
 	struct blockslab_block *block;
 	unsigned int number, found = 0;
-	struct cursor cursor;
 	unsigned long irq;
 
-	cursor_start(&cursor, node);
 	spin_lock_irqsave(&node->lock, irq);
-	while (found < nr && (block = cursor_next(&cursor))) {
+	list_for_each_entry(block, &node->all, all) {
 		for_each_clear_bit(number, block->map, block->nr_slots) {
 			if (found == nr)
 				break;
 			slots[found++] = slot_address(block, node->class->size, number);
 		}
+		if (found == nr)
+			break;
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
-	cursor_end(&cursor);
 	return found;
 }
 
@@ -315,6 +310,8 @@ static void report_leakers(struct blockslab_heap *heap)
 	}
 	if (callers->nr > LEAKERS_SHOWN)
 		pr_warn("and %u callers more\n", callers->nr - LEAKERS_SHOWN);
+	if (!callers->nr)
+		pr_warn("to learn who allocates them, write 1 to debugfs/blockslab/heap/NAME/track before, or create the heap with BLOCKSLAB_TRACK\n");
 	callers_free(callers);
 }
 

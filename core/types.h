@@ -80,7 +80,8 @@ struct blockslab_quiet {
  * @class: of which it is a part
  * @lock: guards the blocks and all that follows up to @turns
  * @blocks: by state
- * @all: every block, and the places of readers
+ * @all: every block, the oldest first
+ * @places: of those who walk over @all: struct place
  * @nr: blocks by state
  * @nr_slots: slots of all blocks
  * @nr_free: free slots of all blocks
@@ -112,6 +113,7 @@ struct blockslab_node {
 	spinlock_t lock;	/* blocks, and what is said of them */
 	struct list_head blocks[NR_BLOCK_STATES];
 	struct list_head all;
+	struct list_head places;
 	unsigned int nr[NR_BLOCK_STATES];
 	unsigned long nr_slots;
 	unsigned long nr_free;
@@ -138,6 +140,24 @@ struct blockslab_node {
 	unsigned int least_full;
 	unsigned int depot_turns;
 	unsigned long trades;
+};
+
+/**
+ * struct place - where somebody has got to in node->all who lets go of the lock in between
+ * @list: in node->places
+ * @node: whose blocks these are; NULL before the start and after the end
+ * @next: the block that comes next
+ * @last: the last one that is to come: those that are newer are not seen, so that it ends
+ * @block: the one that place_next() returned last, NULL once that is gone
+ *
+ * node->lock guards all of them.
+ */
+struct place {
+	struct list_head list;
+	struct blockslab_node *node;
+	struct list_head *next;
+	struct list_head *last;
+	struct blockslab_block *block;
 };
 
 /**
@@ -176,15 +196,22 @@ struct blockslab_class {
  * What a heap is. The values are none that other memory is likely to have in their place.
  *
  *	HEAP_LIVE	heap_init() makes it so
- *	HEAP_DEBUG	the same, with EXACT_FLAGS: every slot's state is in its block, none is cached
- *	HEAP_DESTROYED	heap_retire(), from one of these, once: nothing is given out or cached any
- *			more, and blocks go back as they drain
+ *	HEAP_DEBUG	the same, with EXACT_FLAGS: every slot's state is in its block, none cached
+ *	HEAP_DESTROYED	heap_end(), from one of these, once: nothing is given out or cached any
+ *			more, and blocks go back as they drain; so it stays in the list of heaps
+ *	HEAP_FORGOTTEN	heap_forget(), from that: it does not keep this module loaded any more
+ *	HEAP_GONE	heap_free(), from one of these two, after the last slot: only its memory is
+ *			left, for a while, so that who uses it all the same is told
  */
 enum heap_state {
 	HEAP_LIVE = 0x6c697665,
 	HEAP_DEBUG = 0x64656267,
 	HEAP_DESTROYED = 0x64656164,
+	HEAP_FORGOTTEN = 0x6c6f7374,
+	HEAP_GONE = 0x676f6e65,
 };
+
+#define HEAP_ENDING	21	/* bytes of a dot and a number */
 
 /**
  * struct blockslab_heap - an isolated set of classes
@@ -200,7 +227,9 @@ enum heap_state {
  * @window_start: where in a cache's objects copies to and from user space may begin
  * @window_size: and how many bytes are theirs
  * @track: one of so many bytes is tracked; 1 for all, 0 for none
- * @maker: address it was created from
+ * @module: that made it; NULL for the kernel's own code, and once it is gone
+ * @maker: its name
+ * @control: guards @limit, @track, @validated, @shrunk, and what becomes of it
  * @substituted: a class that could not be made was stood in for by a larger one
  * @lock: guards @fixed, @reserve, @reserved, and that a class is made once
  * @fixed: bytes of structures that do not count against the limit
@@ -218,11 +247,12 @@ enum heap_state {
  * @free_work: ends it after the last reference
  * @rcu: frees it when nobody looks at it any more
  * @id: ever rising; the order in heaps
- * @list: in heaps (heaps_lock)
- * @dir: in debugfs
+ * @list: in heaps, or in graves (heaps_lock)
+ * @dir: in debugfs (heap_names)
+ * @renamed: its name is another's now, and an ending was added to it (heap_names)
  * @validated: last result of the debugfs file validate
  * @shrunk: last result of the debugfs file shrink
- * @name: of the heap
+ * @name: of the heap, with room for an ending
  */
 struct blockslab_heap {
 	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* first: struct blockslab_heap_cpus */
@@ -238,7 +268,9 @@ struct blockslab_heap {
 	u16 window_start;
 	u16 window_size;
 	unsigned long track;
-	unsigned long maker;
+	struct module *module;
+	char maker[MODULE_NAME_LEN];
+	struct mutex control;	/* see above */
 
 	spinlock_t lock;	/* fixed, reserve, and that a class is made once */
 	size_t fixed;
@@ -260,9 +292,10 @@ struct blockslab_heap {
 	u64 id;
 	struct list_head list;
 	struct dentry *dir;
+	bool renamed;
 	int validated;
 	size_t shrunk;
-	char name[BLOCKSLAB_NAME_MAX + 1];
+	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];
 };
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
@@ -306,7 +339,6 @@ struct blockslab_cache {
 	struct blockslab_heap *heap;
 };
 
-
 /* Index of the class that serves a size. */
 u8 blockslab_size_index[BLOCKSLAB_SLOT_MAX + 1] __ro_after_init;
 EXPORT_SYMBOL_GPL(blockslab_size_index);
@@ -334,7 +366,10 @@ static DEFINE_STATIC_KEY_FALSE(rare_free);
 struct blockslab_heap blockslab_shared;
 EXPORT_SYMBOL_GPL(blockslab_shared);
 static LIST_HEAD(heaps);
-static DEFINE_SPINLOCK(heaps_lock);	/* heaps, and each heap's way out of it */
+static LIST_HEAD(graves);		/* heaps that are gone, the latest ones */
+static unsigned int nr_graves;
+static DEFINE_SPINLOCK(heaps_lock);	/* heaps, graves, and each heap's way from there to here */
+static DEFINE_MUTEX(heap_names);	/* names, and debugfs, which follows them */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
 /* Of sizes that kmalloc() would round up by a third: most descriptors, and all classes. */

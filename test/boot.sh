@@ -127,7 +127,7 @@ module_loads()
 
 debugfs_is_there()
 {
-	[ "$(head -n 1 $blockslab/heaps)" = '# blockslab version 1' ]
+	[ "$(head -n 1 $blockslab/heaps)" = '# blockslab version 2' ]
 	[ "$(cell heaps shared limit)" = 0 ]
 	[ "$(stat -c %a $blockslab/heaps)" = 400 ]
 }
@@ -145,7 +145,7 @@ tables_agree()
 	needs blockslab_sample
 	for file in $blockslab/heaps $blockslab/heap/*/classes $blockslab/heap/*/blocks \
 		    $blockslab/heap/*/callers $blockslab/heap/*/sparse; do
-		[ "$(head -n 1 "$file")" = '# blockslab version 1' ]
+		[ "$(head -n 1 "$file")" = '# blockslab version 2' ]
 	done
 	for file in $blockslab/heap/*/classes; do
 		awk 'NR == 2 { for (i = 2; i <= NF; i++) at[$i] = i - 1 }

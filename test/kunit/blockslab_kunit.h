@@ -391,7 +391,7 @@ static inline char *debugfs_text(struct kunit *test, const char *path)
 	return text;
 }
 
-/* A table of debugfs: `# blockslab version 1`, `# COLUMN...`, and records. */
+/* A table of debugfs: `# blockslab version 2`, `# COLUMN...`, and records. */
 struct table {
 	char *rest;
 	char *columns[TABLE_COLUMNS_MAX];
@@ -415,7 +415,7 @@ static inline struct table table_open(struct kunit *test, const char *path)
 	struct table table = { .rest = debugfs_text(test, path) };
 	char *names;
 
-	KUNIT_ASSERT_STREQ(test, strsep(&table.rest, "\n"), "# blockslab version 1");
+	KUNIT_ASSERT_STREQ(test, strsep(&table.rest, "\n"), "# blockslab version 2");
 	names = strsep(&table.rest, "\n");
 	KUNIT_ASSERT_NOT_NULL(test, names);
 	KUNIT_ASSERT_EQ(test, strncmp(names, "# ", 2), 0);

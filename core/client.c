@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clients: the modules whose code calls
+ *
+ * Known by what the kernel says of their coming and going, and not by an address that may have a
+ * new owner by the time it is printed. The functions of a stack are named when it is printed, but
+ * for those whose memory goes before: of these the names are kept. Modules that were loaded before
+ * this one, and so cannot be linked to it, are not known.
+ *
+ * Lock: clients_lock, innermost, guards both lists; who only looks does so under RCU.
+ */
+
+/**
+ * struct client - a module
+ * @list: in clients
+ * @module: it is
+ * @coming: its __init functions are still there
+ * @rcu: of its end
+ */
+struct client {
+	struct list_head list;
+	struct module *module;
+	bool coming;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct frame - a function whose memory goes, or has gone
+ * @list: in frames; it stays there
+ * @client: whose it is, as long as @address is its own
+ * @address: in it
+ * @name: of it; the address of this stands for it in stacks
+ */
+struct frame {
+	struct list_head list;
+	const struct client *client;
+	unsigned long address;
+	char name[];
+};
+
+static LIST_HEAD(clients);
+static LIST_HEAD(frames);
+static DEFINE_SPINLOCK(clients_lock);
+static unsigned int nr_coming;		/* clients_lock */
+
+/* Whose code is at an address; NULL for the kernel's own. Under RCU. */
+static struct client *client_of(unsigned long address)
+{
+	struct client *client;
+
+	list_for_each_entry_rcu(client, &clients, list)
+		if (within_module(address, client->module))
+			return client;
+	return NULL;
+}
+
+static struct frame *frame_known(const struct client *client, unsigned long address)
+{
+	struct frame *frame;
+
+	list_for_each_entry_rcu(frame, &frames, list)
+		if (READ_ONCE(frame->client) == client && READ_ONCE(frame->address) == address)
+			return frame;
+	return NULL;
+}
+
+/* Names are kept once, however often a module is loaded. */
+static struct frame *frame_named(const char *name)
+{
+	struct frame *frame;
+
+	lockdep_assert_held(&clients_lock);
+	list_for_each_entry(frame, &frames, list)
+		if (!strcmp(frame->name, name))
+			return frame;
+	frame = kzalloc(struct_size(frame, name, strlen(name) + 1), GFP_NOWAIT | __GFP_NOWARN);
+	if (!frame)
+		return NULL;
+	strcpy(frame->name, name);
+	list_add_tail_rcu(&frame->list, &frames);
+	return frame;
+}
+
+static struct frame *frame_new(const struct client *client, unsigned long address)
+{
+	char name[KSYM_SYMBOL_LEN];
+	struct frame *frame;
+	unsigned long irq;
+
+	sprint_symbol(name, address);
+	spin_lock_irqsave(&clients_lock, irq);
+	frame = frame_named(name);
+	if (frame) {
+		WRITE_ONCE(frame->address, address);
+		WRITE_ONCE(frame->client, client);
+	}
+	spin_unlock_irqrestore(&clients_lock, irq);
+	return frame;
+}
+
+/* Has stacks keep the name of each function whose memory goes with the end of initialization. */
+static void frames_keep(unsigned long *entries, unsigned int nr)
+{
+	struct client *client;
+	struct frame *frame;
+	unsigned int i;
+
+	if (likely(!READ_ONCE(nr_coming)))
+		return;
+	rcu_read_lock();
+	for (i = 0; i < nr; i++) {
+		client = client_of(entries[i]);
+		if (!client || !READ_ONCE(client->coming) ||
+		    !within_module_init(entries[i], client->module))
+			continue;
+		frame = frame_known(client, entries[i]) ?: frame_new(client, entries[i]);
+		if (frame)
+			entries[i] = (unsigned long)frame->name;
+	}
+	rcu_read_unlock();
+}
+
+/* The name of an entry of a stack; in @text, of KSYM_SYMBOL_LEN bytes, if it is not kept. */
+static const char *frame_name(unsigned long entry, char *text)
+{
+	struct frame *frame;
+	const char *name = NULL;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(frame, &frames, list)
+		if (entry == (unsigned long)frame->name)
+			name = frame->name;
+	rcu_read_unlock();
+	if (!name)
+		sprint_symbol(text, entry);
+	return name ?: text;
+}
+
+#ifdef CONFIG_MODULES
+/* Its __init functions are gone, or about to go: others may get their addresses. */
+static void client_came(struct client *client)
+{
+	struct frame *frame;
+
+	lockdep_assert_held(&clients_lock);
+	nr_coming -= client->coming;
+	WRITE_ONCE(client->coming, false);
+	list_for_each_entry(frame, &frames, list)
+		if (frame->client == client)
+			WRITE_ONCE(frame->client, NULL);
+}
+
+static void client_new(struct module *module)
+{
+	struct client *client = kzalloc(sizeof(*client), GFP_KERNEL);
+	unsigned long irq;
+
+	if (!client)
+		return;
+	client->module = module;
+	client->coming = true;
+	spin_lock_irqsave(&clients_lock, irq);
+	nr_coming++;
+	list_add_rcu(&client->list, &clients);
+	spin_unlock_irqrestore(&clients_lock, irq);
+}
+
+/* Follows a module's life: @state is what it enters. */
+static void client_follow(struct module *module, unsigned long state)
+{
+	struct client *client, *next;
+	unsigned long irq;
+
+	if (state == MODULE_STATE_COMING)
+		return client_new(module);
+	spin_lock_irqsave(&clients_lock, irq);
+	list_for_each_entry_safe(client, next, &clients, list) {
+		if (client->module != module)
+			continue;
+		client_came(client);
+		if (state == MODULE_STATE_GOING) {
+			list_del_rcu(&client->list);
+			kfree_rcu(client, rcu);
+		}
+	}
+	spin_unlock_irqrestore(&clients_lock, irq);
+}
+#endif
+
+static void clients_exit(void)
+{
+	struct client *client, *next_client;
+	struct frame *frame, *next;
+
+	list_for_each_entry_safe(client, next_client, &clients, list)
+		kfree(client);
+	list_for_each_entry_safe(frame, next, &frames, list)
+		kfree(frame);
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Creation of heaps: names, refusals, the reserve
+ *
+ * A name is a live heap's alone. A heap that was destroyed with live slots keeps its own, in
+ * debugfs too, until another wants it; then its id is added to it.
+ *
+ * What it does not do: it makes no classes; they come with the first allocations. Lock: heap_names.
+ */
+
+static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
+		      size_t limit)
+{
+	unsigned int i;
+
+	strscpy(heap->name, name, sizeof(heap->name));
+	for (i = 0; i < NR_INDEXES; i++)
+		heap->cpu[i] = no_class;
+	xa_init_flags(&heap->rare, XA_FLAGS_LOCK_IRQ);
+	INIT_LIST_HEAD(&heap->classes);
+	INIT_LIST_HEAD(&heap->reserve);
+	INIT_LIST_HEAD(&heap->list);
+	spin_lock_init(&heap->lock);
+	mutex_init(&heap->control);
+	heap->flags = flags;
+	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
+	heap->track = !!(flags & BLOCKSLAB_TRACK);
+	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
+	heap->limit = limit;
+	heap->fixed = sizeof(*heap);
+	refcount_set(&heap->refs, 1);
+	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
+	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
+	INIT_WORK(&heap->free_work, heap_free_work);
+}
+
+static bool name_possible(const char *name)
+{
+	size_t i, length = name ? strnlen(name, BLOCKSLAB_NAME_MAX + 1) : 0;
+
+	if (!length || length > BLOCKSLAB_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
+		return false;
+	for (i = 0; i < length; i++)
+		if (name[i] == '/' || !isascii(name[i]) || !isgraph(name[i]))
+			return false;
+	return true;
+}
+
+/* Leaves its name to another. Who reads it meanwhile sees it with the ending or without. */
+static void heap_rename(struct blockslab_heap *heap)
+{
+	size_t length = strlen(heap->name);
+
+	lockdep_assert_held(&heap_names);
+	snprintf(heap->name + length + 1, HEAP_ENDING - 1, "%llu", heap->id);
+	smp_store_release(&heap->name[length], '.');	/* after all that follows it */
+	heap->renamed = true;
+	debugfs_remove_recursive(heap->dir);
+	heap_debugfs(heap);
+}
+
+/* The first heap of a name, with a reference, or NULL. Destroyed ones come before a live one. */
+static struct blockslab_heap *heap_named(const char *name)
+{
+	struct blockslab_heap *heap;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+		if (!strcmp(heap->name, name))
+			break;
+	return heap;
+}
+
+/* A heap of a name has lost its last reference, but not its place in debugfs. */
+static bool name_leaving(const char *name)
+{
+	struct blockslab_heap *heap;
+	bool leaving = false;
+	unsigned long irq;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_for_each_entry(heap, &heaps, list)
+		leaving |= !refcount_read(&heap->refs) && !strcmp(heap->name, name);
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	return leaving;
+}
+
+/* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
+static int heap_enter(struct blockslab_heap *heap)
+{
+	struct blockslab_heap *other;
+	unsigned long irq;
+	int error = 0;
+
+	lockdep_assert_held(&heap_names);
+	while (!error && (other = heap_named(heap->name))) {
+		if (!heap_destroyed(other) || other->renamed)
+			error = -EEXIST;
+		else
+			heap_rename(other);
+		heap_put(other);
+	}
+	if (error)
+		return error;
+	while (name_leaving(heap->name))
+		schedule_timeout_uninterruptible(1);
+	spin_lock_irqsave(&heaps_lock, irq);
+	heap->id = ++last_id;
+	list_add_tail(&heap->list, &heaps);
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	return 0;
+}
+
+static struct blockslab_block *reserve_block(void)
+{
+	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
+	struct blockslab_block *block = descriptor_get(bytes / 8, GFP_KERNEL, NUMA_NO_NODE);
+	struct page *page;
+
+	if (!block)
+		return NULL;
+	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
+	if (!page) {
+		descriptor_put(block);
+		return NULL;
+	}
+	block->base = page_address(page);
+	block->nr_pages = 1U << RESERVE_ORDER;
+	block->reserved = true;
+	count_pages(block, 1);
+	return block;
+}
+
+/* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
+static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
+{
+	struct blockslab_block *block;
+	size_t bytes;
+
+	if (PFN_UP(reserve) > totalram_pages() / 2)
+		return -ENOMEM;
+	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
+		return -ENOMEM;
+	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
+		block = reserve_block();
+		if (!block)
+			return -ENOMEM;
+		list_add(&block->list, &heap->reserve);
+		heap->reserved += block->nr_pages * PAGE_SIZE;
+		atomic_long_add(block_bytes(block), &heap->held);
+		if (heap->limit && held_bytes(heap) > heap->limit)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int heap_start(struct blockslab_heap *heap, size_t reserve)
+{
+	int error = reserve_fill(heap, reserve);
+
+	if (error)
+		return error;
+	mutex_lock(&heap_names);
+	error = heap_enter(heap);
+	if (!error)
+		heap_debugfs(heap);
+	mutex_unlock(&heap_names);
+	return error;
+}
+
+/* Why a heap cannot be made, or NULL. */
+static const char *heap_refusal(const char *name, unsigned long flags, unsigned long possible,
+				size_t limit, size_t reserve)
+{
+	if (!name_possible(name))
+		return "the name is not 1 to 31 printable characters without space and slash";
+	if (flags & ~possible)
+		return "it does not know one of the flags, or not there";
+	if (limit && limit < PAGE_SIZE)
+		return "the limit is less than a page";
+	if (limit && reserve > limit)
+		return "the reserve is over the limit";
+	return NULL;
+}
+
+/* Says why a heap or cache is refused, and to whom. */
+static void *refuse(const char *name, unsigned long caller, const char *why, int error)
+{
+	struct client *client;
+
+	rcu_read_lock();
+	client = client_of(caller);
+	pr_warn("heap \"%.*s\" was refused to %s (%pS): %s\n", BLOCKSLAB_NAME_MAX, name ?: "",
+		client ? module_name(client->module) : "the kernel", (void *)caller, why);
+	rcu_read_unlock();
+	return ERR_PTR(error);
+}
+
+static void heap_made_by(struct blockslab_heap *heap, unsigned long caller)
+{
+	struct client *client;
+
+	rcu_read_lock();
+	client = client_of(caller);
+	heap->module = client ? client->module : NULL;
+	strscpy(heap->maker, client ? module_name(client->module) : "-", sizeof(heap->maker));
+	rcu_read_unlock();
+}
+
+static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
+				       size_t reserve, void (*ctor)(void *object),
+				       unsigned long caller)
+{
+	struct blockslab_heap *heap;
+	int error;
+
+	if (!try_module_get(THIS_MODULE))
+		return ERR_PTR(-ENODEV);
+	heap = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*heap), GFP_KERNEL, NUMA_NO_NODE);
+	if (!heap) {
+		module_put(THIS_MODULE);
+		return ERR_PTR(-ENOMEM);
+	}
+	heap_init(heap, name, flags, limit);
+	heap->ctor = ctor;
+	heap_made_by(heap, caller);
+	error = heap->track ? stacks_init() : 0;
+	if (!error)
+		error = heap_start(heap, reserve);
+	if (!error)
+		return heap;
+	heap->state = HEAP_DESTROYED;
+	reserve_drop(heap);
+	heap_put(heap);
+	if (error == -EEXIST)
+		return refuse(name, caller, "there is one of that name", error);
+	if (error == -EINVAL)
+		return refuse(name, caller, "the reserve, with what it needs, is over the limit",
+			      error);
+	return ERR_PTR(error);
+}
+
+static void panic_if_asked(unsigned long flags, const char *name, const void *result)
+{
+	if (IS_ERR(result) && flags & BLOCKSLAB_PANIC)
+		panic("blockslab: %s could not be created: error %ld\n", name, PTR_ERR(result));
+}
+
+/**
+ * blockslab_heap_create() - create a heap
+ * @name: of 1 to BLOCKSLAB_NAME_MAX printable characters, no slash or space; copied
+ * @attrs: flags, limit and reserve; NULL for none of them
+ *
+ * The heap holds a reference on this module until it is destroyed and its last slot is freed.
+ *
+ * Context: process; may sleep.
+ * Return: the heap, which the caller owns until blockslab_heap_destroy(); or an ERR_PTR: -EINVAL
+ * for a name, flag, limit (less than a page) or reserve (over the limit) that cannot be, -EEXIST
+ * for a name in use, -ENOMEM.
+ */
+struct blockslab_heap *blockslab_heap_create(const char *name,
+					     const struct blockslab_heap_attrs *attrs)
+{
+	static const struct blockslab_heap_attrs none;
+	struct blockslab_heap *heap;
+	const char *why;
+
+	attrs = attrs ?: &none;
+	why = heap_refusal(name, attrs->flags, HEAP_FLAGS, attrs->limit, attrs->reserve);
+	if (why)
+		heap = refuse(name, _RET_IP_, why, -EINVAL);
+	else
+		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL, _RET_IP_);
+	panic_if_asked(attrs->flags, name, heap);
+	return heap;
+}
+EXPORT_SYMBOL_GPL(blockslab_heap_create);

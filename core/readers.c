@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Readers: the files blocks, sparse and callers, which show what a heap has slot by slot
+ *
+ * What they do not do: they stop nothing; what they show is of the moment when it was looked at.
+ * Lock: node->lock for one block at a time.
+ */
+
+/*
+ * The files blocks and sparse are read a block at a time: the lock is held for the copy of one
+ * descriptor's bitmap. A block that is there throughout is shown once; one that goes meanwhile may
+ * be missed, and one that comes is not shown, so that reading ends whatever the load.
+ */
+#define HOLDERS_READ	128	/* slots of a block that are looked at */
+#define HOLDERS_SHOWN	4
+
+/* A stack that allocated some of a block's slots. */
+struct holder {
+	depot_stack_handle_t stack;
+	unsigned int slots;
+};
+
+struct blocks_reader {
+	struct blockslab_heap *heap;
+	bool sparse;			/* only blocks under a quarter full, and who holds them */
+	unsigned int age;
+	unsigned int nr_notes;
+	depot_stack_handle_t notes[HOLDERS_READ];
+	unsigned int nr_holders;
+	struct holder holders[HOLDERS_READ];
+	struct place place;
+	loff_t at;			/* of the block shown, 0 for the head line */
+	unsigned long *cached;		/* sorted addresses of the node's cached slots */
+	unsigned int nr_cached;
+	unsigned int nr_slots, order;
+	bool done;
+	void *base;
+	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
+};
+
+static int compare_addresses(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void note_cached(struct blocks_reader *reader, unsigned int room, void **slots,
+			unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr && reader->nr_cached < room; i++)
+		reader->cached[reader->nr_cached++] = (unsigned long)READ_ONCE(slots[i]);
+}
+
+static void note_line(struct blocks_reader *reader, unsigned int room, struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = loaded_magazine(line);
+
+	if (magazine)
+		note_cached(reader, room, magazine->slots,
+			    min_t(unsigned int, READ_ONCE(line->tally) & BLOCKSLAB_COUNT,
+				  magazine->capacity));
+	magazine = smp_load_acquire(&line->spare);	/* take_in() */
+	if (magazine)
+		note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
+}
+
+/* Which slots of a node are in magazines, for the slot maps. */
+static void find_cached(struct blocks_reader *reader, struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int room, steps = 0;
+	struct sums sums = {};
+	int cpu;
+
+	add_node(&sums, node);
+	kvfree(reader->cached);
+	room = sums.cached + 64;
+	reader->nr_cached = 0;
+	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
+	if (reader->cached) {
+		rcu_read_lock();
+		for_each_possible_cpu(cpu)
+			note_line(reader, room, node_line(node, cpu));
+		while ((magazine = stack_next(&node->full, magazine, &steps)))
+			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
+		rcu_read_unlock();
+		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),
+		     compare_addresses, NULL);
+	}
+}
+
+static bool reader_is_cached(struct blocks_reader *reader, unsigned long address)
+{
+	unsigned int low = 0, high = reader->nr_cached;
+
+	while (low < high) {
+		unsigned int middle = (low + high) / 2;
+
+		if (reader->cached[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < reader->nr_cached && reader->cached[low] == address;
+}
+
+/* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
+static void read_notes_of(struct blocks_reader *reader, struct blockslab_block *block)
+{
+	unsigned int number, left = HOLDERS_READ;
+	u32 oldest = 0, when;
+
+	reader->nr_notes = 0;
+	for_each_clear_bit(number, block->map, nr_notes(block)) {
+		const struct blockslab_note *note = &block->notes[number];
+
+		if (!left--)
+			break;
+		if (!smp_load_acquire(&note->period))		/* note_alloc() */
+			continue;
+		when = READ_ONCE(note->when);
+		if (!reader->nr_notes || (s32)(when - oldest) < 0)
+			oldest = when;
+		reader->notes[reader->nr_notes++] = READ_ONCE(note->got);
+	}
+	reader->age = reader->nr_notes ? note_age(oldest) : block_age(block);
+}
+
+static int compare_holders(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+
+	return x->slots > y->slots ? -1 : x->slots < y->slots;
+}
+
+/* Each stack once, those with most slots first. */
+static void count_holders(struct blocks_reader *reader)
+{
+	struct holder *holder;
+	unsigned int i;
+
+	reader->nr_holders = 0;
+	for (i = 0; i < reader->nr_notes; i++) {
+		if (!reader->notes[i])
+			continue;
+		for (holder = reader->holders; holder < reader->holders + reader->nr_holders;
+		     holder++)
+			if (holder->stack == reader->notes[i])
+				break;
+		if (holder == reader->holders + reader->nr_holders)
+			reader->holders[reader->nr_holders++] =
+				(struct holder){ .stack = reader->notes[i] };
+		holder->slots++;
+	}
+	sort(reader->holders, reader->nr_holders, sizeof(*holder), compare_holders, NULL);
+}
+
+/* Copies the next block into the reader; false at the end of its node. */
+static bool read_block(struct blocks_reader *reader)
+{
+	struct blockslab_node *node = reader->place.node;
+	struct blockslab_block *block;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	block = place_next(&reader->place);
+	if (block) {
+		reader->base = block->base;
+		reader->nr_slots = block->nr_slots;
+		reader->order = block_order(block);
+		bitmap_copy(reader->map, block->map, block->nr_slots);
+		if (reader->sparse)
+			read_notes_of(reader, block);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block;
+}
+
+/* Slots of the block that are allocated. */
+static unsigned int reader_used(struct blocks_reader *reader)
+{
+	unsigned int number, used = 0, size = reader->place.node->class->size;
+
+	for_each_clear_bit(number, reader->map, reader->nr_slots)
+		used += !reader_is_cached(reader, (unsigned long)reader->base + number * size);
+	return used;
+}
+
+static bool reader_is_sparse(struct blocks_reader *reader)
+{
+	unsigned int used = reader_used(reader);
+
+	return used && used * 4 < reader->nr_slots;
+}
+
+static bool read_next_block(struct blocks_reader *reader)
+{
+	struct blockslab_node *node = reader->place.node;
+
+	if (reader->done)
+		return false;
+	do {
+		while (!node || !read_block(reader)) {
+			place_end(&reader->place);
+			node = node_after(reader->heap, node);
+			if (!node) {
+				reader->done = true;
+				return false;
+			}
+			find_cached(reader, node);
+			place_start(&reader->place, node);
+		}
+		cond_resched();
+	} while (reader->sparse && !reader_is_sparse(reader));
+	count_holders(reader);
+	reader->at++;
+	return true;
+}
+
+static void *blocks_start(struct seq_file *m, loff_t *pos)
+{
+	struct blocks_reader *reader = m->private;
+
+	if (*pos < reader->at || !*pos) {
+		place_end(&reader->place);
+		reader->at = 0;
+		reader->done = false;
+	}
+	if (!*pos)
+		return SEQ_START_TOKEN;
+	while (reader->at < *pos)
+		if (!read_next_block(reader))
+			return NULL;
+	return reader->done ? NULL : reader;
+}
+
+static void *blocks_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct blocks_reader *reader = m->private;
+
+	++*pos;
+	return read_next_block(reader) ? reader : NULL;
+}
+
+static void blocks_stop(struct seq_file *m, void *v)
+{
+}
+
+/* Frames, innermost first, parted by semicolons; a module's name follows in brackets. */
+static void show_frames(struct seq_file *m, depot_stack_handle_t stack)
+{
+	unsigned int nr = 0, i;
+#ifdef CONFIG_STACKDEPOT
+	unsigned long *entries;
+	char text[KSYM_SYMBOL_LEN];
+	const char *name, *space;
+
+	if (stack)
+		nr = stack_depot_fetch(stack, &entries);
+	for (i = 0; i < nr; i++) {
+		name = frame_name(entries[i], text);
+		space = strchrnul(name, ' ');
+		seq_printf(m, "%s%.*s%s", i ? ";" : "", (int)(space - name), name,
+			   *space ? space + 1 : "");
+	}
+#endif
+	if (!nr)
+		seq_putc(m, '-');
+}
+
+static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
+{
+	unsigned int i;
+
+	seq_printf(m, "%u %d %u %u/%u %u ", reader->place.node->class->size,
+		   node_id(reader->place.node), reader->order, reader_used(reader),
+		   reader->nr_slots, reader->age);
+	if (!reader->nr_holders)
+		seq_putc(m, '-');
+	for (i = 0; i < min_t(unsigned int, reader->nr_holders, HOLDERS_SHOWN); i++) {
+		if (i)
+			seq_putc(m, ',');
+		show_frames(m, reader->holders[i].stack);
+	}
+	seq_putc(m, '\n');
+	return 0;
+}
+
+static int blocks_show(struct seq_file *m, void *v)
+{
+	struct blocks_reader *reader = m->private;
+	unsigned int number, size;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "# blockslab version 2\n# class node order used/slots ");
+		seq_puts(m, reader->sparse ? "age_ms holders\n" : "map\n");
+		return 0;
+	}
+	if (reader->sparse)
+		return sparse_show(m, reader);
+	size = reader->place.node->class->size;
+	seq_printf(m, "%u %d %u %u/%u ", size, node_id(reader->place.node), reader->order,
+		   reader_used(reader), reader->nr_slots);
+	for (number = 0; number < reader->nr_slots; number++) {
+		unsigned long address = (unsigned long)reader->base + number * size;
+
+		seq_putc(m, test_bit(number, reader->map) ? '.' :
+			    reader_is_cached(reader, address) ? 'c' : '#');
+	}
+	seq_putc(m, '\n');
+	return 0;
+}
+
+static const struct seq_operations blocks_sops = {
+	.start = blocks_start,
+	.next = blocks_next,
+	.stop = blocks_stop,
+	.show = blocks_show,
+};
+
+static int blocks_open(struct inode *inode, struct file *file)
+{
+	struct blocks_reader *reader = kvzalloc(sizeof(*reader), GFP_KERNEL);
+	int error;
+
+	if (!reader)
+		return -ENOMEM;
+	reader->heap = inode->i_private;
+	if (!refcount_inc_not_zero(&reader->heap->refs)) {
+		kvfree(reader);
+		return -ENODEV;
+	}
+	reader->sparse = !strcmp(file_dentry(file)->d_name.name, "sparse");
+	error = seq_open(file, &blocks_sops);
+	if (error) {
+		heap_put(reader->heap);
+		kvfree(reader);
+		return error;
+	}
+	((struct seq_file *)file->private_data)->private = reader;
+	return 0;
+}
+
+static int blocks_release(struct inode *inode, struct file *file)
+{
+	struct blocks_reader *reader = ((struct seq_file *)file->private_data)->private;
+
+	place_end(&reader->place);
+	heap_put(reader->heap);
+	kvfree(reader->cached);
+	kvfree(reader);
+	return seq_release(inode, file);
+}
+
+static const struct file_operations blocks_fops = {
+	.owner = THIS_MODULE,
+	.open = blocks_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = blocks_release,
+};
+
+/* The file callers is counted when it is opened. */
+static void *callers_start(struct seq_file *m, loff_t *pos)
+{
+	struct callers *callers = m->private;
+
+	if (!*pos)
+		return SEQ_START_TOKEN;
+	return *pos <= callers->nr ? callers->sorted[*pos - 1] : NULL;
+}
+
+static void *callers_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	++*pos;
+	return callers_start(m, pos);
+}
+
+static void callers_stop(struct seq_file *m, void *v)
+{
+}
+
+static int callers_show(struct seq_file *m, void *v)
+{
+	const struct caller *caller = v;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "# blockslab version 2\n# slots requested held oldest_ms cpus stack\n");
+		return 0;
+	}
+	seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
+		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest,
+		   nr_cpu_ids, caller->cpus);
+	show_frames(m, caller->stack);
+	seq_putc(m, '\n');
+	return 0;
+}
+
+static const struct seq_operations callers_sops = {
+	.start = callers_start,
+	.next = callers_next,
+	.stop = callers_stop,
+	.show = callers_show,
+};
+
+static int callers_open(struct inode *inode, struct file *file)
+{
+	struct callers *callers = callers_get(inode->i_private);
+	int error;
+
+	if (IS_ERR(callers))
+		return PTR_ERR(callers);
+	error = seq_open(file, &callers_sops);
+	if (error)
+		callers_free(callers);
+	else
+		((struct seq_file *)file->private_data)->private = callers;
+	return error;
+}
+
+static int callers_release(struct inode *inode, struct file *file)
+{
+	callers_free(((struct seq_file *)file->private_data)->private);
+	return seq_release(inode, file);
+}
+
+static const struct file_operations callers_fops = {
+	.owner = THIS_MODULE,
+	.open = callers_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = callers_release,
+};
