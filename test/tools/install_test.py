@@ -59,6 +59,15 @@ def written(path, text):
         file.write(text)
 
 
+def as_module(code):
+    """A whole module of lines of which some stand outside of functions and the rest in one."""
+    outside = re.compile(r"^(#include .*|static [^(]*;)$", re.M)
+    head = "\n".join(line for line in outside.findall(code))
+    body = outside.sub("", code)
+    return f"#include <linux/module.h>\nstruct item {{ int number; }};\n{head}\nstatic int __init use(void)\n{{\n" \
+           f"{body}\nreturn 0;\n}}\nmodule_init(use);\nMODULE_DESCRIPTION(\"README\");\nMODULE_LICENSE(\"GPL\");\n"
+
+
 class Scratch(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp()
@@ -183,18 +192,28 @@ class Installed(Scratch):
         self.assertIn("a test", self.run_it("modinfo", f"{root}/lib/modules/{RELEASE}/updates/blockslab.ko",
                                             PATH="/sbin:/usr/sbin:" + os.environ["PATH"]))
 
-    def test_a_client_of_what_make_installed(self):
+    def test_clients_of_what_make_installed(self):
         root = f"{self.dir}/root"
         self.make("install", f"BUILD={self.build}", f"INSTALL_MOD_PATH={root}", f"DESTDIR={root}")
-        self.client(f"{root}/usr/local/bin")
+        for kbuild in self.blocks("make"):
+            for code in self.blocks("c"):
+                self.client(f"{root}/usr/local/bin", as_module(code), kbuild.replace("mydriver.o", "client.o"))
         self.make("uninstall", f"BUILD={self.build}", f"INSTALL_MOD_PATH={root}", f"DESTDIR={root}")
         self.assertEqual([name for name in self.files(root) if "/modules." not in name], [])
 
-    def client(self, path):
-        at = f"{self.dir}/client"
-        written(f"{at}/client.c", CLIENT)
-        written(f"{at}/Kbuild", KBUILD)
-        said = self.run_it("make", "-C", KDIR, f"M={at}", "modules", PATH=f"{path}:{os.environ['PATH']}")
+    def blocks(self, language):
+        """README's code, to be used as it stands."""
+        with open(f"{TOP}/README.md") as file:
+            found = re.findall(rf"^```{language}\n(.*?)^```", file.read(), re.M | re.S)
+        self.assertTrue(found)
+        return found
+
+    def client(self, path, code, kbuild):
+        at = tempfile.mkdtemp(dir=self.dir)
+        written(f"{at}/client.c", code)
+        written(f"{at}/Kbuild", kbuild)
+        said = self.run_it("make", "-C", KDIR, f"M={at}", "modules", "KCFLAGS=-Werror",
+                           PATH=f"{path}:{os.environ['PATH']}")
         self.assertNotIn("undefined", said)
         self.assertTrue(os.path.exists(f"{at}/client.ko"))
 
