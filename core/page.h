@@ -92,7 +92,7 @@ static __always_inline struct blockslab_block *blockslab_block_of(const struct p
 
 static __always_inline unsigned long blockslab_key_word(const struct page *page)
 {
-	return (unsigned long)READ_ONCE(page->lru.prev);
+	return (unsigned long)page->lru.prev;
 }
 
 static __always_inline bool blockslab_has_key(const struct page *page, unsigned long lines,
