@@ -219,7 +219,7 @@ blockslab_strdup(struct blockslab_heap *heap, const char *s, gfp_t gfp)
  */
 static inline void blockslab_free_sensitive(const void *slot)
 {
-	size_t bytes = blockslab_usable_size(slot);
+	size_t bytes = ZERO_OR_NULL_PTR(slot) ? 0 : blockslab_usable_size(slot);
 
 	if (!bytes)	/* none, or reported as no slot */
 		return;
