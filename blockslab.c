@@ -423,6 +423,7 @@ static void __exit blockslab_exit(void)
 	heap_end(&blockslab_shared);
 	heap_retire(&blockslab_shared);
 	heap_put(&blockslab_shared);
+	flush_workqueue(workqueue);	/* heaps that are being freed remove their directories */
 	debugfs_remove_recursive(debugfs_dir);
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);

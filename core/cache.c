@@ -350,6 +350,7 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
  */
 void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
 {
-	free_many(nr, slots, cache, _RET_IP_);
+	if (heap_usable(cache->heap, _RET_IP_))
+		free_many(nr, slots, cache, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);

@@ -311,7 +311,8 @@ static void report_leakers(struct blockslab_heap *heap)
 	if (callers->nr > LEAKERS_SHOWN)
 		pr_warn("and %u callers more\n", callers->nr - LEAKERS_SHOWN);
 	if (!callers->nr)
-		pr_warn("to learn who allocates them, write 1 to debugfs/blockslab/heap/NAME/track before, or create the heap with BLOCKSLAB_TRACK\n");
+		pr_warn("who allocates them is told after a 1 written to debugfs/blockslab/heap/%s/track, or with BLOCKSLAB_TRACK\n",
+			heap->name);
 	callers_free(callers);
 }
 

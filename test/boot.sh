@@ -254,6 +254,60 @@ client_unloads()
 	[ ! -e $blockslab/heap/sample ]
 }
 
+# What a client may leave behind, and what becomes of that.
+left_heap_is_reported_once()
+{
+	dmesg -c >/dev/null
+	load blockslab_lives do=left
+	[ "$(cell heaps lives module)" = blockslab_lives ]
+	[ "$(cell heaps lives state)" = live ]
+	rmmod blockslab_lives
+	# others get its __init functions' addresses, and go too
+	load blockslab_sample
+	rmmod blockslab_sample
+	[ "$(dmesg | grep -c 'module .* was unloaded and left heap')" = 1 ]
+	dmesg | grep 'module blockslab_lives was unloaded and left heap lives behind'
+	refused rmmod blockslab
+}
+
+a_heap_is_let_go_of()
+{
+	refused sh -c "echo 1 >$blockslab/heap/shared/forget"
+	echo 1 >$blockslab/heap/lives/forget
+	[ "$(cell heaps lives state)" = forgotten ]
+	rmmod blockslab
+	load blockslab
+}
+
+destroyed_heap_is_listed()
+{
+	load blockslab_lives do=drain
+	[ "$(cell heaps lives state)" = destroyed ]
+	[ "$(cell heaps lives slots)" = 1 ]
+	refused sh -c "echo 1M >$blockslab/heap/lives/limit"
+	[ "$(cat $blockslab/heap/lives/validate)" = 0 ]
+	rmmod blockslab_lives
+	[ -z "$(cell heaps lives state)" ]
+}
+
+callers_name_init_functions()
+{
+	load blockslab_lives do=callers
+	grep 'lives_init.*\[blockslab_lives\]' $blockslab/heap/lives/callers
+	load blockslab_sample
+	grep 'lives_init.*\[blockslab_lives\]' $blockslab/heap/lives/callers
+	rmmod blockslab_sample
+	rmmod blockslab_lives
+}
+
+rmmod_follows_a_deferred_free()
+{
+	load blockslab_lives do=rcu
+	rmmod blockslab_lives
+	rmmod blockslab
+	load blockslab
+}
+
 replay_is_undamaged()
 {
 	load blockslab_replay
@@ -634,6 +688,11 @@ step 'files written to act do' control_files_act
 step 'rubbish is refused' rubbish_is_refused
 step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
 step 'the client unloads' client_unloads
+step 'a heap left behind is reported once, whoever has its address' left_heap_is_reported_once
+step 'and can be let go of' a_heap_is_let_go_of
+step 'a heap destroyed with live slots is listed until they are freed' destroyed_heap_is_listed
+step 'callers name functions whose memory went' callers_name_init_functions
+step 'rmmod is granted right after a deferred free' rmmod_follows_a_deferred_free
 step 'a recorded load is replayed undamaged' replay_is_undamaged
 step 'tracking finds every caller' tracking_finds_every_caller
 suites

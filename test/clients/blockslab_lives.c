@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A client that leaves things behind. What it is told (do=), it does as it is loaded, mostly in
+ * its __init function, whose memory is others' afterwards:
+ *
+ *	left	makes a heap, and leaves it with a slot
+ *	drain	destroys a heap with a slot, which it frees as it goes
+ *	callers	allocates from a tracked heap, which it empties as it goes
+ *	rcu	allocates from the shared heap, and frees that after a grace period as it goes
+ */
+#include <linux/module.h>
+#include "blockslab.h"
+
+static char *does = "left";
+module_param_named(do, does, charp, 0);
+
+static struct blockslab_heap *heap;
+static void *slot;
+
+static bool told(const char *what)
+{
+	return !strcmp(does, what);
+}
+
+static int __init lives_init(void)
+{
+	struct blockslab_heap_attrs tracked = { .flags = BLOCKSLAB_TRACK };
+
+	if (!told("rcu")) {
+		heap = blockslab_heap_create("lives", told("callers") ? &tracked : NULL);
+		if (IS_ERR(heap))
+			return PTR_ERR(heap);
+	}
+	slot = blockslab_alloc(heap, 100, GFP_KERNEL);
+	if (told("drain"))
+		blockslab_heap_destroy(heap);
+	return 0;
+}
+
+static void __exit lives_exit(void)
+{
+	if (told("rcu"))
+		blockslab_free_rcu(slot);
+	else if (!told("left"))
+		blockslab_free(slot);
+	if (told("callers"))
+		blockslab_heap_destroy(heap);
+}
+
+module_init(lives_init);
+module_exit(lives_exit);
+MODULE_DESCRIPTION("A client of blockslab that leaves things behind");
+MODULE_LICENSE("GPL");
