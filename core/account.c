@@ -109,13 +109,22 @@ static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blo
 	return &class->nodes[0];
 }
 
+/* Bytes that a heap may take on now. */
+static size_t heap_room(struct blockslab_heap *heap)
+{
+	size_t limit = READ_ONCE(heap->limit), held = held_bytes(heap);
+
+	return !limit ? SIZE_MAX : held < limit ? limit - held : 0;
+}
+
 /*
  * False, and nothing is charged, where the limit would be passed. The limit is looked at again
  * after the bytes are in: limit_set() lowers it first and then looks at what is held.
  */
-static bool heap_charge_bytes(struct blockslab_heap *heap, long bytes)
+static bool heap_charge_bytes(struct blockslab_heap *heap, size_t bytes)
 {
-	long limit = READ_ONCE(heap->limit), held = atomic_long_read(&heap->held);
+	size_t limit = READ_ONCE(heap->limit);
+	long held = atomic_long_read(&heap->held);
 
 	if (limit) {
 		do {
@@ -181,4 +190,3 @@ static void heap_count_block(struct blockslab_heap *heap, int change)
 }
 
 static void heap_arm(struct blockslab_heap *heap);
-static size_t heap_trim(struct blockslab_heap *heap, bool wait);

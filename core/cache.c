@@ -47,7 +47,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->class = class;
 	cache->canary = class->canary;
 	cache->size = size;
-	cache->zeroed = keeps_content(heap) ? 0 : class->size;
+	cache->zeroed = class->canary ?: class->size;
 	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
 	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
 	cache->first = (__force unsigned long)class->cpu;
@@ -160,58 +160,47 @@ void blockslab_cache_destroy(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
 
+static struct request cache_request(struct blockslab_cache *cache, gfp_t gfp, int nid,
+				    unsigned long caller)
+{
+	return (struct request){
+		.heap = cache->heap, .class = cache->class, .size = cache->size, .gfp = gfp,
+		.nid = nid, .caller = caller,
+	};
+}
+
 static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp, int nid,
 				       unsigned long caller)
 {
-	struct blockslab_heap *heap = cache->heap;
+	struct request want = cache_request(cache, gfp, nid, caller);
 	void *slot;
 
-	if (!heap_usable(heap, caller))
-		return NULL;
-	if (nid == NUMA_NO_NODE && request_plain(cache->size, gfp) &&
-	    blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)) {
-		after_alloc(heap, slot, cache->size, gfp, caller);
-		return slot;
-	}
-	might_alloc(gfp);
-	nid = node_usable(nid);
-	if (heap->flags & BLOCKSLAB_ZERO)
-		gfp |= __GFP_ZERO;
-	if (heap->flags & BLOCKSLAB_ACCOUNT)
-		gfp |= __GFP_ACCOUNT;
-	do {
-		slot = alloc_from(&cache->class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid],
-				  cache->size, gfp, caller);
-	} while (!slot && gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp) &&
-		 (schedule_timeout_uninterruptible(1), true));
-	if (slot)
-		after_alloc(heap, slot, cache->size, gfp, caller);
-	return slot;
+	return alloc_special(&want, 1, &slot) ? slot : NULL;
 }
 
-/* As alloc_rare(). */
+/* As alloc_rare(). Bytes are counted here: so the fast path is open while a sample is tracked. */
 static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 				       unsigned long caller)
 {
 	void *slot;
 
 	if (unlikely(!request_plain(cache->size, gfp) ||
-		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
+		     !blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)))
 		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
-	return cache->zeroed && want_init_on_alloc(gfp) ? memset(slot, 0, cache->zeroed) : slot;
+	return zero_wanted(cache->heap, gfp) ? memset(slot, 0, cache->zeroed) : slot;
 }
 
 static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
 {
 	void *slot;
 
-	if (static_branch_unlikely(&blockslab_rare))
-		return cache_alloc_rare(cache, gfp, _RET_IP_);
-	if (likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
+	blockslab_might_alloc(gfp);
+	if (!static_branch_unlikely(&blockslab_rare) &&
+	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
 		return slot;
-	return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, _RET_IP_);
+	return cache_alloc_rare(cache, gfp, _RET_IP_);
 }
 
 /**
@@ -324,16 +313,10 @@ EXPORT_SYMBOL_GPL(blockslab_cache_free);
  */
 size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots)
 {
-	size_t got;
+	struct request want = cache_request(cache, gfp, NUMA_NO_NODE, _RET_IP_);
+	size_t got = alloc_special(&want, nr, slots);
 
-	might_alloc(gfp);
-	if (!heap_usable(cache->heap, _RET_IP_))
-		return 0;
-	gfp |= cache->heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0;
-	gfp |= cache->heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
-	got = alloc_many(cache->class, cache->size, gfp, nr, slots, _RET_IP_);
-	bulk_hooks(cache->class, cache->size, gfp, got, slots, _RET_IP_);
-	if (got == nr)
+	if (likely(got == nr))
 		return nr;
 	blockslab_cache_free_bulk(cache, got, slots);
 	return 0;

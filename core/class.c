@@ -234,7 +234,7 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
 	while (!class && ++index < NR_SIZES) {
 		class = class_find(heap, kind, index);
 		if (class)
-			WRITE_ONCE(heap->substituted, true);
+			WRITE_ONCE(class->stands_in, true);
 	}
 	return class;
 }

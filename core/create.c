@@ -28,6 +28,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
+	heap->reclaimed = jiffies - TRIM_PERIOD;
 	refcount_set(&heap->refs, 1);
 	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
 	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
@@ -110,7 +111,7 @@ static int heap_enter(struct blockslab_heap *heap)
 	return 0;
 }
 
-static struct blockslab_block *reserve_block(void)
+static struct blockslab_block *reserve_block(struct blockslab_heap *heap)
 {
 	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
 	struct blockslab_block *block = descriptor_get(bytes / 8, GFP_KERNEL, NUMA_NO_NODE);
@@ -118,30 +119,38 @@ static struct blockslab_block *reserve_block(void)
 
 	if (!block)
 		return NULL;
+	block->nr_slots = RESERVE_NOTES;
+	if (heap->flags & EXACT_FLAGS && !notes_get(block, GFP_KERNEL))
+		goto no_notes;
 	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
-	if (!page) {
-		descriptor_put(block);
-		return NULL;
-	}
+	if (!page)
+		goto no_pages;
 	block->base = page_address(page);
 	block->nr_pages = 1U << RESERVE_ORDER;
 	block->reserved = true;
 	count_pages(block, 1);
 	return block;
+
+no_pages:
+	kfree(block->notes);
+no_notes:
+	descriptor_put(block);
+	return NULL;
 }
 
 /* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
 static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 {
+	gfp_t kind = heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
 	struct blockslab_block *block;
 	size_t bytes;
 
 	if (PFN_UP(reserve) > totalram_pages() / 2)
 		return -ENOMEM;
-	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
+	if (reserve && !class_get(heap, kind, NR_SIZES - 1, GFP_KERNEL))
 		return -ENOMEM;
 	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
-		block = reserve_block();
+		block = reserve_block(heap);
 		if (!block)
 			return -ENOMEM;
 		list_add(&block->list, &heap->reserve);

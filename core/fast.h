@@ -313,6 +313,13 @@ static __always_inline unsigned int blockslab_index(size_t size)
 void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 	__alloc_size(2) __malloc;
 
+/* A wait in the wrong place is told under the debug options, which look for that, at every call. */
+static __always_inline void blockslab_might_alloc(gfp_t gfp)
+{
+	if (IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) || IS_ENABLED(CONFIG_LOCKDEP))
+		might_alloc(gfp);
+}
+
 /* What the compiler knows of the arguments is not looked at again. */
 static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
 						    gfp_t gfp)
@@ -322,6 +329,7 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 
 	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
 		return blockslab_alloc(heap, size, gfp);
+	blockslab_might_alloc(gfp);
 	heap = heap ?: &blockslab_shared;
 	cpus = (struct blockslab_heap_cpus *)heap;
 	if (!__builtin_constant_p(size)) {

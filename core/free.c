@@ -12,19 +12,27 @@
  * Blocks are looked at under rcu_read_lock().
  */
 
-static bool size_wrong(struct blockslab_block *block, unsigned int number, size_t size)
+/* Whether a size is one of those that slots of this block are for. */
+static bool block_serves(const struct blockslab_block *block, size_t size)
 {
 	struct blockslab_class *class = block->node->class;
+
+	if (!class->size)
+		return size > BLOCKSLAB_SLOT_MAX && PFN_UP(size) == block->nr_pages;
+	if (size > (class->canary ?: class->size))
+		return false;
+	return class->index >= NR_SIZES || (size && heap_index(class->heap, size) == class->index);
+}
+
+static bool size_wrong(struct blockslab_block *block, unsigned int number, size_t size)
+{
 	struct blockslab_note *note = note_of(block, number);
 
 	if (note)
 		return size != note->asked;
-	if (!class->size)
-		return size <= BLOCKSLAB_SLOT_MAX || PFN_UP(size) != block->nr_pages;
-	if (size > (class->canary ?: class->size))
-		return true;
-	return class->index < NR_SIZES && !READ_ONCE(class->heap->substituted) &&
-	       (!size || heap_index(class->heap, size) != class->index);
+	if (READ_ONCE(block->node->class->stands_in))
+		return size > usable_bytes(block, number);
+	return !block_serves(block, size);
 }
 
 #define ANY_SIZE	SIZE_MAX
@@ -399,45 +407,3 @@ size_t blockslab_size_roundup(size_t size)
 	return size > SIZE_MAX - PAGE_SIZE ? size : PAGE_ALIGN(size);
 }
 EXPORT_SYMBOL_GPL(blockslab_size_roundup);
-
-/**
- * blockslab_realloc() - change the size of a slot
- * @heap: for a slot that has to move; NULL for the shared heap
- * @slot: to change; NULL allocates
- * @size: new size in bytes; 0 frees
- * @gfp: as for blockslab_alloc()
- *
- * A slot whose class serves the new size stays where it is. One that moves keeps its content up
- * to the smaller of both sizes; with __GFP_ZERO what is new is zero.
- *
- * Context: as blockslab_alloc().
- * Return: the slot, ZERO_SIZE_PTR for size 0; or NULL, and @slot is as it was.
- */
-void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t size, gfp_t gfp)
-{
-	struct blockslab_block *block;
-	size_t usable;
-	void *moved;
-
-	if (!heap_usable(heap_or_shared(heap), _RET_IP_))
-		return NULL;
-	if (ZERO_OR_NULL_PTR(slot))
-		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
-	if (!size) {
-		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
-		return ZERO_SIZE_PTR;
-	}
-	usable = usable_size(slot, _RET_IP_);
-	if (!usable)
-		return NULL;
-	block = own_block(slot);
-	if (!note_of(block, 0) && !size_wrong(block, 0, size))
-		return (void *)slot;
-	moved = alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
-	if (!moved)
-		return NULL;
-	memcpy(moved, slot, min(usable, size));
-	free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
-	return moved;
-}
-EXPORT_SYMBOL_GPL(blockslab_realloc);

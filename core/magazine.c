@@ -451,41 +451,40 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	return magazine->count;
 }
 
-static struct blockslab_node *swap_for_slots(struct blockslab_node *node, gfp_t gfp)
+static bool swap_for_slots(struct blockslab_node *node, gfp_t gfp)
 {
-	struct blockslab_magazine *magazine, *full;
-	unsigned int filled;
+	struct blockslab_magazine *magazine = take_off_empty(node), *full;
+	bool filled;
 
-	magazine = take_off_empty(node);
 	if (!stack_empty(&node->full)) {
 		full = depot_take_full(node, magazine);
 		magazine = NULL;
 		if (full) {
 			install(node, full);
-			heap_arm(node->class->heap);
-			return node;
+			return true;
 		}
 	}
 	magazine = empty_magazine(node, magazine, gfp);
 	if (!magazine)
-		return NULL;
+		return false;
 	filled = refill(node, magazine);
 	install(node, magazine);
-	heap_arm(node->class->heap);
-	return filled ? node : more_slots(node, gfp);
+	return filled;
 }
 
-/* Brings slots to this CPU's line of the node, or of the one that had to serve; or NULL. */
-static struct blockslab_node *bring_slots(struct blockslab_node *node, gfp_t gfp)
+/* Brings slots to this CPU's line of the node; false where there are none, or no magazine. */
+static bool bring_slots(struct blockslab_node *node, gfp_t gfp)
 {
 	struct blockslab_heap *heap = node->class->heap;
+	bool brought;
 
-	if (node_exact(node))
-		return NULL;
+	if (node_exact(node) || (!READ_ONCE(node->nr_free) && stack_empty(&node->full)))
+		return false;
 	atomic_long_inc(&heap->moving);
-	node = swap_for_slots(node, gfp);
+	brought = swap_for_slots(node, gfp);
 	atomic_long_dec(&heap->moving);
-	return node;
+	heap_arm(heap);
+	return brought;
 }
 
 /* The loaded magazine of this CPU's line, unless it becomes the spare, if it may. */

@@ -204,6 +204,30 @@ static bool alloc_watched(void)
 	return RARE_ALWAYS || trace_blockslab_alloc_enabled();
 }
 
+/*
+ * Whether slots are to be zeroed. What a constructor made stays in any case; what an RCU reader may
+ * still look at does too, unless the caller wants zeroes.
+ */
+static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
+{
+	if (heap->ctor)
+		return false;
+	return gfp & __GFP_ZERO || (want_init_on_alloc(gfp) && !keeps_content(heap));
+}
+
+/* What a slot of a class holds from now on. Any context. */
+static void fill_slot(const struct blockslab_class *class, void *slot, size_t size, gfp_t gfp)
+{
+	size_t bytes = class->heap->zone ? size : class->canary ?: class->size;
+
+	kasan_slot(slot, class->size, size);
+	if (zero_wanted(class->heap, gfp))
+		memset(slot, 0, bytes);
+	else if (!keeps_content(class->heap))
+		kmsan_poison_memory(slot, bytes, gfp);
+}
+
+/* All that may be to be done with a slot that was taken. */
 static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
 			unsigned long caller)
 {
@@ -212,15 +236,10 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 
 	if (heap->flags & EXACT_FLAGS)
 		exact_alloc(block, slot, size, gfp, caller);
-	kasan_slot(slot, slot_bytes(block), size);
-	if (class->size && !keeps_content(heap)) {
-		size_t bytes = heap->zone ? size : class->size;
-
-		if (want_init_on_alloc(gfp))
-			memset(slot, 0, bytes);
-		else
-			kmsan_poison_memory(slot, bytes, gfp);
-	}
+	if (class->size)
+		fill_slot(class, slot, size, gfp);
+	else
+		kasan_slot(slot, slot_bytes(block), size);
 	kmemleak_alloc(slot, size, 1, gfp);
 	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
 }

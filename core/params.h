@@ -50,6 +50,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define ROUND			2	/* turns: see round_ends() */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
+#define RESERVE_NOTES		128U	/* slots of a block of the reserve that have notes */
 
 /* GFP bits of a request that hold for descriptors, magazines and classes too. */
 #define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \

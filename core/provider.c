@@ -21,13 +21,28 @@ static size_t descriptor_bytes(unsigned int nr_slots)
 	return map_words(nr_slots) == 1 ? bytes : kmalloc_size_roundup(bytes);
 }
 
+static size_t notes_bytes(unsigned int nr_slots)
+{
+	return kmalloc_size_roundup(nr_slots * sizeof(struct blockslab_note));
+}
+
+/* What a block of a class will count for, by block_bytes(). */
+static size_t block_cost(const struct blockslab_class *class, unsigned int order)
+{
+	size_t bytes = PAGE_SIZE << order;
+	unsigned int nr_slots = bytes / class->size;
+
+	return bytes + descriptor_bytes(nr_slots) + (class->noted ? notes_bytes(nr_slots) : 0);
+}
+
 /*
  * The order that wastes least, for what the class holds now: every block has its tail and
  * descriptor, and the class as a whole up to a block that is not in use. So a little-used
  * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
- * small. A tail of over an eighth is only for want of something better.
+ * small. A tail of over an eighth is only for want of something better. What has no @room under
+ * the limit is none, but for the smallest.
  */
-static unsigned int new_block_order(const struct blockslab_node *node)
+static unsigned int new_block_order(const struct blockslab_node *node, size_t room)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
 	size_t most = min_t(size_t, BLOCK_BYTES_MAX, size * BLOCK_SLOTS_MAX);
@@ -38,6 +53,8 @@ static unsigned int new_block_order(const struct blockslab_node *node)
 		size_t each = bytes % size + descriptor_bytes(bytes / size);
 		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
 
+		if (order > get_order(size) && block_cost(node->class, order) > room)
+			break;
 		if (bytes % size > bytes / 8)
 			waste += SZ_1G;
 		if (waste < least) {
@@ -48,11 +65,38 @@ static unsigned int new_block_order(const struct blockslab_node *node)
 	return best;
 }
 
+/* Charges for a block of the best order that there is room for; which, or -1 over the limit. */
+static int charge_order(const struct blockslab_node *node)
+{
+	struct blockslab_class *class = node->class;
+	unsigned int order;
+
+	do {
+		order = new_block_order(node, heap_room(class->heap));
+		if (likely(heap_charge_bytes(class->heap, block_cost(class, order))))
+			return order;
+	} while (order > get_order(class->size));	/* others were quicker */
+	return -1;
+}
+
+/*
+ * All pages come from here. Flags that pages of slots cannot have are left out: what is mapped by
+ * need or may be moved is no memory that has one address. As kmalloc() does, this is told.
+ */
 static struct page *pages_get(gfp_t gfp, int nid, unsigned int order)
 {
+	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 1);
+	const gfp_t bad = __GFP_HIGHMEM | __GFP_MOVABLE;
+
+	if (unlikely(gfp & bad) && __ratelimit(&limit)) {
+		pr_warn("slots cannot have the GFP flags %#x (%pGg); the call should not ask for them\n",
+			gfp & bad, &gfp);
+		dump_stack();
+	}
 	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
 		return NULL;
-	return alloc_pages_node(nid, gfp & ~__GFP_COMP, order);
+	return alloc_pages_node(nid, gfp & ~(bad | __GFP_COMP | __GFP_RECLAIMABLE | __GFP_NOFAIL),
+				order);
 }
 
 /* Of the wanted order if that comes easily, else of the smallest that holds a slot. */
@@ -63,16 +107,15 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	int nid = node_id(node);
 	struct page *page;
 
-	gfp = (gfp & ~(__GFP_ZERO | __GFP_HIGHMEM)) | class->kind;
-	*order = new_block_order(node);
+	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind;
 	if (*order > least) {
 		page = pages_get((gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
-				 ~(__GFP_RECLAIM | __GFP_NOFAIL), nid, *order);
+				 ~__GFP_RECLAIM, nid, *order);
 		if (page)
 			return page;
 		*order = least;
 	}
-	return pages_get(gfp & ~__GFP_NOFAIL, nid, least);
+	return pages_get(gfp, nid, least);
 }
 
 /* Room for @nr_slots and tail bits; not charged yet. */
@@ -114,7 +157,7 @@ static void descriptor_free_rcu(struct rcu_head *rcu)
 
 static bool notes_get(struct blockslab_block *block, gfp_t gfp)
 {
-	size_t bytes = kmalloc_size_roundup(block->nr_slots * sizeof(*block->notes));
+	size_t bytes = notes_bytes(block->nr_slots);
 
 	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
 	if (!block->notes)
@@ -140,17 +183,20 @@ static unsigned int class_sizes(const struct blockslab_class *class)
 /* Makes the pages behind a descriptor slots of a class, all free. */
 static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
 {
-	size_t bytes = block->nr_pages * PAGE_SIZE;
-	unsigned int bits = bytes / class->size + 1;
+	unsigned int nr_slots = block->nr_pages * PAGE_SIZE / class->size;
 
 	block->node = &class->nodes[page_to_nid(first_page(block))];
 	block->size = class->size;
 	block->sizes = class_sizes(class);
 	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
-	block->nr_slots = bytes / class->size;
-	block->nr_free = block->nr_slots;
-	bitmap_fill(block->map, bits);
-	bitmap_zero(deferred_map(block), bits);
+	if (block->notes) {	/* of the reserve, and it has so many */
+		nr_slots = min(nr_slots, RESERVE_NOTES);
+		memset(block->notes, 0, notes_bytes(RESERVE_NOTES));
+	}
+	block->nr_slots = nr_slots;
+	block->nr_free = nr_slots;
+	bitmap_fill(block->map, nr_slots + 1);
+	bitmap_zero(deferred_map(block), nr_slots + 1);
 }
 
 /*
@@ -261,22 +307,36 @@ static void block_prepare(struct blockslab_block *block)
 				  block_order(block));
 }
 
-/* A block of the heap's reserve, for a class that gets none from the page allocator. */
-static struct blockslab_block *reserve_take(struct blockslab_class *class)
+/* Off the reserve: a block of a node, or, with NUMA_NO_NODE, any. */
+static struct blockslab_block *reserve_find(struct blockslab_heap *heap, int nid)
 {
-	struct blockslab_heap *heap = class->heap;
-	struct blockslab_block *block;
+	struct blockslab_block *block, *found = NULL;
 	unsigned long irq;
 
-	if (class->noted || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
-		return NULL;
 	spin_lock_irqsave(&heap->lock, irq);
-	block = list_first_entry_or_null(&heap->reserve, struct blockslab_block, list);
-	if (block) {
+	list_for_each_entry(block, &heap->reserve, list) {
+		if (nid != NUMA_NO_NODE && page_to_nid(first_page(block)) != nid)
+			continue;
+		found = block;
 		list_del(&block->list);
 		blockslab_sub(heap->reserved, block->nr_pages * PAGE_SIZE);
+		break;
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
+	return found;
+}
+
+/* A block of the heap's reserve, for a class that gets none from the page allocator. */
+static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_class *class = node->class;
+	struct blockslab_heap *heap = class->heap;
+	struct blockslab_block *block;
+
+	/* What cannot be tracked is left untracked. */
+	if (class->of || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
+		return NULL;
+	block = reserve_find(heap, gfp & __GFP_THISNODE ? node_id(node) : NUMA_NO_NODE);
 	if (!block)
 		return NULL;
 	block_bind(block, class);
@@ -313,19 +373,18 @@ static void reserve_drop(struct blockslab_heap *heap)
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(block, -1);
 		__free_pages(first_page(block), RESERVE_ORDER);
+		kfree(block->notes);
 		descriptor_put(block);
 	}
 }
 
-/* A new block, from the page allocator. It is charged, and on no list yet. */
-static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
+static struct blockslab_block *block_make(struct blockslab_node *node, unsigned int order,
+					  gfp_t gfp)
 {
+	struct page *page = block_pages(node, gfp, &order);
 	struct blockslab_class *class = node->class;
 	struct blockslab_block *block;
-	unsigned int order;
-	struct page *page;
 
-	page = block_pages(node, gfp, &order);
 	if (!page)
 		return NULL;
 	block = descriptor_get((PAGE_SIZE << order) / class->size, gfp, page_to_nid(page));
@@ -337,19 +396,37 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 	block->born = block_clock();
 	if (class->noted && !notes_get(block, gfp))
 		goto no_notes;
-	atomic_long_inc(&class->heap->moving);
-	if (!heap_charge(block->node, block_bytes(block)))
-		goto over_limit;
 	count_pages(block, 1);
 	return block;
 
-over_limit:
-	atomic_long_dec(&class->heap->moving);
-	kfree(block->notes);
 no_notes:
 	descriptor_put(block);
 no_descriptor:
 	__free_pages(page, order);
+	return NULL;
+}
+
+/* A new block, charged before anything is asked for. It is on no list yet. */
+static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_heap *heap = node->class->heap;
+	struct blockslab_block *block = NULL;
+	size_t charged = 0;
+	int order;
+
+	atomic_long_inc(&heap->moving);
+	order = charge_order(node);
+	if (order >= 0) {
+		charged = block_cost(node->class, order);
+		block = block_make(node, order, gfp);
+	}
+	if (block) {
+		atomic_long_sub(charged - block_bytes(block), &heap->held);
+		atomic_long_add(block_bytes(block), &block->node->held);
+		return block;
+	}
+	atomic_long_sub(charged, &heap->held);
+	atomic_long_dec(&heap->moving);
 	return NULL;
 }
 

@@ -171,6 +171,7 @@ struct place {
  * @kind: GFP bits that all its pages are asked with, besides those of the request
  * @key: of its pages
  * @noted: its blocks have notes, and its slots are never cached
+ * @stands_in: a smaller class that could not be made, or a slot that could not shrink, is served
  * @tracked: the class that has its tracked slots, NULL until there is one
  * @of: the class whose tracked slots it has, or NULL
  * @list: in heap->classes, RCU, never removed
@@ -186,6 +187,7 @@ struct blockslab_class {
 	gfp_t kind;
 	unsigned long key;
 	bool noted;
+	bool stands_in;
 	struct blockslab_class *tracked;
 	struct blockslab_class *of;
 	struct list_head list;
@@ -230,7 +232,6 @@ enum heap_state {
  * @module: that made it; NULL for the kernel's own code, and once it is gone
  * @maker: its name
  * @control: guards @limit, @track, @validated, @shrunk, and what becomes of it
- * @substituted: a class that could not be made was stood in for by a larger one
  * @lock: guards @fixed, @reserve, @reserved, and that a class is made once
  * @fixed: bytes of structures that do not count against the limit
  * @reserve: blocks kept for when pages are not to be had
@@ -241,6 +242,7 @@ enum heap_state {
  * @moving: blocks and batches of magazines that are charged, but on no list at the moment
  * @hoard: about how many bytes a trim could give back
  * @stock: of these, bytes of empty blocks and of slots in depots; see overstocked()
+ * @reclaimed: jiffies when a refused allocation trimmed it last
  * @trim: gives back what is not used
  * @armed: @trim is pending
  * @refs: one for the owner, one for each block, one for each reader
@@ -261,7 +263,6 @@ struct blockslab_heap {
 	struct list_head classes;
 	unsigned long flags;
 	enum heap_state state;
-	bool substituted;
 	unsigned int zone;
 	void (*ctor)(void *object);
 	struct blockslab_cache *cache;
@@ -283,6 +284,7 @@ struct blockslab_heap {
 	atomic_long_t hoard;
 	atomic_long_t stock;
 
+	unsigned long reclaimed;
 	struct delayed_work trim;
 	bool armed;
 

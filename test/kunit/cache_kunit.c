@@ -121,6 +121,32 @@ static void constructed_state_survives_the_way_through_blocks(struct kunit *test
 	blockslab_cache_destroy(cache);
 }
 
+/* Zeroes are given to who asks for them, but for what a constructor made. */
+static void objects_are_zeroed_on_request(struct kunit *test)
+{
+	static const unsigned long flags[] = { 0, BLOCKSLAB_TYPESAFE_BY_RCU, BLOCKSLAB_RED_ZONE };
+	void *objects[20];
+	int i, round, nr;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct blockslab_cache *cache = make_cache(test, "zeroed", flags[i], NULL);
+
+		for (round = 0; round < 3; round++) {
+			nr = blockslab_cache_alloc_bulk(cache, GFP_KERNEL | __GFP_ZERO,
+							ARRAY_SIZE(objects) - 1, objects);
+			KUNIT_ASSERT_EQ(test, nr, ARRAY_SIZE(objects) - 1);
+			objects[nr] = blockslab_cache_alloc(cache, GFP_KERNEL | __GFP_ZERO);
+			for (nr = 0; nr < ARRAY_SIZE(objects); nr++) {
+				KUNIT_EXPECT_TRUE(test, all_bytes_are(objects[nr], 0,
+								      sizeof(struct object)));
+				memset(objects[nr], 0x5a, sizeof(struct object));
+				blockslab_cache_free(cache, objects[nr]);
+			}
+		}
+		blockslab_cache_destroy(cache);
+	}
+}
+
 static void a_double_free_of_a_constructed_object_is_told(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "double", 0, construct);
@@ -375,6 +401,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(every_object_is_constructed),
 	KUNIT_CASE(an_object_is_constructed_once_and_keeps_its_state),
 	KUNIT_CASE(constructed_state_survives_the_way_through_blocks),
+	KUNIT_CASE(objects_are_zeroed_on_request),
 	KUNIT_CASE(a_double_free_of_a_constructed_object_is_told),
 	KUNIT_CASE(objects_come_and_go_in_bulk),
 	KUNIT_CASE(an_object_without_constructor_is_zeroed_on_request),

@@ -191,6 +191,27 @@ static void what_may_not_fail_does_not(struct kunit *test)
 	}
 }
 
+static void a_bulk_that_may_not_fail_does_not(struct kunit *test)
+{
+	static const size_t sizes[] = { 8, 100, 8192, 20000 };
+	void *slots[NR_SLOTS];
+	int i, kind;
+
+	for (kind = 0; kind < 3; kind++) {
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			size_t nr;
+
+			blockslab_shrink(fixture.heap);
+			blockslab_fail(BIT(kind), 0, 60);
+			nr = blockslab_alloc_bulk(fixture.heap, sizes[i], GFP_KERNEL | __GFP_NOFAIL,
+						  NR_SLOTS, slots);
+			blockslab_fail(0, 0, 0);
+			KUNIT_EXPECT_EQ(test, nr, NR_SLOTS);
+			blockslab_free_bulk(nr, slots);
+		}
+	}
+}
+
 static void objects_that_may_not_fail_do_not(struct kunit *test)
 {
 	struct blockslab_cache *cache = blockslab_cache_create("urgent", 72, 0, 0, NULL);
@@ -261,6 +282,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(frees_by_rcu_survive_failures),
 	KUNIT_CASE(without_failures_all_is_served_again),
 	KUNIT_CASE(what_may_not_fail_does_not),
+	KUNIT_CASE(a_bulk_that_may_not_fail_does_not),
 	KUNIT_CASE(objects_that_may_not_fail_do_not),
 	KUNIT_CASE(what_may_neither_fail_nor_wait_fails),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),

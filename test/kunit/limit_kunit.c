@@ -222,7 +222,144 @@ static void shrink_leaves_the_reserve_and_no_more(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* What does not fit in a block of the usual order must go into smaller ones. */
+static void all_of_a_limit_can_be_used(struct kunit *test)
+{
+	const struct limit_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	size_t least = PAGE_SIZE << get_order(blockslab_size_roundup(param->size));
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, param->size, slots);
+
+	/* less than a block and its descriptor are left */
+	KUNIT_EXPECT_GT(test, stats_of(heap).held + least + 2 * least / 8 + 256, LIMIT);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+static void a_limit_beyond_all_memory_is_none(struct kunit *test)
+{
+	static const size_t limits[] = { SIZE_MAX, (size_t)LONG_MAX + 1, LONG_MAX };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct blockslab_heap *heap = make_heap(test, "limited", 0, limits[i], 0);
+
+		blockslab_free(must_alloc(test, heap, 100));
+		blockslab_free(must_alloc(test, heap, 100000));
+		end_heap(test, heap);
+	}
+}
+
+/* The limit is asked before the page allocator is. */
+static void a_refusal_asks_for_no_pages(struct kunit *test)
+{
+	const struct limit_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, param->size, slots);
+	int i;
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 0);
+	for (i = 0; i < 100; i++)
+		KUNIT_EXPECT_NULL(test, try_alloc(heap, param->size, GFP_KERNEL | __GFP_NOWARN));
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 2 * LIMIT, GFP_KERNEL | __GFP_NOWARN));
+	KUNIT_EXPECT_EQ(test, blockslab_fail(0, 0, 0), 0);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
+struct waiter {
+	struct blockslab_heap *heap;
+	size_t size;
+	void *slot;
+	struct completion done;
+};
+
+static int wait_for_room(void *data)
+{
+	struct waiter *waiter = data;
+
+	waiter->slot = try_alloc(waiter->heap, waiter->size, GFP_KERNEL | __GFP_NOFAIL);
+	complete(&waiter->done);
+	return 0;
+}
+
+static void who_may_not_fail_waits_for_room(struct kunit *test)
+{
+	const struct limit_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	struct waiter waiter = { .heap = heap, .size = param->size };
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, param->size, slots);
+	struct task_struct *thread;
+
+	init_completion(&waiter.done);
+	thread = kthread_create(wait_for_room, &waiter, "blockslab_waiter");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
+	get_task_struct(thread);	/* kthread_stop() waits for its end, be it past that */
+	wake_up_process(thread);
+	KUNIT_EXPECT_EQ(test, wait_for_completion_timeout(&waiter.done, HZ / 5), 0);
+	blockslab_free(slots[--nr]);
+	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&waiter.done, 2 * HZ), 0);
+	free_many(slots, nr);
+	kthread_stop(thread);
+	put_task_struct(thread);
+	KUNIT_EXPECT_NOT_NULL(test, waiter.slot);
+	blockslab_free(waiter.slot);
+	end_heap(test, heap);
+}
+
+static const unsigned long reserve_flags[] = {
+	BLOCKSLAB_ACCOUNT, BLOCKSLAB_POISON, BLOCKSLAB_RED_ZONE, BLOCKSLAB_TRACK,
+	BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE | BLOCKSLAB_ACCOUNT,
+};
+
+static void the_reserve_serves_every_heap(struct kunit *test)
+{
+	static const size_t sizes[] = { 1, 64, 500, 8000 };
+	void **slots = slot_array(test, NR_SLOTS);
+	int i, size;
+
+	for (i = 0; i < ARRAY_SIZE(reserve_flags); i++) {
+		struct blockslab_heap *heap = make_heap(test, "reserve", reserve_flags[i], 0,
+							RESERVE);
+
+		for (size = 0; size < ARRAY_SIZE(sizes); size++) {
+			size_t nr = live_on_reserve(heap, sizes[size], slots);
+
+			KUNIT_EXPECT_GT_MSG(test, nr, 3, "flags %lx, size %zu", reserve_flags[i],
+					    sizes[size]);
+			KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+			free_many(slots, nr);
+			blockslab_shrink(heap);
+		}
+		end_heap(test, heap);
+	}
+}
+
+static void the_reserve_of_this_node_serves(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void *slot;
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	slot = blockslab_alloc_node(heap, 64, GFP_TRY | __GFP_THISNODE, numa_mem_id());
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_NOT_NULL(test, slot);
+	if (slot)
+		KUNIT_EXPECT_EQ(test, page_to_nid(virt_to_page(slot)), numa_mem_id());
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static struct kunit_case limit_cases[] = {
+	KUNIT_CASE_PARAM(all_of_a_limit_can_be_used, limit_gen_params),
+	KUNIT_CASE(a_limit_beyond_all_memory_is_none),
+	KUNIT_CASE_PARAM(a_refusal_asks_for_no_pages, limit_gen_params),
+	KUNIT_CASE_PARAM(who_may_not_fail_waits_for_room, limit_gen_params),
+	KUNIT_CASE(the_reserve_serves_every_heap),
+	KUNIT_CASE(the_reserve_of_this_node_serves),
 	KUNIT_CASE_PARAM(a_heap_never_holds_more_than_its_limit, limit_gen_params),
 	KUNIT_CASE_PARAM(one_free_makes_room_for_one_more, limit_gen_params),
 	KUNIT_CASE(what_one_class_gave_up_serves_another),

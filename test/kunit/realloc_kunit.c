@@ -121,6 +121,85 @@ static void a_red_zone_moves_with_the_size(struct kunit *test)
 	end_heap(test, heap);
 }
 
+struct shrink_case {
+	size_t from, to;
+	unsigned long flags;
+};
+
+static const struct shrink_case shrink_table[] = {
+	{ 24, 17, 0 }, { 24, 1, 0 }, { 100, 99, 0 }, { 1000, 990, 0 }, { 8192, 7700, 0 },
+	{ 20000, 17000, 0 }, { 100000, 20, 0 }, { 512, 505, BLOCKSLAB_ZERO },
+	{ 24, 17, BLOCKSLAB_ZERO }, { 20000, 17000, BLOCKSLAB_ZERO }, { 24, 17, BLOCKSLAB_POISON },
+	{ 1000, 10, BLOCKSLAB_POISON }, { 20000, 17000, BLOCKSLAB_POISON },
+	{ 24, 17, BLOCKSLAB_RED_ZONE }, { 20000, 17000, BLOCKSLAB_RED_ZONE },
+	{ 64, 40, BLOCKSLAB_HWCACHE_ALIGN },
+	{ 24, 17, BLOCKSLAB_TRACK }, { 20000, 17000, BLOCKSLAB_TRACK },
+};
+
+static void shrink_case_name(const struct shrink_case *param, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "%zu, %zu and back, flags %lx", param->from,
+		 param->to, param->flags);
+}
+
+KUNIT_ARRAY_PARAM(shrink, shrink_table, shrink_case_name);
+
+/* What was cut off is not seen again by who asks for zeroes. */
+static void what_was_cut_off_comes_back_as_zeroes(struct kunit *test)
+{
+	const struct shrink_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "resized", param->flags, 0, 0);
+	gfp_t gfp = GFP_KERNEL | (param->flags & BLOCKSLAB_ZERO ? 0 : __GFP_ZERO);
+	char *slot = try_alloc(heap, param->from, gfp);
+
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	memset(slot, 0x5a, param->from);
+	slot = resize(heap, slot, param->to, gfp);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0x5a, param->to));
+	slot = resize(heap, slot, param->from, gfp);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0x5a, param->to));
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot + param->to, 0, param->from - param->to));
+	blockslab_free_sized(slot, param->from);
+	end_heap(test, heap);
+}
+
+/* Nor is what an owner wrote behind what it had asked for lost. */
+static void usable_bytes_are_the_owner_s(struct kunit *test)
+{
+	char *slot = try_alloc(fixture.heap, 17, GFP_KERNEL | __GFP_ZERO);
+	size_t usable;
+
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	usable = blockslab_usable_size(slot);
+	memset(slot, 0x5a, usable);
+	slot = resize(fixture.heap, slot, usable, GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0x5a, usable));
+	blockslab_free(slot);
+}
+
+/* With nothing to be had, the slot stays, and all that is told of it is right. */
+static void to_shrink_never_fails(struct kunit *test)
+{
+	const struct shrink_case *param = test->param_value;
+	struct blockslab_heap *heap = make_heap(test, "resized", param->flags, 0, 0);
+	char *slot = must_alloc(test, heap, param->from);
+	size_t to = param->to;
+
+	memset(slot, 0x5a, param->from);
+	blockslab_fail(~0, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	slot = resize(heap, slot, to, GFP_KERNEL);
+	blockslab_fail(0, 0, 0);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_GE(test, blockslab_usable_size(slot), to);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0x5a, to));
+	memset(slot, 0xa5, blockslab_usable_size(slot));
+	blockslab_free_sized(slot, to);
+	end_heap(test, heap);
+}
+
 static void a_freed_slot_cannot_be_resized(struct kunit *test)
 {
 	void *slot = must_alloc(test, fixture.heap, 100);
@@ -131,6 +210,9 @@ static void a_freed_slot_cannot_be_resized(struct kunit *test)
 }
 
 static struct kunit_case realloc_cases[] = {
+	KUNIT_CASE_PARAM(what_was_cut_off_comes_back_as_zeroes, shrink_gen_params),
+	KUNIT_CASE(usable_bytes_are_the_owner_s),
+	KUNIT_CASE_PARAM(to_shrink_never_fails, shrink_gen_params),
 	KUNIT_CASE_PARAM(contents_move_along, realloc_gen_params),
 	KUNIT_CASE(what_is_refused_leaves_the_slot_as_it_was),
 	KUNIT_CASE(a_size_of_the_same_class_keeps_the_slot),

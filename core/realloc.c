@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Changing a slot's size, after krealloc(): a slot stays where its class serves the new size, else
+ * its content moves. Bytes behind what is asked for are nobody's, and when a slot of a caller that
+ * always asks for zeroes grows again, they must be zeroes: so they become so when it shrinks. Takes
+ * no lock.
+ */
+
+/* The slot stays, with @usable bytes; @block cannot go, as the slot is allocated. */
+static void resize_in_place(struct blockslab_block *block, void *slot, size_t size, size_t usable,
+			    gfp_t gfp)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+	struct blockslab_note *note = note_at(block, slot);
+
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	kasan_slot(slot, slot_bytes(block), usable);
+	if (heap->zone)
+		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
+	else if (zero_wanted(heap, gfp))
+		memset(slot + size, 0, usable - size);
+	if (note)
+		WRITE_ONCE(note->asked, size);
+	kasan_slot(slot, slot_bytes(block), size);
+}
+
+/* A new slot with the content of an old one, which is freed; or NULL. */
+static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size,
+			    size_t usable, gfp_t gfp, unsigned long caller)
+{
+	void *moved = alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, caller);
+
+	if (!moved)
+		return NULL;
+	memcpy(moved, slot, min(usable, size));
+	free_checked(slot, ANY_SIZE, NULL, caller);
+	return moved;
+}
+
+/**
+ * blockslab_realloc() - change the size of a slot
+ * @heap: for a slot that has to move; NULL for the shared heap
+ * @slot: to change; NULL allocates
+ * @size: new size in bytes; 0 frees
+ * @gfp: as for blockslab_alloc()
+ *
+ * A slot whose class serves the new size stays where it is. One that moves keeps its content up
+ * to the smaller of both sizes. What is new is zero if zeroes were asked for in every call from the
+ * allocation on, by __GFP_ZERO or by the heap. To shrink never fails: where there is no memory for
+ * a smaller slot, the old one stays.
+ *
+ * Context: as blockslab_alloc().
+ * Return: the slot, ZERO_SIZE_PTR for size 0; or NULL, and @slot is as it was.
+ */
+void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t size, gfp_t gfp)
+{
+	struct blockslab_block *block;
+	size_t usable;
+	void *moved;
+
+	blockslab_might_alloc(gfp);
+	if (!heap_usable(heap_or_shared(heap), _RET_IP_))
+		return NULL;
+	if (ZERO_OR_NULL_PTR(slot))
+		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
+	if (!size) {
+		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
+		return ZERO_SIZE_PTR;
+	}
+	usable = usable_size(slot, _RET_IP_);
+	if (!usable)
+		return NULL;
+	block = own_block(slot);
+	if (note_at(block, slot) || !block_serves(block, size)) {
+		if (size <= usable)
+			gfp = (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL;
+		moved = resize_by_move(heap, slot, size, usable, gfp, _RET_IP_);
+		if (moved || size > usable)
+			return moved;
+		WRITE_ONCE(block->node->class->stands_in, true);
+	}
+	resize_in_place(block, (void *)slot, size, usable, gfp);
+	return (void *)slot;
+}
+EXPORT_SYMBOL_GPL(blockslab_realloc);

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Taking slots: out of this CPU's magazines, out of the blocks, and what is done when both are
+ * empty; and whole pages, for what is larger than a slot. What is taken is as its last owner left
+ * it: alloc.c says what is wanted and finishes it.
+ */
+
+/* A slot of this CPU's loaded or spare magazine, or NULL. Takes no lock. */
+static void *take_cached(struct blockslab_node *node, size_t size)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	void *slot = NULL;
+
+	if (!line)
+		return NULL;
+	if (!blockslab_count(line) && line->spare && line->spare->count)
+		swap_spare(line);
+	if (blockslab_count(line)) {
+		slot = line->loaded[blockslab_count(line) - 1];
+		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
+		spend(line, size);
+		*blockslab_word(slot, node->class->canary) = 0;
+	}
+	unclaim_line(line);
+	return slot;
+}
+
+/* A slot out of the blocks, past the magazines, or NULL. */
+static void *take_direct(struct blockslab_node *node, size_t size)
+{
+	unsigned long irq;
+	void *slot = NULL;
+
+	if (!READ_ONCE(node->nr_free))
+		return NULL;
+	spin_lock_irqsave(&node->lock, irq);
+	if (take_from_blocks(node, &slot, 1)) {
+		blockslab_add(node->allocs, 1);
+		node->requested += size;
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	if (slot && !poisoned(node->class->heap))
+		*blockslab_word(slot, node->class->canary) = 0;
+	return slot;
+}
+
+/* This node if it has free slots in its blocks, or some other that may serve, or NULL. */
+static struct blockslab_node *node_with_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_class *class = node->class;
+	int nid;
+
+	if (READ_ONCE(node->nr_free))
+		return node;
+	if (gfp & __GFP_THISNODE)
+		return NULL;
+	for_each_online_node(nid)
+		if (READ_ONCE(class->nodes[nid].nr_free))
+			return &class->nodes[nid];
+	return NULL;
+}
+
+/* Whether a trim finds anything without other CPUs. */
+static bool heap_stocks(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	bool stocks = atomic_long_read(&heap->stock) > 0;
+
+	rcu_read_lock();	/* a magazine may go meanwhile */
+	for (node = node_after(heap, NULL); node && !stocks; node = node_after(heap, node)) {
+		struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
+		struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
+
+		stocks = READ_ONCE(line->tally) & BLOCKSLAB_COUNT ||
+			 (spare && READ_ONCE(spare->count));
+	}
+	rcu_read_unlock();
+	return stocks;
+}
+
+/*
+ * What the heap hoards goes back, for a request that would be refused. Other CPUs are asked once a
+ * trim period at most, so that a heap at its limit does not disturb them at every refusal. False
+ * where there was nothing to do.
+ */
+static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
+{
+	bool wait = gfpflags_allow_blocking(gfp) &&
+		    time_after_eq(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD);
+
+	if (irqs_disabled() || (!wait && !heap_stocks(heap)))
+		return false;
+	if (wait)
+		WRITE_ONCE(heap->reclaimed, jiffies);
+	heap_trim(heap, wait);
+	return true;
+}
+
+static struct blockslab_node *add_block(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+
+	block_prepare(block);
+	spin_lock_irqsave(&node->lock, irq);
+	keep_more(node, block);
+	block_link(block);
+	spin_unlock_irqrestore(&node->lock, irq);
+	heap_arm(node->class->heap);
+	return node;
+}
+
+/*
+ * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
+ * ones first: another node's free slots are used before another node's pages, and what the heap
+ * hoards before its reserve. May sleep as @gfp says; no lock is held.
+ */
+static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
+{
+	struct blockslab_block *block = NULL;
+	struct blockslab_node *other = NULL;
+
+	if (nr_node_ids > 1 && !(gfp & __GFP_THISNODE)) {
+		block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
+		if (!block)
+			other = node_with_slots(node, gfp);
+	}
+	if (!block && !other)
+		block = block_new(node, gfp);
+	if (!block && !other && heap_reclaim(node->class->heap, gfp)) {
+		other = node_with_slots(node, gfp);
+		if (!other)
+			block = block_new(node, gfp);
+	}
+	if (!block && !other)
+		block = reserve_take(node, gfp);
+	return block ? add_block(block) : other;
+}
+
+/* A slot, from the nearest place that has one; or NULL. */
+static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp)
+{
+	struct blockslab_node *from = node;
+	unsigned long irq;
+	void *slot;
+
+	do {
+		slot = take_cached(from, size);
+		if (!slot && bring_slots(from, gfp | __GFP_NOWARN))
+			slot = take_cached(from, size);
+		if (!slot)
+			slot = take_direct(from, size);
+		if (likely(slot))
+			return slot;
+		from = more_slots(from, gfp);
+	} while (from);
+	spin_lock_irqsave(&node->lock, irq);
+	node->fails += !node->class->of;	/* else it is tried untracked */
+	spin_unlock_irqrestore(&node->lock, irq);
+	return NULL;
+}
+
+/* A slot with a note, or NULL: then it is left untracked. */
+static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
+			   unsigned long caller)
+{
+	struct blockslab_class *class = tracked_class(node->class, gfp);
+	struct blockslab_block *block;
+	void *slot;
+
+	if (!class)
+		return NULL;
+	slot = take_slot(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN);
+	if (!slot)
+		return NULL;
+	block = own_block(slot);
+	note_alloc(note_at(block, slot), size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
+	return slot;
+}
+
+/* The same, tracked if it is its turn. */
+static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, unsigned long caller)
+{
+	void *slot;
+
+	if (unlikely(READ_ONCE(node->class->heap->track)) && sampled(node, size)) {
+		slot = alloc_tracked(node, size, gfp, caller);
+		if (slot)
+			return slot;
+	}
+	return take_slot(node, size, gfp);
+}
+
+static __always_inline void hand_out(void *slot, void **to, unsigned long canary)
+{
+	*to = slot;
+	*blockslab_word(slot, canary) = 0;
+}
+
+/* Takes up to @nr slots from a claimed line's loaded magazine. */
+static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned long canary)
+{
+	size_t i, got = min_t(size_t, nr, blockslab_count(line));
+	void **from = line->loaded + blockslab_count(line) - got;
+
+	for (i = 0; i + 4 <= got; i += 4) {
+		hand_out(from[i], &slots[i], canary);
+		hand_out(from[i + 1], &slots[i + 1], canary);
+		hand_out(from[i + 2], &slots[i + 2], canary);
+		hand_out(from[i + 3], &slots[i + 3], canary);
+	}
+	for (; i < got; i++)
+		hand_out(from[i], &slots[i], canary);
+	blockslab_add(line->tally, got * (BLOCKSLAB_ALLOC - 1));
+	return got;
+}
+
+/* Up to @nr slots of this CPU's loaded and spare magazine for its own node. */
+static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, void **slots)
+{
+	struct blockslab_cpu *line;
+	size_t got = 0;
+
+	preempt_disable();
+	line = blockslab_home_line(class->cpu);
+	if (likely(blockslab_claim(line))) {
+		nr = min_t(size_t, nr, 2 * MAGAZINE_SLOTS_MAX);
+		if (unlikely(line->credit < (long)(nr * size)))
+			nr = line->credit / size;	/* the next one may have to be tracked */
+		got = pop(line, nr, slots, class->canary);
+		if (got < nr && line->spare && line->spare->count) {
+			swap_spare(line);
+			got += pop(line, nr - got, slots + got, class->canary);
+		}
+		spend(line, got * size);
+		blockslab_unclaim(line);
+	}
+	preempt_enable();
+	return got;
+}
+
+/*
+ * A call for so many slots gets what this CPU's magazines lack past them: it would have to trade
+ * them each time. Not while they are smaller than they might be: they grow by trades.
+ */
+static size_t many(const struct blockslab_cpu *line)
+{
+	unsigned int capacity = READ_ONCE(line->node->capacity);
+
+	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
+}
+
+/* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
+static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
+{
+	unsigned int canary = node->class->canary;
+	unsigned long irq;
+	size_t i, got;
+
+	spin_lock_irqsave(&node->lock, irq);
+	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
+	blockslab_add(node->allocs, got);
+	node->requested += got * size;
+	spin_unlock_irqrestore(&node->lock, irq);
+	for (i = 0; i < got; i++)
+		*blockslab_word(slots[i], canary) = 0;
+	return got;
+}
+
+/*
+ * The rest of @nr slots when this CPU's magazines are empty; fewer only where there are no more.
+ * Each turn gets one at least, or is the last.
+ */
+static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t got,
+			 size_t nr, void **slots, unsigned long caller)
+{
+	while (got < nr) {
+		if (nr >= many(raw_cpu_ptr(node_cpu(node))) &&
+		    !READ_ONCE(node->class->heap->track))
+			got += take_many(node, size, nr - got, slots + got);
+		if (got == nr)
+			break;
+		/* Brings a magazine, too, if this CPU's line can be claimed. */
+		slots[got] = alloc_from(node, size, gfp, caller);
+		if (!slots[got])
+			break;
+		got++;
+		got += pop_many(node->class, size, nr - got, slots + got);
+	}
+	return got;
+}
+
+/* Up to @nr slots; fewer only where there are no more. */
+static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, size_t nr,
+			 void **slots, unsigned long caller)
+{
+	size_t got = pop_many(class, size, nr, slots);
+	struct blockslab_node *node;
+
+	if (got == nr)
+		return nr;
+	/* One magazine shall hold such a call, if it may. */
+	node = &class->nodes[numa_mem_id()];
+	while (magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, 2 * nr)))
+		;
+	return bring_many(node, size, gfp, got, nr, slots, caller);
+}
+
+/* Whole pages, cut to the number needed. */
+static struct page *large_pages(unsigned int nr, gfp_t gfp, int nid)
+{
+	unsigned int order = order_base_2(nr), i;
+	struct page *page = pages_get(gfp, nid, order);
+
+	if (!page)
+		return NULL;
+	split_page(page, order);
+	for (i = nr; i < 1U << order; i++)
+		__free_page(page + i);
+	return page;
+}
+
+/* Pages for a descriptor, charged first. */
+static bool large_fill(struct blockslab_block *block, struct blockslab_class *class, gfp_t gfp,
+		       int nid)
+{
+	struct page *page;
+
+	if (!heap_charge_bytes(class->heap, block_bytes(block)))
+		return false;
+	page = large_pages(block->nr_pages, gfp, nid);
+	if (!page) {
+		atomic_long_sub(block_bytes(block), &class->heap->held);
+		return false;
+	}
+	block->base = page_address(page);
+	block->node = &class->nodes[page_to_nid(page)];
+	block->born = block_clock();
+	atomic_long_add(block_bytes(block), &block->node->held);
+	return true;
+}
+
+static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
+					   int nid, bool track)
+{
+	struct blockslab_block *block = descriptor_get(1, gfp, NUMA_NO_NODE);
+
+	if (!block)
+		return NULL;
+	block->nr_pages = PFN_UP(size + class->heap->zone);
+	block->nr_slots = 1;
+	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
+		goto no_notes;
+	atomic_long_inc(&class->heap->moving);
+	if (large_fill(block, class, gfp, nid))
+		return block;
+	atomic_long_dec(&class->heap->moving);
+	kfree(block->notes);
+no_notes:
+	descriptor_put(block);
+	return NULL;
+}
+
+static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+		       unsigned long caller)
+{
+	struct blockslab_class *class = class_get(heap, 0, INDEX_LARGE, gfp);
+	struct blockslab_block *block;
+	struct blockslab_node *node;
+	unsigned long irq;
+	bool track;
+
+	if (!class)
+		return NULL;
+	node = &class->nodes[numa_mem_id()];
+	track = READ_ONCE(heap->track) && sampled(node, size);
+	block = large_block(class, size, gfp, nid, track);
+	if (!block && heap_reclaim(heap, gfp))
+		block = large_block(class, size, gfp, nid, track);
+	if (block) {
+		node = block->node;
+		if (track && block->notes)
+			note_alloc(block->notes, size, READ_ONCE(heap->track) ?: 1, gfp, caller);
+		count_pages(block, 1);
+		page_words_set(block, class->key);
+		heap_count_block(heap, 1);
+	}
+	spin_lock_irqsave(&node->lock, irq);
+	if (block) {
+		block_link(block);
+		blockslab_add(node->allocs, 1);
+		node->requested += size;
+	} else {
+		node->fails++;
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return block ? block->base : NULL;
+}
+
+static void large_put(struct blockslab_block *block, unsigned long caller)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	if (test_and_set_free(block, 0)) {
+		report_facts(DOUBLE_FREE, (struct fault_facts){
+			.slot = block->base, .block = block, .caller = caller, .locked = true,
+		});
+	} else {
+		blockslab_add(node->frees, 1);
+		block_unlink(block, &gone);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
