@@ -124,6 +124,9 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/oom.h>
+#include <linux/panic_notifier.h>
 #include <linux/percpu.h>
 #include <linux/poison.h>
 #include <linux/prandom.h>
@@ -190,6 +193,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/cache.c"
 #include "core/copy.c"
 #include "core/shrinker.c"
+#include "core/oom.c"
 
 /* ------------------------------------------------------------------------------------------------
  * Module
@@ -397,6 +401,7 @@ static int __init blockslab_init(void)
 	heap_start(&blockslab_shared, 0);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
+	last_words_init();
 	if (RARE_ALWAYS || want_init_on_alloc(0))
 		static_branch_inc(&blockslab_rare);
 	if (RARE_ALWAYS || want_init_on_free())
@@ -420,6 +425,7 @@ no_caches:
 /* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
 static void __exit blockslab_exit(void)
 {
+	last_words_exit();
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);
 	heap_end(&blockslab_shared);

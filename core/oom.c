@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Last words: which heaps hold most, in the log when the kernel is out of memory and at a panic
+ *
+ * As the kernel does for its own slabs. Nothing here allocates, sleeps or frees: what can be given
+ * back the shrinker was asked for before.
+ *
+ * Lock: heaps_lock while the largest heaps are picked; RCU keeps them while they are told. At a
+ * panic the lock is only tried, as who held it may have been stopped.
+ */
+
+#define HEAPS_TOLD	10
+#define OOM_SILENCE	(10 * HZ)	/* between two times: memory runs out in bursts */
+
+/* The largest heaps, the largest first, and how many there are. */
+struct large_heaps {
+	struct blockslab_heap *heap[HEAPS_TOLD];
+	size_t held[HEAPS_TOLD];
+	size_t sum;
+	unsigned int nr;
+};
+
+static void keep_large(struct large_heaps *large, struct blockslab_heap *heap)
+{
+	size_t held = held_bytes(heap);
+	unsigned int i;
+
+	large->nr++;
+	large->sum += held;
+	for (i = 0; i < HEAPS_TOLD; i++) {
+		if (held <= large->held[i])
+			continue;
+		swap(held, large->held[i]);
+		swap(heap, large->heap[i]);
+	}
+}
+
+/* A class's bytes, those of its tracked slots included. */
+static size_t class_held(struct blockslab_class *class)
+{
+	struct blockslab_class *tracked;
+	size_t held = 0;
+	int nid;
+
+	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		held += atomic_long_read(&class->nodes[nid].held);
+		if (tracked)
+			held += atomic_long_read(&tracked->nodes[nid].held);
+	}
+	return held;
+}
+
+static void tell_heap(struct blockslab_heap *heap, size_t held)
+{
+	struct blockslab_class *class, *largest = NULL;
+	size_t most = 0;
+
+	list_for_each_entry_rcu(class, &heap->classes, list) {
+		if (class->of || class_held(class) <= most)
+			continue;
+		most = class_held(class);
+		largest = class;
+	}
+	if (!largest)
+		pr_warn("  %s: %zu KiB; made by %s\n", heap->name, held >> 10, heap->maker);
+	else if (!largest->size)
+		pr_warn("  %s: %zu KiB, whole pages are %zu KiB of it; made by %s\n",
+			heap->name, held >> 10, most >> 10, heap->maker);
+	else
+		pr_warn("  %s: %zu KiB, slots of %u bytes are %zu KiB of it; made by %s\n",
+			heap->name, held >> 10, largest->size, most >> 10, heap->maker);
+}
+
+static void tell_large(const struct large_heaps *large)
+{
+	unsigned int i;
+
+	pr_warn("%u heaps hold %zu KiB; the largest:\n", large->nr, large->sum >> 10);
+	for (i = 0; i < HEAPS_TOLD && large->heap[i]; i++)
+		tell_heap(large->heap[i], large->held[i]);
+}
+
+/* Locked by the caller, and unlocked here. */
+static void find_large(struct large_heaps *large, unsigned long irq)
+	__releases(&heaps_lock)
+{
+	struct blockslab_heap *heap;
+
+	list_for_each_entry(heap, &heaps, list)
+		keep_large(large, heap);
+	spin_unlock_irqrestore(&heaps_lock, irq);
+}
+
+/* The kernel calls one at a time, and before it chooses whom to kill. */
+static int out_of_memory_is(struct notifier_block *self, unsigned long unused, void *freed)
+{
+	struct large_heaps large = {};
+	static unsigned long next;
+	unsigned long irq;
+
+	if (next && time_before(jiffies, next))
+		return NOTIFY_OK;
+	next = jiffies + OOM_SILENCE;
+	rcu_read_lock();
+	spin_lock_irqsave(&heaps_lock, irq);
+	find_large(&large, irq);
+	tell_large(&large);
+	rcu_read_unlock();
+	return NOTIFY_OK;
+}
+
+static int panic_is(struct notifier_block *self, unsigned long unused, void *message)
+{
+	struct large_heaps large = {};
+	unsigned long irq;
+
+	/* There the lock sleeps. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return NOTIFY_OK;
+	if (!spin_trylock_irqsave(&heaps_lock, irq))
+		return NOTIFY_OK;
+	find_large(&large, irq);
+	tell_large(&large);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block oom_notifier = { .notifier_call = out_of_memory_is };
+static struct notifier_block panic_notifier = { .notifier_call = panic_is };
+
+static void last_words_init(void)
+{
+	register_oom_notifier(&oom_notifier);
+	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
+}
+
+static void last_words_exit(void)
+{
+	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
+	unregister_oom_notifier(&oom_notifier);
+}
