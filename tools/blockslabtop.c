@@ -250,7 +250,6 @@ static bool is_live(const struct row *row)
 	return !*row->state || !strcmp(row->state, "live");
 }
 
-/* A heap that was destroyed may have the name of one that lives. */
 static struct row *find_row(const struct table *table, const char *name, bool alive)
 {
 	size_t i;
@@ -259,6 +258,12 @@ static struct row *find_row(const struct table *table, const char *name, bool al
 		if (!strcmp(table->rows[i].name, name) && is_live(&table->rows[i]) == alive)
 			return &table->rows[i];
 	return NULL;
+}
+
+/* Of its name; a heap that was destroyed may have that of one that lives. */
+static struct row *find_heap(const struct table *heaps, const char *name)
+{
+	return find_row(heaps, name, true) ?: find_row(heaps, name, false);
 }
 
 static size_t parse_header(char *line, enum value *columns, size_t max)
@@ -546,9 +551,6 @@ static int heap_file(struct table *table, const struct row *row, const char *fil
 {
 	char path[PATH_MAX];
 
-	memset(table, 0, sizeof(*table));
-	if (!is_live(row))
-		return 0;
 	snprintf(path, sizeof(path), "%s/heap/%s/%s", dir, row->name, file);
 	return read_table(table, path);
 }
@@ -582,9 +584,11 @@ static int sample(void)
 	for (i = 0; i < heaps.nr; i++) {
 		row = &heaps.rows[i];
 		/* The heap may be gone by now: then nothing is known of its classes. */
-		heap_file(&classes, row, "classes");
+		memset(&classes, 0, sizeof(classes));
+		if (row == find_heap(&heaps, row->name))
+			heap_file(&classes, row, "classes");
 		complete_heap(row->value, &classes);
-		if (view == &classes_view && !strcmp(row->name, heap) && is_live(row))
+		if (view == &classes_view && !strcmp(row->name, heap) && classes.time)
 			join(&classes_view.table, &classes);
 		else
 			free_table(&classes);
@@ -593,7 +597,7 @@ static int sample(void)
 	sum_up(&heaps_view.table);
 	if (err || !*heap)
 		return err;
-	row = find_row(&heaps_view.table, heap, true);
+	row = find_heap(&heaps_view.table, heap);
 	if (!row) {
 		free_table(&view->table);
 		return -ESTALE;
@@ -1031,7 +1035,7 @@ static void layout(int columns)
 
 static void show(int columns, size_t rows)
 {
-	const struct row *row = *heap ? find_row(&heaps_view.table, heap, true) : &total;
+	const struct row *row = *heap ? find_heap(&heaps_view.table, heap) : &total;
 	size_t first, i;
 	struct line line;
 
@@ -1215,21 +1219,13 @@ static bool view_by(int key)
 {
 	struct view *what = key == '\n' || key == KEY_ENTER ? &classes_view :
 			    key == 'c' ? &callers_view : key == 'p' ? &sparse_view : NULL;
-	const struct row *row;
 
 	if (!what || (!*heap && !view->shown))
 		return false;
-	if (*heap) {
-		enter(what, heap);
-		return true;
-	}
-	move_to(view->selected);
-	row = &view->table.rows[view->selected];
-	if (!is_live(row))
-		tell("heap %s is destroyed: it can be looked into no more", row->name);
-	else
-		enter(what, row->name);
-	return is_live(row);
+	if (!*heap)
+		move_to(view->selected);
+	enter(what, *heap ? heap : view->selected_name);
+	return true;
 }
 
 /* Whether to read again at once. */

@@ -113,7 +113,7 @@ def make_heap(path, name, slots, seed=1, sizes=(8, 24, 64, 192, 1024), limit=0, 
 
 
 def destroyed(name, held=8192):
-    """The line of a heap that is gone but for some slots: it has no files any more."""
+    """The line of a heap that is gone but for some slots."""
     return (name, 0, 0, held, 100, 3, 1, "0.0", "destroyed", "leaky")
 
 
@@ -272,6 +272,10 @@ class Report(Case):
         self.assertEqual([(heap["state"], bool(heap["classes"])) for heap in heaps],
                          [("destroyed", False), ("live", True)])
         outline = self.outline(path)
+        line = make_heap(path, "gone", 100)[:-2] + ("destroyed", "leaky")
+        with open(f"{path}/heaps", "a") as stream:
+            stream.write(" ".join(map(str, line)) + "\n")
+        self.assertTrue(json.loads(report("--json", path).stdout)["heaps"][-1]["classes"])
         self.assertRegex(outline.tables[2], r"heap +state +held(.|\n)*destroyed +5\.00 GiB(.|\n)*leaky")
         self.outline(path, path)
 
@@ -996,12 +1000,14 @@ class Screen(Case):
         self.wait_for(r"(?m)^HEAP")
 
     def test_destroyed_heaps(self):
+        self.wait_for("(?m)^shared")
         write(f"{self.live}/heaps", "heaps", [make_heap(self.live, "live", 100), destroyed("gone", 1 << 30)])
         self.wait_for(r"(?m)^gone +destroyed +1\.00G ")
         self.tmux("resize-window", "-x", "40", "-y", "10")
         self.wait_for(r"(?m)^gone +destroyed +1\.00G +\+1\.00G +3 ▇+\n")
+        make_heap(self.live, "gone", 100)
         self.keys("Home", "Enter")
-        self.wait_for("heap gone is destroyed")
+        self.wait_for(r"(?m)\d  gone  held.*\n(.*\n)+ +1024 ")
 
     def test_many_heaps_scroll(self):
         make_snapshot(self.live, slots=10, heaps=[f"heap{number:03}" for number in range(100)])
