@@ -157,13 +157,15 @@ static u64 forget_get(struct blockslab_heap *heap)
  * @locked: under heap->control
  * @live: only for heaps that were not destroyed
  */
-static const struct control {
+struct control {
 	const char *name;
 	u64 (*get)(struct blockslab_heap *heap);
 	int (*set)(struct blockslab_heap *heap, u64 value);
 	bool locked;
 	bool live;
-} controls[] = {
+};
+
+static const struct control controls[] = {
 	{ "limit", limit_get, limit_set, .locked = true, .live = true },
 	{ "track", track_get, track_set, .locked = true, .live = true },
 	{ "shrink", shrink_get, shrink_set, .locked = true, .live = true },
