@@ -224,6 +224,7 @@ static inline void blockslab_free_sensitive(const void *slot)
 
 	if (!bytes)	/* none, or reported as no slot */
 		return;
+	OPTIMIZER_HIDE_VAR(slot);	/* fortified, what was asked for is all that may be touched */
 	memzero_explicit((void *)slot, bytes);
 	blockslab_free(slot);
 }

@@ -266,6 +266,8 @@ static void a_sensitive_slot_is_wiped(struct kunit *test)
 	blockslab_free_sensitive(NULL);
 	blockslab_free_sensitive(ZERO_SIZE_PTR);
 	blockslab_cache_destroy(cache);
+	/* fortified, too */
+	blockslab_free_sensitive(blockslab_alloc(fixture.heap, 97, GFP_KERNEL));
 	blockslab_free_sensitive(test);
 	expect_fault(test, "foreign pointer", test);
 }
