@@ -192,6 +192,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/create.c"
 #include "core/cache.c"
 #include "core/copy.c"
+#include "core/compat.c"
 #include "core/shrinker.c"
 #include "core/oom.c"
 

@@ -1,0 +1,868 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Moves a module that was written for kmalloc() and kmem_cache_create() to blockslab, unchanged.
+ * One line in its Makefile (and blockslab's Module.symvers in KBUILD_EXTRA_SYMBOLS):
+ *
+ *	subdir-ccflags-y += -I/path/to/blockslab -include blockslab_compat.h
+ *
+ * From then on the calls below, made by the module's own code and by inline functions of headers
+ * that it includes, are served from a heap that has the module's name. All files of the module
+ * share it; it is made before the module's init function runs and destroyed, with a report of what
+ * leaks, after its exit function. Caches keep their names as far as those can be a heap's. Memory
+ * that others allocated (memdup_user(), a netlink attribute's copy) is told by blockslab_owns() and
+ * goes back by the kernel's own call, silently. Function pointers (.free = kfree) come along.
+ *
+ * What does not work, and is to be found by `tools/port`, or by a report at run time:
+ *
+ * - A slot that others free: the kernel's kfree() of what this module allocated. Examples: a
+ *   symlink's target that the VFS frees by kfree_link(), fs_context's strings, skb->head, sysctl
+ *   tables of old. Such a slot is lost, and the kernel warns. Build the file that allocates it
+ *   without this header: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the
+ *   kernel's memory alone.
+ * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
+ * - SLAB_ACCOUNT and, for objects of caches, __GFP_ACCOUNT are dropped: blockslab charges pages to
+ *   memory cgroups, not objects, and list_lru_add() of an inode or dentry whose page is charged to
+ *   a cgroup looks for a list which only SLUB would have made, and oopses.
+ * - Copies to and from user space are checked against slots and usercopy windows where they are
+ *   copy_to_user() and copy_from_user(), not in copy_to_iter() and the like.
+ * - Sheaves (kmem_cache_prefill_sheaf()) do not build. Caches with objects over BLOCKSLAB_SLOT_MAX,
+ *   of DMA memory, or aligned to more than a page stay the kernel's, and so does kvmalloc() of
+ *   more than BLOCKSLAB_SLOT_MAX bytes.
+ * - A module without init function has no heap of its own: it uses blockslab's shared one.
+ *
+ * Types and prototypes of what the module exports are the same, and with them its MODVERSIONS.
+ */
+#ifndef _BLOCKSLAB_COMPAT_H
+#define _BLOCKSLAB_COMPAT_H
+
+#if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(BLOCKSLAB_COMPAT_OFF) && \
+	!defined(__ASSEMBLY__)
+
+#include <linux/init.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/printk.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/stdarg.h>
+#include <linux/string.h>
+#include <linux/thread_info.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
+#include "blockslab.h"
+
+/* In core/compat.c; no API. */
+struct blockslab_heap *blockslab_compat_heap_create(const char *name);
+struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
+						      unsigned long flags, void (*ctor)(void *));
+unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);
+
+/* One a module: of the weak definitions of its files, the linker keeps one. */
+__weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_compat_heap;
+
+/* --- the heap's life -------------------------------------------------------------------------- */
+
+static inline int blockslab_compat_begin(const char *name)
+{
+	struct blockslab_heap *heap = blockslab_compat_heap_create(name);
+
+	if (IS_ERR(heap))
+		return PTR_ERR(heap);
+	blockslab_compat_heap = heap;
+	return 0;
+}
+
+static inline void blockslab_compat_end(void)
+{
+	struct blockslab_heap *heap = blockslab_compat_heap;
+
+	blockslab_compat_heap = NULL;
+	blockslab_heap_destroy(heap);
+}
+
+#undef module_init
+#define module_init(initfn)							\
+	static inline initcall_t __maybe_unused __inittest(void)		\
+	{ return initfn; }							\
+	int __init (init_module)(void)						\
+	{									\
+		int error = blockslab_compat_begin(THIS_MODULE->name);		\
+										\
+		if (error)							\
+			return error;						\
+		error = initfn();						\
+		if (error < 0)							\
+			blockslab_compat_end();					\
+		return error;							\
+	}									\
+	___ADDRESSABLE(init_module, __initdata);
+
+#undef module_exit
+#define module_exit(exitfn)							\
+	static inline exitcall_t __maybe_unused __exittest(void)		\
+	{ return exitfn; }							\
+	void __exit (cleanup_module)(void)					\
+	{									\
+		exitfn();							\
+		blockslab_compat_end();						\
+	}									\
+	___ADDRESSABLE(cleanup_module, __exitdata);
+
+/* Modules that define these two themselves: the definition becomes that of another name. */
+#define init_module(...)							\
+	blockslab_compat_own_init(__VA_ARGS__);					\
+	module_init(blockslab_compat_own_init)					\
+	int blockslab_compat_own_init(__VA_ARGS__)
+#define cleanup_module(...)							\
+	blockslab_compat_own_exit(__VA_ARGS__);					\
+	module_exit(blockslab_compat_own_exit)					\
+	void blockslab_compat_own_exit(__VA_ARGS__)
+
+/* --- kmalloc() and its kin -------------------------------------------------------------------- */
+
+static __always_inline __alloc_size(1) void *blockslab_compat_kmalloc(size_t size, gfp_t gfp)
+{
+	return blockslab_alloc(blockslab_compat_heap, size, gfp);
+}
+
+static __always_inline __alloc_size(1) void *blockslab_compat_kzalloc(size_t size, gfp_t gfp)
+{
+	return blockslab_zalloc(blockslab_compat_heap, size, gfp);
+}
+
+static __always_inline __alloc_size(1) void *
+blockslab_compat_kmalloc_node(size_t size, gfp_t gfp, int node)
+{
+	if (__builtin_constant_p(node) && node == NUMA_NO_NODE)
+		return blockslab_alloc(blockslab_compat_heap, size, gfp);
+	return blockslab_alloc_node(blockslab_compat_heap, size, gfp, node);
+}
+
+static __always_inline __alloc_size(1) void *
+blockslab_compat_kzalloc_node(size_t size, gfp_t gfp, int node)
+{
+	return blockslab_compat_kmalloc_node(size, gfp | __GFP_ZERO, node);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kmalloc_array(size_t n, size_t size, gfp_t gfp)
+{
+	return blockslab_alloc_array(blockslab_compat_heap, n, size, gfp);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kcalloc(size_t n, size_t size, gfp_t gfp)
+{
+	return blockslab_zalloc_array(blockslab_compat_heap, n, size, gfp);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kmalloc_array_node(size_t n, size_t size, gfp_t gfp, int node)
+{
+	size_t bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return NULL;
+	return blockslab_compat_kmalloc_node(bytes, gfp, node);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kcalloc_node(size_t n, size_t size, gfp_t gfp, int node)
+{
+	return blockslab_compat_kmalloc_array_node(n, size, gfp | __GFP_ZERO, node);
+}
+
+static __always_inline void blockslab_compat_kfree(const void *ptr)
+{
+	if (likely(blockslab_owns(ptr)))
+		blockslab_free(ptr);
+	else
+		kfree(ptr);
+}
+
+static __always_inline void blockslab_compat_kvfree(const void *ptr)
+{
+	if (likely(blockslab_owns(ptr)))
+		blockslab_free(ptr);
+	else
+		kvfree(ptr);
+}
+
+static __always_inline void blockslab_compat_kfree_sensitive(const void *ptr)
+{
+	if (blockslab_owns(ptr))
+		blockslab_free_sensitive(ptr);
+	else
+		kfree_sensitive(ptr);
+}
+
+static __always_inline void blockslab_compat_kvfree_sensitive(const void *ptr, size_t size)
+{
+	if (blockslab_owns(ptr))
+		blockslab_free_sensitive(ptr);
+	else
+		kvfree_sensitive(ptr, size);
+}
+
+static __always_inline void blockslab_compat_kfree_const(const void *ptr)
+{
+	if (blockslab_owns(ptr))
+		blockslab_free(ptr);
+	else
+		kfree_const(ptr);
+}
+
+static __always_inline size_t blockslab_compat_ksize(const void *ptr)
+{
+	return blockslab_owns(ptr) ? blockslab_usable_size(ptr) : ksize(ptr);
+}
+
+/* What the kernel allocated stays the kernel's. */
+static __always_inline __realloc_size(2) void * __must_check
+blockslab_compat_krealloc(const void *ptr, size_t size, gfp_t gfp)
+{
+	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
+		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
+	return krealloc(ptr, size, gfp);
+}
+
+static __always_inline __realloc_size(2, 3) void * __must_check
+blockslab_compat_krealloc_array(void *ptr, size_t n, size_t size, gfp_t gfp)
+{
+	size_t bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return NULL;
+	return blockslab_compat_krealloc(ptr, bytes, gfp);
+}
+
+/* Beyond a page the kernel would fall back to vmalloc() before it tries hard. */
+static __always_inline __alloc_size(1) void *
+blockslab_compat_kvmalloc_node(size_t size, gfp_t gfp, int node)
+{
+	gfp_t try = gfp;
+	void *slot;
+
+	if (size > BLOCKSLAB_SLOT_MAX)
+		return kvmalloc_node(size, gfp, node);
+	if (size > PAGE_SIZE)
+		try = (gfp & ~__GFP_NOFAIL) | __GFP_NOWARN | __GFP_NORETRY;
+	slot = blockslab_compat_kmalloc_node(size, try, node);
+	return slot || size <= PAGE_SIZE ? slot : kvmalloc_node(size, gfp, node);
+}
+
+static __always_inline __alloc_size(1) void *blockslab_compat_kvmalloc(size_t size, gfp_t gfp)
+{
+	return blockslab_compat_kvmalloc_node(size, gfp, NUMA_NO_NODE);
+}
+
+static __always_inline __alloc_size(1) void *blockslab_compat_kvzalloc(size_t size, gfp_t gfp)
+{
+	return blockslab_compat_kvmalloc_node(size, gfp | __GFP_ZERO, NUMA_NO_NODE);
+}
+
+static __always_inline __alloc_size(1) void *
+blockslab_compat_kvzalloc_node(size_t size, gfp_t gfp, int node)
+{
+	return blockslab_compat_kvmalloc_node(size, gfp | __GFP_ZERO, node);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kvmalloc_array_node(size_t n, size_t size, gfp_t gfp, int node)
+{
+	size_t bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return NULL;
+	return blockslab_compat_kvmalloc_node(bytes, gfp, node);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kvmalloc_array(size_t n, size_t size, gfp_t gfp)
+{
+	return blockslab_compat_kvmalloc_array_node(n, size, gfp, NUMA_NO_NODE);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kvcalloc(size_t n, size_t size, gfp_t gfp)
+{
+	return blockslab_compat_kvmalloc_array_node(n, size, gfp | __GFP_ZERO, NUMA_NO_NODE);
+}
+
+static __always_inline __alloc_size(1, 2) void *
+blockslab_compat_kvcalloc_node(size_t n, size_t size, gfp_t gfp, int node)
+{
+	return blockslab_compat_kvmalloc_array_node(n, size, gfp | __GFP_ZERO, node);
+}
+
+/* A slot that grows past BLOCKSLAB_SLOT_MAX moves to the kernel's memory. */
+static inline void *blockslab_compat_kvresize(const void *ptr, size_t size, gfp_t gfp)
+{
+	size_t old = blockslab_owns(ptr) ? blockslab_usable_size(ptr) : 0;
+	void *moved;
+
+	if (size <= BLOCKSLAB_SLOT_MAX)
+		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
+	moved = kvmalloc(size, gfp);
+	if (moved && old) {
+		OPTIMIZER_HIDE_VAR(ptr);	/* all of the slot, not what was asked for */
+		memcpy(moved, ptr, min(old, size));
+		blockslab_free(ptr);
+	}
+	return moved;
+}
+
+/* 6.12 took the old size out of the arguments. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+static __always_inline __realloc_size(3) void *
+blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
+{
+	if (old >= size)
+		return (void *)ptr;
+	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
+		return blockslab_compat_kvresize(ptr, size, gfp);
+	return kvrealloc(ptr, old, size, gfp);
+}
+#else
+static __always_inline __realloc_size(2) void *
+blockslab_compat_kvrealloc(const void *ptr, size_t size, gfp_t gfp)
+{
+	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
+		return blockslab_compat_kvresize(ptr, size, gfp);
+	return kvrealloc(ptr, size, gfp);
+}
+#endif
+
+/* --- copies of memory and strings ------------------------------------------------------------- */
+
+static __always_inline __realloc_size(2) void *
+blockslab_compat_kmemdup(const void *src, size_t len, gfp_t gfp)
+{
+	return blockslab_memdup(blockslab_compat_heap, src, len, gfp);
+}
+
+static __always_inline __realloc_size(2, 3) void *
+blockslab_compat_kmemdup_array(const void *src, size_t n, size_t size, gfp_t gfp)
+{
+	size_t bytes;
+
+	if (check_mul_overflow(n, size, &bytes))
+		return NULL;
+	return blockslab_memdup(blockslab_compat_heap, src, bytes, gfp);
+}
+
+static __always_inline __realloc_size(2) void *
+blockslab_compat_kvmemdup(const void *src, size_t len, gfp_t gfp)
+{
+	void *copy = blockslab_compat_kvmalloc(len, gfp);
+
+	return copy ? memcpy(copy, src, len) : NULL;
+}
+
+static __always_inline char *blockslab_compat_kmemdup_nul(const char *s, size_t len, gfp_t gfp)
+{
+	char *copy = s ? blockslab_alloc(blockslab_compat_heap, len + 1, gfp) : NULL;
+
+	if (copy) {
+		memcpy(copy, s, len);
+		copy[len] = '\0';
+	}
+	return copy;
+}
+
+static __always_inline char *blockslab_compat_kstrdup(const char *s, gfp_t gfp)
+{
+	return blockslab_strdup(blockslab_compat_heap, s, gfp);
+}
+
+static __always_inline char *blockslab_compat_kstrndup(const char *s, size_t max, gfp_t gfp)
+{
+	return s ? blockslab_compat_kmemdup_nul(s, strnlen(s, max), gfp) : NULL;
+}
+
+static __printf(2, 0) __maybe_unused char *
+blockslab_compat_kvasprintf(gfp_t gfp, const char *fmt, va_list args)
+{
+	va_list again;
+	char *text;
+	int length;
+
+	va_copy(again, args);
+	length = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	text = blockslab_alloc(blockslab_compat_heap, length + 1, gfp);
+	if (text)
+		vsnprintf(text, length + 1, fmt, args);
+	return text;
+}
+
+static __printf(2, 3) __maybe_unused char *
+blockslab_compat_kasprintf(gfp_t gfp, const char *fmt, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, fmt);
+	text = blockslab_compat_kvasprintf(gfp, fmt, args);
+	va_end(args);
+	return text;
+}
+
+/* --- copies to and from user space ------------------------------------------------------------ */
+
+static __always_inline unsigned long __must_check
+blockslab_compat_copy_to_user(void __user *to, const void *from, unsigned long n)
+{
+	return check_copy_size(from, n, true) ? blockslab_copy_to_user(to, from, n) : n;
+}
+
+static __always_inline unsigned long __must_check
+blockslab_compat_copy_from_user(void *to, const void __user *from, unsigned long n)
+{
+	return check_copy_size(to, n, false) ? blockslab_copy_from_user(to, from, n) : n;
+}
+
+/* --- caches ----------------------------------------------------------------------------------- */
+
+/*
+ * A cache of blockslab's goes by the kernel's type, which nobody looks into, with bit 0 set: so
+ * one of the kernel's own (names_cachep, behind __getname()) is told from it.
+ */
+#define BLOCKSLAB_COMPAT_TAG	1UL
+
+static __always_inline bool blockslab_compat_is_ours(const struct kmem_cache *cache)
+{
+	return likely((unsigned long)cache & BLOCKSLAB_COMPAT_TAG);
+}
+
+static __always_inline struct blockslab_cache *blockslab_compat_cache(struct kmem_cache *cache)
+{
+	return (struct blockslab_cache *)((unsigned long)cache & ~BLOCKSLAB_COMPAT_TAG);
+}
+
+static inline unsigned long blockslab_compat_flags(slab_flags_t flags)
+{
+	return (flags & SLAB_HWCACHE_ALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0) |
+	       (flags & SLAB_TYPESAFE_BY_RCU ? BLOCKSLAB_TYPESAFE_BY_RCU : 0) |
+	       (flags & SLAB_POISON ? BLOCKSLAB_POISON : 0) |
+	       (flags & SLAB_RED_ZONE ? BLOCKSLAB_RED_ZONE : 0) |
+	       (flags & SLAB_STORE_USER ? BLOCKSLAB_TRACK : 0) |
+	       (flags & SLAB_PANIC ? BLOCKSLAB_PANIC : 0);
+}
+
+static __always_inline struct kmem_cache *
+blockslab_compat_create_usercopy(const char *name, unsigned int size, unsigned int align,
+				 slab_flags_t flags, unsigned int useroffset,
+				 unsigned int usersize, void (*ctor)(void *))
+{
+	struct blockslab_cache *cache;
+
+	/* With a canary, if they keep their content, and a red zone. */
+	if (ALIGN((size_t)size + 16, max_t(size_t, align, SMP_CACHE_BYTES)) > BLOCKSLAB_SLOT_MAX ||
+	    (align & (align - 1)) || align > PAGE_SIZE ||
+	    flags & (SLAB_CACHE_DMA | SLAB_CACHE_DMA32))
+		return kmem_cache_create_usercopy(name, size, align, flags, useroffset, usersize,
+						  ctor);
+	cache = blockslab_compat_cache_create(name, size, align, blockslab_compat_flags(flags),
+					      ctor);
+	if (IS_ERR(cache))
+		return NULL;
+	blockslab_cache_usercopy(cache, useroffset, usersize);
+	return (struct kmem_cache *)((unsigned long)cache | BLOCKSLAB_COMPAT_TAG);
+}
+
+static __always_inline struct kmem_cache *
+blockslab_compat_create(const char *name, unsigned int size, unsigned int align,
+			slab_flags_t flags, void (*ctor)(void *))
+{
+	return blockslab_compat_create_usercopy(name, size, align, flags, 0, 0, ctor);
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+static __always_inline struct kmem_cache *
+blockslab_compat_create_args(const char *name, unsigned int size, struct kmem_cache_args *args,
+			     slab_flags_t flags)
+{
+	const struct kmem_cache_args none = {};
+	const struct kmem_cache_args *given = args ?: &none;
+
+	return blockslab_compat_create_usercopy(name, size, given->align, flags,
+						given->useroffset, given->usersize, given->ctor);
+}
+
+static __always_inline struct kmem_cache *
+blockslab_compat_create_default(const char *name, unsigned int size, void *args,
+				slab_flags_t flags)
+{
+	return blockslab_compat_create(name, size, 0, flags, NULL);
+}
+#endif
+
+static inline void blockslab_compat_destroy(struct kmem_cache *cache)
+{
+	if (blockslab_compat_is_ours(cache))
+		blockslab_cache_destroy(blockslab_compat_cache(cache));
+	else
+		kmem_cache_destroy(cache);
+}
+
+static inline int blockslab_compat_shrink(struct kmem_cache *cache)
+{
+	if (!blockslab_compat_is_ours(cache))
+		return kmem_cache_shrink(cache);
+	blockslab_shrink(blockslab_cache_heap(blockslab_compat_cache(cache)));
+	return 0;
+}
+
+static __always_inline __malloc void *
+blockslab_compat_cache_alloc(struct kmem_cache *cache, gfp_t gfp)
+{
+	if (blockslab_compat_is_ours(cache))
+		return blockslab_cache_alloc(blockslab_compat_cache(cache), gfp & ~__GFP_ACCOUNT);
+	return kmem_cache_alloc(cache, gfp);
+}
+
+static __always_inline __malloc void *
+blockslab_compat_cache_zalloc(struct kmem_cache *cache, gfp_t gfp)
+{
+	return blockslab_compat_cache_alloc(cache, gfp | __GFP_ZERO);
+}
+
+static __always_inline __malloc void *
+blockslab_compat_cache_alloc_node(struct kmem_cache *cache, gfp_t gfp, int node)
+{
+	if (blockslab_compat_is_ours(cache))
+		return blockslab_cache_alloc_node(blockslab_compat_cache(cache),
+						  gfp & ~__GFP_ACCOUNT, node);
+	return kmem_cache_alloc_node(cache, gfp, node);
+}
+
+static __always_inline __malloc void *
+blockslab_compat_cache_alloc_lru(struct kmem_cache *cache, struct list_lru *lru, gfp_t gfp)
+{
+	if (blockslab_compat_is_ours(cache))
+		return blockslab_cache_alloc(blockslab_compat_cache(cache), gfp & ~__GFP_ACCOUNT);
+	return kmem_cache_alloc_lru(cache, lru, gfp);
+}
+
+static __always_inline void blockslab_compat_cache_free(struct kmem_cache *cache, void *object)
+{
+	if (blockslab_compat_is_ours(cache))
+		blockslab_cache_free(blockslab_compat_cache(cache), object);
+	else
+		kmem_cache_free(cache, object);
+}
+
+/* The number of objects, or 0. */
+static __always_inline int
+blockslab_compat_cache_alloc_bulk(struct kmem_cache *cache, gfp_t gfp, size_t nr, void **objects)
+{
+	if (!blockslab_compat_is_ours(cache))
+		return kmem_cache_alloc_bulk(cache, gfp, nr, objects);
+	return blockslab_cache_alloc_bulk(blockslab_compat_cache(cache), gfp & ~__GFP_ACCOUNT, nr,
+					  objects);
+}
+
+/* Without a cache, as kfree_bulk() does it: any memory. */
+static __always_inline void
+blockslab_compat_cache_free_bulk(struct kmem_cache *cache, size_t nr, void **objects)
+{
+	size_t i;
+
+	if (!cache)
+		for (i = 0; i < nr; i++)
+			blockslab_compat_kfree(objects[i]);
+	else if (blockslab_compat_is_ours(cache))
+		blockslab_cache_free_bulk(blockslab_compat_cache(cache), nr, objects);
+	else
+		kmem_cache_free_bulk(cache, nr, objects);
+}
+
+static __always_inline void blockslab_compat_kfree_bulk(size_t nr, void **objects)
+{
+	blockslab_compat_cache_free_bulk(NULL, nr, objects);
+}
+
+static inline unsigned int blockslab_compat_cache_size(struct kmem_cache *cache)
+{
+	if (blockslab_compat_is_ours(cache))
+		return blockslab_compat_object_size(blockslab_compat_cache(cache));
+	return kmem_cache_size(cache);
+}
+
+/* --- memory pools ----------------------------------------------------------------------------- */
+
+static __maybe_unused void *blockslab_compat_pool_alloc_slab(gfp_t gfp, void *cache)
+{
+	return blockslab_compat_cache_alloc(cache, gfp);
+}
+
+static __maybe_unused void blockslab_compat_pool_free_slab(void *object, void *cache)
+{
+	blockslab_compat_cache_free(cache, object);
+}
+
+static __maybe_unused void *blockslab_compat_pool_kmalloc(gfp_t gfp, void *size)
+{
+	return blockslab_compat_kmalloc((size_t)size, gfp);
+}
+
+static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
+{
+	blockslab_compat_kfree(slot);
+}
+
+/* --- the names: from here on, what they meant is out of reach --------------------------------- */
+
+#undef kmalloc
+#define kmalloc			blockslab_compat_kmalloc
+#undef kzalloc
+#define kzalloc			blockslab_compat_kzalloc
+#undef kmalloc_node
+#define kmalloc_node		blockslab_compat_kmalloc_node
+#undef kzalloc_node
+#define kzalloc_node		blockslab_compat_kzalloc_node
+#undef kmalloc_array
+#define kmalloc_array		blockslab_compat_kmalloc_array
+#undef kcalloc
+#define kcalloc			blockslab_compat_kcalloc
+#undef kmalloc_array_node
+#define kmalloc_array_node	blockslab_compat_kmalloc_array_node
+#undef kcalloc_node
+#define kcalloc_node		blockslab_compat_kcalloc_node
+#undef __kmalloc
+#define __kmalloc		blockslab_compat_kmalloc
+#undef __kmalloc_node
+#define __kmalloc_node		blockslab_compat_kmalloc_node
+#undef kmalloc_track_caller
+#define kmalloc_track_caller	blockslab_compat_kmalloc
+#undef kmalloc_node_track_caller
+#define kmalloc_node_track_caller	blockslab_compat_kmalloc_node
+#undef krealloc
+#define krealloc		blockslab_compat_krealloc
+#undef krealloc_array
+#define krealloc_array		blockslab_compat_krealloc_array
+#define kfree			blockslab_compat_kfree
+#define kfree_const		blockslab_compat_kfree_const
+#define kfree_sensitive		blockslab_compat_kfree_sensitive
+#define ksize			blockslab_compat_ksize
+#define kmalloc_size_roundup	blockslab_size_roundup
+
+#undef kvmalloc
+#define kvmalloc		blockslab_compat_kvmalloc
+#undef kvzalloc
+#define kvzalloc		blockslab_compat_kvzalloc
+#undef kvmalloc_node
+#define kvmalloc_node		blockslab_compat_kvmalloc_node
+#undef kvzalloc_node
+#define kvzalloc_node		blockslab_compat_kvzalloc_node
+#undef kvmalloc_array
+#define kvmalloc_array		blockslab_compat_kvmalloc_array
+#undef kvmalloc_array_node
+#define kvmalloc_array_node	blockslab_compat_kvmalloc_array_node
+#undef kvcalloc
+#define kvcalloc		blockslab_compat_kvcalloc
+#undef kvcalloc_node
+#define kvcalloc_node		blockslab_compat_kvcalloc_node
+#undef kvrealloc
+#define kvrealloc		blockslab_compat_kvrealloc
+#define kvfree			blockslab_compat_kvfree
+#define kvfree_sensitive	blockslab_compat_kvfree_sensitive
+
+#undef kmemdup
+#define kmemdup			blockslab_compat_kmemdup
+#undef kmemdup_array
+#define kmemdup_array		blockslab_compat_kmemdup_array
+#undef kvmemdup
+#define kvmemdup		blockslab_compat_kvmemdup
+#define kmemdup_nul		blockslab_compat_kmemdup_nul
+#define kstrdup			blockslab_compat_kstrdup
+#define kstrndup		blockslab_compat_kstrndup
+#define kasprintf		blockslab_compat_kasprintf
+#define kvasprintf		blockslab_compat_kvasprintf
+
+#undef copy_to_user
+#define copy_to_user		blockslab_compat_copy_to_user
+#undef copy_from_user
+#define copy_from_user		blockslab_compat_copy_from_user
+
+#undef kmem_cache_create
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#define kmem_cache_create(name, size, args, ...)				\
+	_Generic((args),							\
+		 struct kmem_cache_args *: blockslab_compat_create_args,	\
+		 void *: blockslab_compat_create_default,			\
+		 default: blockslab_compat_create)(name, size, args, __VA_ARGS__)
+#define __kmem_cache_create_args	blockslab_compat_create_args
+#else
+#define kmem_cache_create		blockslab_compat_create
+#endif
+#define kmem_cache_create_usercopy	blockslab_compat_create_usercopy
+#define kmem_cache_destroy		blockslab_compat_destroy
+#define kmem_cache_shrink		blockslab_compat_shrink
+#define kmem_cache_size			blockslab_compat_cache_size
+#undef kmem_cache_alloc
+#define kmem_cache_alloc		blockslab_compat_cache_alloc
+#undef kmem_cache_zalloc
+#define kmem_cache_zalloc		blockslab_compat_cache_zalloc
+#undef kmem_cache_alloc_node
+#define kmem_cache_alloc_node		blockslab_compat_cache_alloc_node
+#undef kmem_cache_alloc_lru
+#define kmem_cache_alloc_lru		blockslab_compat_cache_alloc_lru
+#undef kmem_cache_alloc_bulk
+#define kmem_cache_alloc_bulk		blockslab_compat_cache_alloc_bulk
+#define kmem_cache_free			blockslab_compat_cache_free
+#define kmem_cache_free_bulk		blockslab_compat_cache_free_bulk
+#define kfree_bulk			blockslab_compat_kfree_bulk
+/* Uncharged, as said above. */
+#define kmem_cache_charge(object, gfp)	(blockslab_owns(object) || kmem_cache_charge(object, gfp))
+#define kmem_cache_prefill_sheaf	blockslab_has_no_sheaves
+
+#define mempool_alloc_slab		blockslab_compat_pool_alloc_slab
+#define mempool_free_slab		blockslab_compat_pool_free_slab
+#define mempool_kmalloc			blockslab_compat_pool_kmalloc
+#define mempool_kfree			blockslab_compat_pool_kfree
+#undef mempool_init_slab_pool
+#define mempool_init_slab_pool(pool, nr, cache)					\
+	mempool_init(pool, nr, mempool_alloc_slab, mempool_free_slab, (void *)(cache))
+#undef mempool_create_slab_pool
+#define mempool_create_slab_pool(nr, cache)					\
+	mempool_create(nr, mempool_alloc_slab, mempool_free_slab, (void *)(cache))
+#undef mempool_init_kmalloc_pool
+#define mempool_init_kmalloc_pool(pool, nr, size)				\
+	mempool_init(pool, nr, mempool_kmalloc, mempool_kfree, (void *)(size_t)(size))
+#undef mempool_create_kmalloc_pool
+#define mempool_create_kmalloc_pool(nr, size)					\
+	mempool_create(nr, mempool_kmalloc, mempool_kfree, (void *)(size_t)(size))
+
+/* A slot needs no room for the head; whoever has one, and other memory, gives it. */
+#define blockslab_compat_rcu(ptr, kernels, ...) do {				\
+	typeof(ptr) __ptr = (ptr);						\
+										\
+	if (blockslab_owns(__ptr))						\
+		blockslab_free_rcu(__ptr);					\
+	else									\
+		kernels(__ptr, ##__VA_ARGS__);					\
+} while (0)
+#define blockslab_compat_rcu_1(ptr)		blockslab_compat_rcu(ptr, kvfree_rcu_arg_1)
+#define blockslab_compat_rcu_2(ptr, head)	blockslab_compat_rcu(ptr, kvfree_rcu_arg_2, head)
+#define blockslab_compat_rcu_pick(one, two, name, ...)	name
+#undef kvfree_rcu
+#define kvfree_rcu(...)								\
+	blockslab_compat_rcu_pick(__VA_ARGS__, blockslab_compat_rcu_2,		\
+				  blockslab_compat_rcu_1)(__VA_ARGS__)
+#undef kfree_rcu
+#define kfree_rcu(...)			kvfree_rcu(__VA_ARGS__)
+#undef kvfree_rcu_mightsleep
+#define kvfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
+#undef kfree_rcu_mightsleep
+#define kfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
+
+/* void *p __free(kfree) = ...: the guards, by the names that __free() makes. */
+#ifdef DEFINE_FREE
+DEFINE_FREE(blockslab_compat_kfree, void *, if (!IS_ERR_OR_NULL(_T)) kfree(_T))
+DEFINE_FREE(blockslab_compat_kvfree, void *, if (!IS_ERR_OR_NULL(_T)) kvfree(_T))
+DEFINE_FREE(blockslab_compat_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_sensitive(_T))
+#define __free_kfree			__free_blockslab_compat_kfree
+#define __free_kvfree			__free_blockslab_compat_kvfree
+#define __free_kfree_sensitive		__free_blockslab_compat_sensitive
+#endif
+
+/* --- pr_fmt() --------------------------------------------------------------------------------- */
+
+/*
+ * <linux/printk.h>, included above, made pr_fmt() what it is where nobody defines it; a file that
+ * does so would be told that it redefines it. So it is undefined again, and the calls that use it
+ * do with or without: what it expands to is pasted to u8, which before a string changes nothing,
+ * and before the name of a macro that is none makes the name of one that is.
+ */
+#undef pr_fmt
+#define u8pr_fmt(...)			__VA_ARGS__
+#define blockslab_compat_u8_(...)	u8 ## __VA_ARGS__
+#define blockslab_compat_u8(...)	blockslab_compat_u8_(__VA_ARGS__)
+#define blockslab_compat_fmt(fmt)	blockslab_compat_u8(pr_fmt(fmt))
+
+#define blockslab_compat_pr(print, level, fmt, ...)				\
+	print(level blockslab_compat_fmt(fmt), ##__VA_ARGS__)
+#ifdef DEBUG
+#define blockslab_compat_pr_debug(print, ...)					\
+	blockslab_compat_pr(print, KERN_DEBUG, __VA_ARGS__)
+#else
+#define blockslab_compat_pr_debug(print, ...)					\
+	blockslab_compat_pr(no_printk, KERN_DEBUG, __VA_ARGS__)
+#endif
+
+#undef pr_emerg
+#define pr_emerg(...) blockslab_compat_pr(printk, KERN_EMERG, __VA_ARGS__)
+#undef pr_alert
+#define pr_alert(...) blockslab_compat_pr(printk, KERN_ALERT, __VA_ARGS__)
+#undef pr_crit
+#define pr_crit(...) blockslab_compat_pr(printk, KERN_CRIT, __VA_ARGS__)
+#undef pr_err
+#define pr_err(...) blockslab_compat_pr(printk, KERN_ERR, __VA_ARGS__)
+#undef pr_warn
+#define pr_warn(...) blockslab_compat_pr(printk, KERN_WARNING, __VA_ARGS__)
+#undef pr_notice
+#define pr_notice(...) blockslab_compat_pr(printk, KERN_NOTICE, __VA_ARGS__)
+#undef pr_info
+#define pr_info(...) blockslab_compat_pr(printk, KERN_INFO, __VA_ARGS__)
+#undef pr_devel
+#define pr_devel(...) blockslab_compat_pr_debug(printk, __VA_ARGS__)
+#undef pr_emerg_once
+#define pr_emerg_once(...) blockslab_compat_pr(printk_once, KERN_EMERG, __VA_ARGS__)
+#undef pr_alert_once
+#define pr_alert_once(...) blockslab_compat_pr(printk_once, KERN_ALERT, __VA_ARGS__)
+#undef pr_crit_once
+#define pr_crit_once(...) blockslab_compat_pr(printk_once, KERN_CRIT, __VA_ARGS__)
+#undef pr_err_once
+#define pr_err_once(...) blockslab_compat_pr(printk_once, KERN_ERR, __VA_ARGS__)
+#undef pr_warn_once
+#define pr_warn_once(...) blockslab_compat_pr(printk_once, KERN_WARNING, __VA_ARGS__)
+#undef pr_notice_once
+#define pr_notice_once(...) blockslab_compat_pr(printk_once, KERN_NOTICE, __VA_ARGS__)
+#undef pr_info_once
+#define pr_info_once(...) blockslab_compat_pr(printk_once, KERN_INFO, __VA_ARGS__)
+#undef pr_devel_once
+#define pr_devel_once(...) blockslab_compat_pr_debug(printk_once, __VA_ARGS__)
+#undef pr_emerg_ratelimited
+#define pr_emerg_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_EMERG, __VA_ARGS__)
+#undef pr_alert_ratelimited
+#define pr_alert_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_ALERT, __VA_ARGS__)
+#undef pr_crit_ratelimited
+#define pr_crit_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_CRIT, __VA_ARGS__)
+#undef pr_err_ratelimited
+#define pr_err_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_ERR, __VA_ARGS__)
+#undef pr_warn_ratelimited
+#define pr_warn_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_WARNING, __VA_ARGS__)
+#undef pr_notice_ratelimited
+#define pr_notice_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_NOTICE, __VA_ARGS__)
+#undef pr_info_ratelimited
+#define pr_info_ratelimited(...) blockslab_compat_pr(printk_ratelimited, KERN_INFO, __VA_ARGS__)
+#undef pr_devel_ratelimited
+#define pr_devel_ratelimited(...) blockslab_compat_pr_debug(printk_ratelimited, __VA_ARGS__)
+
+#undef pr_debug
+#undef pr_debug_once
+#undef pr_debug_ratelimited
+#define pr_debug_once(...) blockslab_compat_pr_debug(printk_once, __VA_ARGS__)
+#ifdef dynamic_pr_debug
+#undef dynamic_pr_debug
+#define dynamic_pr_debug(fmt, ...)						\
+	_dynamic_func_call(fmt, __dynamic_pr_debug, blockslab_compat_fmt(fmt), ##__VA_ARGS__)
+#define pr_debug(...) dynamic_pr_debug(__VA_ARGS__)
+#define pr_debug_ratelimited(...) do {						\
+	static DEFINE_RATELIMIT_STATE(_rs, DEFAULT_RATELIMIT_INTERVAL,		\
+				      DEFAULT_RATELIMIT_BURST);			\
+										\
+	if (__ratelimit(&_rs))							\
+		pr_debug(__VA_ARGS__);						\
+} while (0)
+#else
+#define pr_debug(...) blockslab_compat_pr_debug(printk, __VA_ARGS__)
+#define pr_debug_ratelimited(...)						\
+	blockslab_compat_pr_debug(printk_ratelimited, __VA_ARGS__)
+#endif
+
+#endif /* MODULE */
+#endif /* _BLOCKSLAB_COMPAT_H */

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What blockslab_compat.h needs besides the API: names
+ *
+ * Modules that were written for kmem_cache_create() name their caches as they like, two of them
+ * alike among others. No API: a module that was written for blockslab picks a name that can be.
+ */
+
+static bool name_taken(const char *name)
+{
+	struct blockslab_heap *heap;
+	unsigned long irq;
+	bool taken = false;
+
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_for_each_entry(heap, &heaps, list)
+		taken |= !strcmp(heap->name, name) && (!heap_destroyed(heap) || heap->renamed);
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	return taken;
+}
+
+/* What cannot be in a name becomes '_'; what is too long, or taken, ends in a number. */
+static void name_fit(char *fit, const char *name, unsigned int number)
+{
+	char suffix[12] = "";
+	size_t i, length;
+
+	if (number > 1)
+		snprintf(suffix, sizeof(suffix), ".%u", number);
+	length = min(strlen(name), BLOCKSLAB_NAME_MAX - strlen(suffix));
+	for (i = 0; i < length; i++)
+		fit[i] = name[i] != '/' && isascii(name[i]) && isgraph(name[i]) ? name[i] : '_';
+	if (!length || (length <= 2 && !strncmp(name, "..", length)))
+		fit[i++] = '_';
+	strcpy(fit + i, suffix);
+}
+
+/* A free name like @name. Who takes it meanwhile is seen by heap_enter(). */
+static void name_find(char *fit, const char *name)
+{
+	unsigned int number = 1;
+
+	do {
+		name_fit(fit, name, number);
+	} while (name_taken(fit) && number++ < 10000);
+}
+
+/* The heap that all of a module's kmalloc() family is served from. */
+struct blockslab_heap *blockslab_compat_heap_create(const char *name)
+{
+	char fit[BLOCKSLAB_NAME_MAX + 1];
+
+	name_find(fit, name);
+	return heap_new(fit, 0, 0, 0, NULL, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_heap_create);
+
+/* A cache by a name of any kind. */
+struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
+						      unsigned long flags, void (*ctor)(void *))
+{
+	const char *why = cache_refusal(size, align, flags, ctor);
+	char fit[BLOCKSLAB_NAME_MAX + 1];
+	struct blockslab_cache *cache;
+
+	name_find(fit, name);
+	cache = why ? refuse(fit, _RET_IP_, why, -EINVAL) :
+		      cache_new(fit, size, align, flags, ctor, _RET_IP_);
+	panic_if_asked(flags, fit, cache);
+	return cache;
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_cache_create);
+
+/* Of an object, as asked for. */
+unsigned int blockslab_compat_object_size(struct blockslab_cache *cache)
+{
+	return cache->size;
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_object_size);
