@@ -438,6 +438,7 @@ static void __exit blockslab_exit(void)
 	cpuhp_remove_state_nocalls(cpu_states[0]);
 	shrinker_free(shrinker);
 	rcu_barrier();
+	cancel_delayed_work_sync(&referenced_work);
 	reports_finish();
 	irq_work_sync(&deferred_irq);
 	destroy_workqueue(workqueue);
