@@ -47,6 +47,11 @@
  *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
  *   their own, with notes beside them and a key that leads their frees to the slow path. So it
  *   can be switched on and off at any time, and what is not tracked pays nothing.
+ * - Lives. A heap is live until it is destroyed, drains while slots are out, and is freed with the
+ *   last one; a word says which (enum heap_state), and outlives it for a while. As a destroyed
+ *   heap has no magazines, every use of it takes the slow path and is told there. Whose heap it is
+ *   says the module that made it, known from the notifier; what a stack names of a module that
+ *   goes is kept as text.
  * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on two static keys,
  *   which the fast paths feel by what they compare with anyway: no size is then small enough, no
  *   address within the span. What is peculiar to a heap or block (poison, red zones, large
@@ -98,9 +103,10 @@
  * more than the page allocator's largest order, and does not find a double free of a slot that
  * has a new owner.
  *
- * Lock order: heap->lock (the reserve) and heaps_lock (the list of heaps) are innermost, under
- * node->lock; the depot has none. No page and no descriptor is asked for under a lock, and no lock
- * is taken with preemption disabled by this file, so all of them may sleep on PREEMPT_RT.
+ * Lock order: heap_names and heap->control, which sleep, come first, and not together; heap->lock
+ * (the reserve), heaps_lock (the list of heaps) and clients_lock are innermost, under node->lock;
+ * the depot has none. No page and no descriptor is asked for under a lock, and no lock is taken with
+ * preemption disabled by this file, so all of them may sleep on PREEMPT_RT.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -235,6 +241,7 @@ static void report_left(struct module *module)
 	struct blockslab_heap *heap;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		heap_keep_names(heap, module);
 		if (heap->module != module)
 			continue;
 		heap->module = NULL;

@@ -98,26 +98,33 @@ static struct frame *frame_new(const struct client *client, unsigned long addres
 	return frame;
 }
 
-/* Has stacks keep the name of each function whose memory goes with the end of initialization. */
-static void frames_keep(unsigned long *entries, unsigned int nr)
+/*
+ * Has a stack keep the name of each function whose memory goes: __init functions with the end of
+ * initialization, all of @going now. Whether there are any.
+ */
+static bool frames_keep(unsigned long *entries, unsigned int nr, const struct module *going)
 {
 	struct client *client;
 	struct frame *frame;
+	bool any = false;
 	unsigned int i;
 
-	if (likely(!READ_ONCE(nr_coming)))
-		return;
+	if (likely(!READ_ONCE(nr_coming) && !going))
+		return false;
 	rcu_read_lock();
 	for (i = 0; i < nr; i++) {
 		client = client_of(entries[i]);
-		if (!client || !READ_ONCE(client->coming) ||
-		    !within_module_init(entries[i], client->module))
+		if (!client || (client->module != going &&
+				!(READ_ONCE(client->coming) &&
+				  within_module_init(entries[i], client->module))))
 			continue;
 		frame = frame_known(client, entries[i]) ?: frame_new(client, entries[i]);
 		if (frame)
 			entries[i] = (unsigned long)frame->name;
+		any |= !!frame;
 	}
 	rcu_read_unlock();
+	return any;
 }
 
 /* The name of an entry of a stack; in @text, of KSYM_SYMBOL_LEN bytes, if it is not kept. */

@@ -20,7 +20,7 @@ static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 		own++;
 	if (own == nr || own == STACK_OWN)
 		own = 0;
-	frames_keep(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES));
+	frames_keep(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES), NULL);
 	return stack_depot_save(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES),
 				(gfp & GFP_META) | __GFP_NOWARN);
 #else

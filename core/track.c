@@ -10,6 +10,7 @@
  * @slots: how many, in 1/256
  * @requested: bytes asked for, in 1/256
  * @held: bytes of the slots, in 1/256
+ * @kept: the same stack with names, if a module of it goes; or 0
  * @cpus: that allocated them
  */
 struct caller {
@@ -18,6 +19,7 @@ struct caller {
 	u64 slots;
 	u64 requested;
 	u64 held;
+	depot_stack_handle_t kept;
 	unsigned long cpus[];
 };
 
@@ -218,6 +220,66 @@ static struct callers *callers_get(struct blockslab_heap *heap)
 	callers_free(callers);
 	return ERR_PTR(error);
 }
+
+#ifdef CONFIG_MODULES
+/* A stack with the names of what a module that goes has of it; 0 where that is nothing. */
+static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct module *going)
+{
+#ifdef CONFIG_STACKDEPOT
+	unsigned long *entries = NULL, kept[STACK_FRAMES];
+	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	nr = min_t(unsigned int, nr, STACK_FRAMES);
+	memcpy(kept, entries, nr * sizeof(*kept));
+	if (frames_keep(kept, nr, going))
+		return stack_depot_save(kept, nr, GFP_KERNEL);
+#endif
+	return 0;
+}
+
+static void node_keep_names(struct blockslab_node *node, struct callers *callers)
+{
+	struct blockslab_block *block;
+	struct caller *caller;
+	unsigned int number;
+	struct place place;
+	unsigned long irq;
+
+	place_start(&place, node);
+	do {
+		spin_lock_irqsave(&node->lock, irq);
+		block = place_next(&place);
+		for (number = 0; block && number < nr_notes(block); number++) {
+			caller = xa_load(&callers->by_stack, block->notes[number].got);
+			if (caller && caller->kept)
+				WRITE_ONCE(block->notes[number].got, caller->kept);
+		}
+		spin_unlock_irqrestore(&node->lock, irq);
+		cond_resched();
+	} while (block);
+	place_end(&place);
+}
+
+/* Slots that a module allocated outlive it: whoever gets its addresses is not to be named for it. */
+static void heap_keep_names(struct blockslab_heap *heap, const struct module *going)
+{
+	struct callers *callers = callers_get(heap);
+	struct blockslab_node *node;
+	struct caller *caller;
+	unsigned long stack;
+	bool any = false;
+
+	if (IS_ERR(callers))
+		return;
+	xa_for_each(&callers->by_stack, stack, caller) {
+		caller->kept = stack_kept(stack, going);
+		any |= caller->kept;
+	}
+	for (node = node_after(heap, NULL); any && node; node = node_after(heap, node))
+		node_keep_names(node, callers);
+	callers_free(callers);
+}
+#endif
 
 #define LEAKY_CLASSES_SHOWN	8
 #define LEAKS_SHOWN	4	/* of each class */

@@ -262,8 +262,10 @@ left_heap_is_reported_once()
 	[ "$(cell heaps lives module)" = blockslab_lives ]
 	[ "$(cell heaps lives state)" = live ]
 	rmmod blockslab_lives
-	# others get its __init functions' addresses, and go too
+	# others get its addresses, and go too
 	load blockslab_sample
+	grep 'lives_get[^;]*\[blockslab_lives\].*lives_init[^;]*\[blockslab_lives\]' \
+		$blockslab/heap/lives/callers
 	rmmod blockslab_sample
 	[ "$(dmesg | grep -c 'module .* was unloaded and left heap')" = 1 ]
 	dmesg | grep 'module blockslab_lives was unloaded and left heap lives behind'

@@ -3,7 +3,7 @@
  * A client that leaves things behind. What it is told (do=), it does as it is loaded, mostly in
  * its __init function, whose memory is others' afterwards:
  *
- *	left	makes a heap, and leaves it with a slot
+ *	left	makes a tracked heap, and leaves it with a slot
  *	drain	destroys a heap with a slot, which it frees as it goes
  *	callers	allocates from a tracked heap, which it empties as it goes
  *	rcu	allocates from the shared heap, and frees that after a grace period as it goes
@@ -22,16 +22,26 @@ static bool told(const char *what)
 	return !strcmp(does, what);
 }
 
+/* Not gone before the module is. */
+static noinline void *lives_get(void)
+{
+	void *got = blockslab_alloc(heap, 100, GFP_KERNEL);
+
+	barrier();	/* no call at its end */
+	return got;
+}
+
 static int __init lives_init(void)
 {
 	struct blockslab_heap_attrs tracked = { .flags = BLOCKSLAB_TRACK };
 
 	if (!told("rcu")) {
-		heap = blockslab_heap_create("lives", told("callers") ? &tracked : NULL);
+		heap = blockslab_heap_create("lives", told("callers") || told("left") ?
+					     &tracked : NULL);
 		if (IS_ERR(heap))
 			return PTR_ERR(heap);
 	}
-	slot = blockslab_alloc(heap, 100, GFP_KERNEL);
+	slot = lives_get();
 	if (told("drain"))
 		blockslab_heap_destroy(heap);
 	return 0;
