@@ -140,5 +140,5 @@ build_modules()
 		"$kdir/.config")
 	# shellcheck disable=SC2086
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang
+		make -j"$(nproc)" -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang
 }
