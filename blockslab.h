@@ -32,6 +32,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/types.h>
+#include <linux/version.h>
 
 #define BLOCKSLAB_VERSION	"1.0"
 
@@ -49,13 +50,15 @@
 #define BLOCKSLAB_TRACK			BIT(5)	/* callers of allocation and last free are kept */
 #define BLOCKSLAB_ACCOUNT		BIT(6)	/* charged to the task's memory cgroup */
 #define BLOCKSLAB_PANIC			BIT(7)	/* creation panics when it fails */
+#define BLOCKSLAB_RECLAIMABLE		BIT(8)	/* a shrinker frees it: counted as available */
 
 struct blockslab_heap;
 struct blockslab_cache;
 
 /**
  * struct blockslab_heap_attrs - what a new heap is to be
- * @flags: BLOCKSLAB_ZERO, _POISON, _RED_ZONE, _TRACK, _ACCOUNT, _HWCACHE_ALIGN, _PANIC
+ * @flags: BLOCKSLAB_ZERO, _POISON, _RED_ZONE, _TRACK, _ACCOUNT, _HWCACHE_ALIGN, _PANIC,
+ *	_RECLAIMABLE
  * @limit: most bytes the heap may hold, 0 for no limit
  * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none
  */

@@ -217,6 +217,16 @@ void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_plain);
 
+/* What the header calls where FORTIFY looks on. */
+void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t room)
+{
+	heap = heap_or_shared(heap);
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
+		return alloc_rare(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp);
+}
+EXPORT_SYMBOL_GPL(blockslab_alloc_room);
+
 /**
  * blockslab_zalloc() - allocate a slot filled with zeroes
  * @heap: to take it from; NULL for the shared heap

@@ -33,7 +33,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 
 	if (!class)
 		return -ENOMEM;
-	error = cache_layout(class, size, align, heap);
+	error = class->cpu == no_class ? -ENOMEM : cache_layout(class, size, align, heap);
 	if (error) {
 		class_free(class);
 		return error;
@@ -318,7 +318,8 @@ size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size
 
 	if (likely(got == nr))
 		return nr;
-	blockslab_cache_free_bulk(cache, got, slots);
+	if (got)
+		blockslab_cache_free_bulk(cache, got, slots);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);

@@ -155,12 +155,14 @@ static void validate_pages(struct blockslab_block *block, struct findings *findi
 {
 	struct blockslab_node *node = block->node;
 	unsigned long lines = (__force unsigned long)node_cpu(node);
+	unsigned long none = (__force unsigned long)(no_class + node_id(node));
 	struct page *page = page_of(block->base);
 	unsigned int i, right = 0;
 
 	for (i = 0; page && i < block->nr_pages; i++, page++)
 		right += blockslab_block_of(page) == block &&
-			 (unsigned long)page->lru.next == lines &&
+			 ((unsigned long)page->lru.next == lines ||
+			  (unsigned long)page->lru.next == none) &&
 			 (page_key(page) == node->class->key || key_is_slow(page_key(page)));
 	if (right != block->nr_pages)
 		invalid(findings, "pages with the right words in block", block, right,

@@ -44,37 +44,50 @@ static size_t class_fixed_bytes(void)
 
 static void class_free(struct blockslab_class *class)
 {
-	free_percpu(class->cpu);
+	if (class->cpu != no_class)
+		free_percpu(class->cpu);
 	kmem_cache_free(class_cache, class);
 }
 
+static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, gfp_t gfp)
+{
+	struct blockslab_cpu __percpu *lines = NULL;
+	struct blockslab_cpu *line;
+	int nid, cpu;
+
+	if (!should_fail_request(BLOCKSLAB_FAIL_CLASS))
+		lines = __alloc_percpu_gfp(nr_node_ids * sizeof(*line), SMP_CACHE_BYTES,
+					   (gfp & GFP_META) | __GFP_NOWARN);
+	for (nid = 0; lines && nid < nr_node_ids; nid++) {
+		for_each_possible_cpu(cpu) {
+			line = per_cpu_ptr(lines + nid, cpu);
+			line->node = &class->nodes[nid];
+			line->size = class->size;
+		}
+	}
+	return lines;
+}
+
+/*
+ * A class of a heap. In atomic context there is hardly any per-CPU memory: without its lines it
+ * works on its blocks alone.
+ */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
 					   gfp_t gfp)
 {
 	struct blockslab_class *class;
-	int nid, cpu;
+	int nid;
 
 	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp, NUMA_NO_NODE);
 	if (!class)
 		return NULL;
-	if (!should_fail_request(BLOCKSLAB_FAIL_CLASS))
-		class->cpu = __alloc_percpu_gfp(nr_node_ids * sizeof(struct blockslab_cpu),
-						SMP_CACHE_BYTES, (gfp & GFP_META) | __GFP_NOWARN);
-	if (!class->cpu) {
-		kmem_cache_free(class_cache, class);
-		return NULL;
-	}
 	class->heap = heap;
 	class->size = size;
 	class->noted = heap->flags & EXACT_FLAGS;
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
-	for (nid = 0; nid < nr_node_ids; nid++) {
+	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
-		for_each_possible_cpu(cpu) {
-			node_line(&class->nodes[nid], cpu)->node = &class->nodes[nid];
-			node_line(&class->nodes[nid], cpu)->size = size;
-		}
-	}
+	class->cpu = lines_get(class, gfp) ?: no_class;
 	return class;
 }
 
@@ -165,6 +178,31 @@ static bool class_add(struct blockslab_class *class)
 	return added;
 }
 
+/* Lines for classes that have none, and may have. */
+static void lines_give(struct work_struct *work)
+{
+	struct blockslab_heap *heap;
+	struct blockslab_node *node;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
+			struct blockslab_class *class = node->class;
+			struct blockslab_cpu __percpu *lines;
+
+			if (class->cpu != no_class || class->noted)
+				continue;
+			lines = lines_get(class, GFP_KERNEL);
+			if (!lines)
+				continue;
+			smp_store_release(&class->cpu, lines);	/* initialized */
+			if (!class->kind)
+				class_publish(class);
+		}
+	}
+}
+
+static DECLARE_WORK(lines_work, lines_give);
+
 static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
 					 unsigned int index, gfp_t gfp)
 {
@@ -176,8 +214,11 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 	if (class) {
 		class->index = index;
 		class->kind = kind;
-		if (class_add(class))
+		if (class_add(class)) {
+			if (class->cpu == no_class)
+				queue_work(workqueue, &lines_work);
 			return class;
+		}
 		class_free(class);
 	}
 	return class_find(heap, kind, index);

@@ -122,13 +122,14 @@ static struct blockslab_block *reserve_block(struct blockslab_heap *heap)
 	block->nr_slots = RESERVE_NOTES;
 	if (heap->flags & EXACT_FLAGS && !notes_get(block, GFP_KERNEL))
 		goto no_notes;
-	page = pages_get(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE, RESERVE_ORDER);
+	page = pages_get(heap, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE,
+			 RESERVE_ORDER);
 	if (!page)
 		goto no_pages;
 	block->base = page_address(page);
 	block->nr_pages = 1U << RESERVE_ORDER;
 	block->reserved = true;
-	count_pages(block, 1);
+	count_pages(heap, block, 1);
 	return block;
 
 no_pages:

@@ -54,7 +54,8 @@ DEFINE_SHOW_ATTRIBUTE(heaps);
 
 static void class_line(struct seq_file *m, struct blockslab_class *class)
 {
-	unsigned int order = class->size ? new_block_order(&class->nodes[numa_mem_id()], SIZE_MAX) : 0;
+	struct blockslab_node *node = &class->nodes[numa_mem_id()];
+	unsigned int order = class->size ? new_block_order(node, SIZE_MAX) : 0;
 	struct sums sums;
 
 	class_sums(&sums, class);

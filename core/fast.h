@@ -320,6 +320,32 @@ static __always_inline void blockslab_might_alloc(gfp_t gfp)
 		might_alloc(gfp);
 }
 
+/* The same, of @room bytes: that is what the compiler is to know of the slot. */
+void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t room)
+	__alloc_size(4) __malloc;
+
+/* What the shared heap gives for a size; for constants. */
+static __always_inline size_t blockslab_room(size_t size)
+{
+	size = ALIGN(size, ARCH_KMALLOC_MINALIGN);
+	if (size <= 8 * BLOCKSLAB_NR_STEPS)
+		return ALIGN(size, 8);
+	if (size > BLOCKSLAB_SLOT_MAX)
+		return ALIGN(size, PAGE_SIZE);
+	return ALIGN(size, 1UL << (fls_long(size - 1) - 5));
+}
+
+/*
+ * FORTIFY knows the size of what a call with __alloc_size returns, and nothing of a slot that was
+ * taken inline. So it is called where the kernel's checks could know.
+ */
+#ifdef CONFIG_FORTIFY_SOURCE
+#define BLOCKSLAB_FORTIFIED(size)	(__builtin_constant_p(size) || \
+					 LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0))
+#else
+#define BLOCKSLAB_FORTIFIED(size)	false
+#endif
+
 /* What the compiler knows of the arguments is not looked at again. */
 static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
 						    gfp_t gfp)
@@ -327,7 +353,9 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	struct blockslab_heap_cpus *cpus;
 	void *slot;
 
-	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+	if (BLOCKSLAB_FORTIFIED(size) && __builtin_constant_p(size))
+		return blockslab_alloc_room(heap, size, gfp, blockslab_room(size));
+	if (BLOCKSLAB_FORTIFIED(size) || !__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
 		return blockslab_alloc(heap, size, gfp);
 	blockslab_might_alloc(gfp);
 	heap = heap ?: &blockslab_shared;
@@ -349,6 +377,25 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	return blockslab_alloc_plain(heap, size, gfp);
 }
 
+static __always_inline void *blockslab_zalloc_inline(struct blockslab_heap *heap, size_t size,
+						     gfp_t gfp)
+{
+	if (__builtin_constant_p(size))
+		return blockslab_alloc_room(heap, size, gfp | __GFP_ZERO, blockslab_room(size));
+	return blockslab_zalloc(heap, size, gfp);
+}
+
+/* No more than FORTIFY lets be written, where it knows. */
+static __always_inline size_t blockslab_usable_size_inline(const void *slot)
+{
+	size_t usable = blockslab_usable_size(slot);
+
+#ifdef CONFIG_FORTIFY_SOURCE
+	usable = min_t(size_t, usable, __struct_size(slot));
+#endif
+	return usable;
+}
+
 /* blockslab_cache_alloc() with none of BLOCKSLAB_GFP_SLOW. */
 void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp) __malloc;
 
@@ -367,6 +414,8 @@ static __always_inline void blockslab_free_sized_inline(const void *slot, size_t
 
 #ifndef BLOCKSLAB_BUILD
 #define blockslab_alloc(heap, size, gfp)	blockslab_alloc_inline(heap, size, gfp)
+#define blockslab_zalloc(heap, size, gfp)	blockslab_zalloc_inline(heap, size, gfp)
+#define blockslab_usable_size(slot)		blockslab_usable_size_inline(slot)
 #define blockslab_free_sized(slot, size)	blockslab_free_sized_inline(slot, size)
 #define blockslab_cache_alloc(cache, gfp)	blockslab_cache_alloc_inline(cache, gfp)
 #endif

@@ -383,7 +383,9 @@ static size_t usable_size(const void *slot, unsigned long caller)
  *
  * Context: any.
  * Return: the slot's size, at least what was asked for; in heaps with BLOCKSLAB_RED_ZONE just
- * that. 0, and a report, for a pointer that is no slot.
+ * that. All of it may be written to, also under FORTIFY: where the compiler knows the allocation and
+ * would not let so much be written, it is what it would. 0, and a report, for a pointer that is no
+ * slot.
  */
 size_t blockslab_usable_size(const void *slot)
 {

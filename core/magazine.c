@@ -6,7 +6,8 @@
 /* Slots go past the magazines: their blocks alone know their state. */
 static bool node_exact(struct blockslab_node *node)
 {
-	return node->class->noted || !heap_caches(node->class->heap);
+	return node->class->noted || READ_ONCE(node->class->cpu) == no_class ||
+	       !heap_caches(node->class->heap);
 }
 
 static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)

@@ -75,7 +75,7 @@ static int node_id(const struct blockslab_node *node)
 /* A node's part of its class's per-CPU state. */
 static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node)
 {
-	return node->class->cpu + node_id(node);
+	return READ_ONCE(node->class->cpu) + node_id(node);
 }
 
 static struct page *first_page(const struct blockslab_block *block)

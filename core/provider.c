@@ -83,7 +83,8 @@ static int charge_order(const struct blockslab_node *node)
  * All pages come from here. Flags that pages of slots cannot have are left out: what is mapped by
  * need or may be moved is no memory that has one address. As kmalloc() does, this is told.
  */
-static struct page *pages_get(gfp_t gfp, int nid, unsigned int order)
+static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int nid,
+			      unsigned int order)
 {
 	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 1);
 	const gfp_t bad = __GFP_HIGHMEM | __GFP_MOVABLE;
@@ -95,8 +96,10 @@ static struct page *pages_get(gfp_t gfp, int nid, unsigned int order)
 	}
 	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
 		return NULL;
-	return alloc_pages_node(nid, gfp & ~(bad | __GFP_COMP | __GFP_RECLAIMABLE | __GFP_NOFAIL),
-				order);
+	gfp &= ~(bad | __GFP_COMP | __GFP_RECLAIMABLE | __GFP_NOFAIL);
+	if (heap->flags & BLOCKSLAB_RECLAIMABLE)
+		gfp |= __GFP_RECLAIMABLE;
+	return alloc_pages_node(nid, gfp, order);
 }
 
 /* Of the wanted order if that comes easily, else of the smallest that holds a slot. */
@@ -109,13 +112,13 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 
 	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind;
 	if (*order > least) {
-		page = pages_get((gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
+		page = pages_get(class->heap, (gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
 				 ~__GFP_RECLAIM, nid, *order);
 		if (page)
 			return page;
 		*order = least;
 	}
-	return pages_get(gfp, nid, least);
+	return pages_get(class->heap, gfp, nid, least);
 }
 
 /* Room for @nr_slots and tail bits; not charged yet. */
@@ -166,9 +169,12 @@ static bool notes_get(struct blockslab_block *block, gfp_t gfp)
 	return true;
 }
 
-static void count_pages(struct blockslab_block *block, long sign)
+/* Blocks are in the kernel's sums of slab memory, from which it tells what is available. */
+static void count_pages(const struct blockslab_heap *heap, struct blockslab_block *block, long sign)
 {
-	mod_node_page_state(page_pgdat(first_page(block)), NR_SLAB_UNRECLAIMABLE_B,
+	mod_node_page_state(page_pgdat(first_page(block)),
+			    heap->flags & BLOCKSLAB_RECLAIMABLE ? NR_SLAB_RECLAIMABLE_B :
+								  NR_SLAB_UNRECLAIMABLE_B,
 			    sign * (long)(block->nr_pages * PAGE_SIZE));
 }
 
@@ -371,7 +377,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 		atomic_long_sub(block_bytes(block), &heap->held);
 	spin_unlock_irqrestore(&heap->lock, irq);
 	list_for_each_entry_safe(block, next, &gone, list) {
-		count_pages(block, -1);
+		count_pages(heap, block, -1);
 		__free_pages(first_page(block), RESERVE_ORDER);
 		kfree(block->notes);
 		descriptor_put(block);
@@ -396,7 +402,7 @@ static struct blockslab_block *block_make(struct blockslab_node *node, unsigned 
 	block->born = block_clock();
 	if (class->noted && !notes_get(block, gfp))
 		goto no_notes;
-	count_pages(block, 1);
+	count_pages(class->heap, block, 1);
 	return block;
 
 no_notes:
@@ -438,7 +444,7 @@ static void block_end(struct blockslab_block *block)
 	if (block->reserved && !heap_destroyed(heap)) {
 		reserve_put_back(block);
 	} else {
-		count_pages(block, -1);
+		count_pages(heap, block, -1);
 		block_free_pages(block);
 		heap_uncharge(block->node, block_bytes(block));
 		call_rcu(&block->rcu, descriptor_free_rcu);

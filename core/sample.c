@@ -95,6 +95,8 @@ static bool sampled(struct blockslab_node *node, size_t size)
 
 	if (track <= 1 || node->class->noted)
 		return track && !node->class->noted;
+	if (READ_ONCE(node->class->cpu) == no_class)
+		return false;
 	line = claim_line(node);
 	if (!line)
 		return false;

@@ -218,11 +218,14 @@ static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned 
 /* Up to @nr slots of this CPU's loaded and spare magazine for its own node. */
 static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, void **slots)
 {
+	struct blockslab_cpu __percpu *lines = READ_ONCE(class->cpu);
 	struct blockslab_cpu *line;
 	size_t got = 0;
 
+	if (unlikely(lines == no_class))
+		return 0;
 	preempt_disable();
-	line = blockslab_home_line(class->cpu);
+	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
 		nr = min_t(size_t, nr, 2 * MAGAZINE_SLOTS_MAX);
 		if (unlikely(line->credit < (long)(nr * size)))
@@ -245,8 +248,11 @@ static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, vo
  */
 static size_t many(const struct blockslab_cpu *line)
 {
-	unsigned int capacity = READ_ONCE(line->node->capacity);
+	unsigned int capacity;
 
+	if (unlikely(!line->node))	/* of no class */
+		return 1;
+	capacity = READ_ONCE(line->node->capacity);
 	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
 }
 
@@ -307,10 +313,11 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 }
 
 /* Whole pages, cut to the number needed. */
-static struct page *large_pages(unsigned int nr, gfp_t gfp, int nid)
+static struct page *large_pages(const struct blockslab_heap *heap, unsigned int nr, gfp_t gfp,
+				int nid)
 {
 	unsigned int order = order_base_2(nr), i;
-	struct page *page = pages_get(gfp, nid, order);
+	struct page *page = pages_get(heap, gfp, nid, order);
 
 	if (!page)
 		return NULL;
@@ -328,7 +335,7 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 
 	if (!heap_charge_bytes(class->heap, block_bytes(block)))
 		return false;
-	page = large_pages(block->nr_pages, gfp, nid);
+	page = large_pages(class->heap, block->nr_pages, gfp, nid);
 	if (!page) {
 		atomic_long_sub(block_bytes(block), &class->heap->held);
 		return false;
@@ -381,7 +388,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 		node = block->node;
 		if (track && block->notes)
 			note_alloc(block->notes, size, READ_ONCE(heap->track) ?: 1, gfp, caller);
-		count_pages(block, 1);
+		count_pages(heap, block, 1);
 		page_words_set(block, class->key);
 		heap_count_block(heap, 1);
 	}

@@ -162,7 +162,7 @@ struct place {
 
 /**
  * struct blockslab_class - a size class of a heap
- * @cpu: per CPU, one line a node
+ * @cpu: per CPU, one line a node; no_class where lines were not to be had, until lines_work
  * @heap: it belongs to
  * @size: of its slots, in bytes; 0 for whole pages
  * @asked: of a cache's objects, as asked for; else 0

@@ -262,6 +262,30 @@ static void cached_slots_serve_while_pages_fail(struct kunit *test)
 	free_many(slots, ARRAY_SIZE(slots));
 }
 
+/* As in an interrupt, where there is hardly any per-CPU memory. */
+static void a_class_does_without_lines_until_there_are_some(struct kunit *test)
+{
+	void *slots[NR_SLOTS];
+	int tries;
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, 1, 0);
+	slots[0] = try_alloc(fixture.heap, 100, GFP_TRY);
+	blockslab_fail(0, 0, 0);
+	KUNIT_ASSERT_NOT_NULL(test, slots[0]);
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(fixture.heap, 100, GFP_TRY, NR_SLOTS - 1,
+						   slots + 1), NR_SLOTS - 1);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	blockslab_free_bulk(NR_SLOTS / 2, slots);
+	free_many(slots + NR_SLOTS / 2, NR_SLOTS / 2);
+	for (tries = 0; tries < 500 && !stats_of(fixture.heap).cached; tries++) {
+		alloc_many(test, fixture.heap, 100, slots, NR_SLOTS);
+		msleep(20);
+		KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+		free_many(slots, NR_SLOTS);
+	}
+	KUNIT_EXPECT_NE(test, stats_of(fixture.heap).cached, 0);
+}
+
 static void frees_work_without_magazines(struct kunit *test)
 {
 	void **slots = slot_array(test, 2000);
@@ -286,6 +310,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(objects_that_may_not_fail_do_not),
 	KUNIT_CASE(what_may_neither_fail_nor_wait_fails),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),
+	KUNIT_CASE(a_class_does_without_lines_until_there_are_some),
 	KUNIT_CASE(frees_work_without_magazines),
 	{}
 };

@@ -179,7 +179,77 @@ static void block_tails_are_under_five_percent_on_average(struct kunit *test)
 	KUNIT_EXPECT_LT(test, tails * 100, bytes * 5);
 }
 
+/* What FORTIFY knows of a slot is what the slot has. */
+static void usable_bytes_may_be_written_under_fortify(struct kunit *test)
+{
+	char *slot = blockslab_alloc(NULL, 17, GFP_KERNEL);
+	char *zeroed = blockslab_zalloc(NULL, 17, GFP_KERNEL);
+	char *here = blockslab_alloc_node(NULL, 17, GFP_KERNEL, NUMA_NO_NODE);
+
+	KUNIT_ASSERT_TRUE(test, slot && zeroed && here);
+	if (IS_ENABLED(CONFIG_FORTIFY_SOURCE)) {
+		KUNIT_EXPECT_EQ(test, __builtin_object_size(slot, 0), blockslab_size_roundup(17));
+		KUNIT_EXPECT_EQ(test, __builtin_object_size(zeroed, 0), blockslab_size_roundup(17));
+		KUNIT_EXPECT_GE(test, __builtin_object_size(here, 0), 17);
+	}
+	memset(slot, 1, blockslab_usable_size(slot));
+	memset(zeroed, 1, blockslab_usable_size(zeroed));
+	memset(here, 1, blockslab_usable_size(here));
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), blockslab_size_roundup(17));
+	here = blockslab_realloc(NULL, here, 33, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, here);
+	memset(here, 1, blockslab_usable_size(here));
+	KUNIT_EXPECT_GE(test, blockslab_usable_size(here), 33);
+	blockslab_free(slot);
+	blockslab_free(zeroed);
+	blockslab_free(here);
+}
+
+/* For user space's pages, that have no address or may be moved. */
+static void pages_of_slots_are_no_user_space_s(struct kunit *test)
+{
+	static const size_t sizes[] = { 24, 4096, 8192, 20000 };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		void *slot = try_alloc(fixture.heap, sizes[i], GFP_HIGHUSER_MOVABLE);
+
+		KUNIT_ASSERT_NOT_NULL(test, slot);
+		KUNIT_EXPECT_LT(test, page_zonenum(virt_to_page(slot)), ZONE_MOVABLE);
+		blockslab_free(slot);
+	}
+}
+
+#define SUMMED	SZ_4M
+
+static void slots_are_in_the_kernel_s_sums(struct kunit *test)
+{
+	static const unsigned long flags[] = { 0, BLOCKSLAB_RECLAIMABLE };
+	unsigned long before[2], i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct blockslab_heap *heap = make_heap(test, "summed", flags[i], 0, 0);
+		void **slots = slot_array(test, SUMMED / 4096);
+
+		before[0] = global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B);
+		before[1] = global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B);
+		alloc_many(test, heap, 4096, slots, SUMMED / 4096);
+		/* Per-CPU changes are not in yet. */
+		KUNIT_EXPECT_GE(test, global_node_page_state_pages(i ? NR_SLAB_RECLAIMABLE_B :
+								   NR_SLAB_UNRECLAIMABLE_B),
+				before[i] + SUMMED / PAGE_SIZE * 7 / 8);
+		KUNIT_EXPECT_LT(test, global_node_page_state_pages(i ? NR_SLAB_UNRECLAIMABLE_B :
+								   NR_SLAB_RECLAIMABLE_B),
+				before[!i] + SUMMED / PAGE_SIZE / 8);
+		free_many(slots, SUMMED / 4096);
+		end_heap(test, heap);
+	}
+}
+
 static struct kunit_case sizes_cases[] = {
+	KUNIT_CASE(usable_bytes_may_be_written_under_fortify),
+	KUNIT_CASE(pages_of_slots_are_no_user_space_s),
+	KUNIT_CASE(slots_are_in_the_kernel_s_sums),
 	KUNIT_CASE(every_size_gets_a_slot_that_holds_it),
 	KUNIT_CASE(classes_go_by_small_steps_to_512),
 	KUNIT_CASE(no_class_step_is_over_an_eighth),
