@@ -12,7 +12,8 @@ BUILD ?= $(CACHE)/modules/$(RELEASE)-$(or $(ARCH),$(shell uname -m))-$(shell \
 	printf '%s %s' "$$PWD" "$$(cd '$(KDIR)' 2>/dev/null && pwd -P)" | cksum | cut -d ' ' -f 1)
 DOCS ?= $(CACHE)/docs
 CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl \
-	$(KDIR)/source/scripts/checkpatch.pl $(KDIR)/../*-common/scripts/checkpatch.pl))
+	$(KDIR)/source/scripts/checkpatch.pl $(KDIR)/../*-common/scripts/checkpatch.pl \
+	$(CACHE)/source/6.1/scripts/checkpatch.pl))
 prefix ?= /usr/local
 
 export BUILD CACHE KDIR RELEASE

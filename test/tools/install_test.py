@@ -156,6 +156,16 @@ class BuildDirectory(Scratch):
         self.make("sync", build)
         self.assertNotIn("test/clients/blockslab_gone.c", self.files(f"{self.dir}/b"))
 
+    def test_a_check_that_cannot_be_made_fails(self):
+        self.refused("checkpatch", "check", "CHECKPATCH=/nowhere", f"BUILD={self.dir}/b")
+        bare = f"{self.dir}/bin"
+        os.mkdir(bare)
+        for directory in os.environ["PATH"].split(":"):
+            for name in os.listdir(directory) if os.path.isdir(directory) else []:
+                if name != "sparse" and not os.path.lexists(f"{bare}/{name}"):
+                    os.symlink(f"{directory}/{name}", f"{bare}/{name}")
+        self.refused("sparse", "check", f"BUILD={self.dir}/b", PATH=bare)
+
     def test_without_headers_the_package_is_named(self):
         self.refused("apt install linux-headers-9.9-none", "all", "KDIR=/lib/modules/9.9-none/build")
         self.refused("no kernel headers in KDIR=/nowhere", "modules_install", "KDIR=/nowhere")
