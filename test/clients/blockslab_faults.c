@@ -33,8 +33,10 @@
 #include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/net.h>
 #include <linux/poison.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -595,10 +597,161 @@ static int free_other_cache(struct arena *arena, u8 *victim)
 	return 0;
 }
 
+/* Freed by RCU, and again before the grace period is over. */
+static int free_rcu_free(struct arena *arena, u8 *victim)
+{
+	drop_slot(arena, victim);
+	blockslab_free_rcu(victim);
+	enter("fault");
+	give(arena, victim);
+	return 0;
+}
+
+static int free_rcu_twice(struct arena *arena, u8 *victim)
+{
+	drop_slot(arena, victim);
+	blockslab_free_rcu(victim);
+	enter("fault");
+	blockslab_free_rcu(victim);
+	return 0;
+}
+
+static int trim(void *arena)
+{
+	while (!kthread_should_stop()) {
+		shrink(arena);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Again and again, while another CPU takes free slots away. SLUB's debugging tells each at length. */
+static int double_free_trimmed(struct arena *arena, u8 *victim)
+{
+	struct task_struct *task = kthread_create(trim, arena, "faults-trim");
+	int rounds = arena->side == SLUB ? 10 : 20000, err = 0;
+	u8 *slot;
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	kthread_bind(task, 1);
+	wake_up_process(task);
+	enter("fault");
+	while (rounds-- && !err) {
+		slot = take(arena);
+		err = slot ? 0 : -ENOMEM;
+		give(arena, slot);
+		give(arena, slot);
+	}
+	kthread_stop(task);
+	return err;
+}
+
 static int wrong_size(struct arena *arena, u8 *victim)
 {
 	enter("fault");
 	blockslab_free_sized(victim, 2 * SIZE);
+	return 0;
+}
+
+/* --- rows: slots among the rest of the kernel ------------------------------------------------- */
+
+/* Whether the page allocator gives out the page of @slot. */
+static void check_page(const void *slot)
+{
+	static void *pages[NR_FIRST];
+	bool lost = false;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		pages[i] = (void *)get_zeroed_page(GFP_KERNEL);
+		lost |= pages[i] && PFN_DOWN(__pa(pages[i])) == PFN_DOWN(__pa(slot));
+	}
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		free_page((unsigned long)pages[i]);
+	if (lost)
+		harmed("lost");
+}
+
+/* Right for SLUB; the commonest slip of who moves from it to blockslab. */
+static int kfree_slot(struct arena *arena, u8 *victim)
+{
+	drop_slot(arena, victim);
+	enter("fault");
+	OPTIMIZER_HIDE_VAR(victim);
+	kfree(victim);
+	check_page(victim);
+	return 0;
+}
+
+/* As network and block drivers do with what they are given. */
+static int page_reference(struct arena *arena, u8 *victim)
+{
+	enter("fault");
+	get_page(virt_to_page(victim));
+	put_page(virt_to_page(victim));
+	check_page(victim);
+	return 0;
+}
+
+/* Sent without a copy if its page says so: the peer gets what is there later. */
+static int page_sent(struct arena *arena, u8 *victim)
+{
+	enter("fault");
+	if (sendpage_ok(virt_to_page(victim)))
+		harmed("content");
+	return 0;
+}
+
+/* Somebody refers to a page when all of its slots are free. */
+static int page_held(struct arena *arena, u8 *victim)
+{
+	struct page *page = virt_to_page(victim);
+
+	get_page(page);
+	enter("fault");
+	while (arena->nr)
+		give(arena, arena->slots[--arena->nr]);
+	shrink(arena);
+	check_page(victim);
+	put_page(page);
+	return 0;
+}
+
+static unsigned long user_page(void)
+{
+	return vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, 0);
+}
+
+static int copy_to_user_past(struct arena *arena, u8 *victim)
+{
+	void __user *user = (void __user *)user_page();
+	size_t size = 2 * SIZE, left;
+
+	OPTIMIZER_HIDE_VAR(size);
+	if (IS_ERR_VALUE((unsigned long)user))
+		return -ENOMEM;
+	enter("fault");
+	left = arena->side == SLUB ? copy_to_user(user, victim, size) :
+				     blockslab_copy_to_user(user, victim, size);
+	if (left != size)
+		harmed("lost");
+	return 0;
+}
+
+static int copy_from_user_past(struct arena *arena, u8 *victim)
+{
+	void __user *user = (void __user *)user_page();
+	size_t size = 2 * SIZE, left;
+
+	OPTIMIZER_HIDE_VAR(size);
+	if (IS_ERR_VALUE((unsigned long)user))
+		return -ENOMEM;
+	enter("fault");
+	left = arena->side == SLUB ? copy_from_user(victim, user, size) :
+				     blockslab_copy_from_user(victim, user, size);
+	if (left != size)
+		harmed("content");
 	return 0;
 }
 
@@ -895,6 +1048,35 @@ static int destroy_alloc(struct arena *arena, u8 *victim)
 	return make_heap(arena);
 }
 
+/* Without a live slot: nothing of it is left but its address. */
+static int destroy_twice(struct arena *arena, u8 *victim)
+{
+	while (arena->nr)
+		give(arena, arena->slots[--arena->nr]);
+	destroy(arena);
+	enter("fault");
+	destroy(arena);
+	enter("over");
+	return make_heap(arena);
+}
+
+static int use_after_destroy(struct arena *arena, u8 *victim)
+{
+	void *slot, *large = NULL;
+
+	while (arena->nr)
+		give(arena, arena->slots[--arena->nr]);
+	destroy(arena);
+	enter("fault");
+	slot = take(arena);
+	if (arena->side == BLOCKSLAB)
+		large = blockslab_alloc(arena->heap, 20000, GFP_KERNEL);
+	if (slot || large)
+		harmed("outside");
+	enter("over");
+	return make_heap(arena);
+}
+
 /* --- rows: clients that end badly ------------------------------------------------------------- */
 
 struct client {
@@ -1025,7 +1207,15 @@ static const struct row rows[] = {
 	{ "free-past-memory", free_past_memory, "found" },
 	{ "free-inside", free_inside, "found" },
 	{ "free-other-cache", free_other_cache, "found" },
+	{ "free-rcu-free", free_rcu_free, "found ours" },
+	{ "free-rcu-twice", free_rcu_twice, "found ours" },
 	{ "wrong-size", wrong_size, "found ours" },
+	{ "kfree-slot", kfree_slot, "" },
+	{ "page-reference", page_reference, "" },
+	{ "page-sent", page_sent, "" },
+	{ "page-held", page_held, "" },
+	{ "copy-to-user-past", copy_to_user_past, "found" },
+	{ "copy-from-user-past", copy_from_user_past, "found" },
 	{ "overflow-1", overflow_1, "" },
 	{ "overflow-8", overflow_8, "" },
 	{ "overflow-64", overflow_64, "" },
@@ -1036,11 +1226,14 @@ static const struct row rows[] = {
 	{ "read-after-free", read_after_free, "" },
 	{ "destroy-live", destroy_live, "" },
 	{ "destroy-alloc", destroy_alloc, "" },
+	{ "destroy-twice", destroy_twice, "found" },
+	{ "use-after-destroy", use_after_destroy, "found" },
 	{ "freelist-overwritten", freelist_overwritten, "" },
 	{ "descriptor-address", descriptor_address, "" },
 	{ "descriptor-count", descriptor_count, "" },
 	{ "descriptor-all-free", descriptor_all_free, "" },
 	{ "descriptor-owner", descriptor_owner, "" },
+	{ "double-free-trimmed", double_free_trimmed, "found" },
 	{ "client-oopses", client_oopses, "" },
 	{ "client-killed-in-free-rcu", client_killed_in_free_rcu, "ours" },
 };
