@@ -7,6 +7,10 @@
  * shared places, by xchg(), so that most are freed on another CPU than they came from. At the end
  * all must have come back, the invariants must hold, and no fault may have been reported.
  *
+ * With provoke=1, threads also commit faults: slots freed twice in all ways, looks at slots that are
+ * no more, references to pages that outlive slots, heaps destroyed twice. Each second free must be
+ * refused before it returns, and no other fault may be reported than those.
+ *
  * Loading runs it: insmod succeeds if all was well, fails with EIO if not, and the log tells more.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -61,6 +65,10 @@ static unsigned int fail;
 module_param(fail, uint, 0444);
 MODULE_PARM_DESC(fail, "Of 100 requests for memory of blockslab's own, so many fail (default 0)");
 
+static bool provoke;
+module_param(provoke, bool, 0444);
+MODULE_PARM_DESC(provoke, "Commit faults that must be refused (default N)");
+
 /* At the start of every slot; all bytes behind it up to @size are @fill. */
 struct item {
 	u32 size;
@@ -82,6 +90,14 @@ enum count {
 	NR_COUNTS,
 };
 
+enum wrong {
+	FREED_TWICE,
+	STALE,
+	REFERENCED,
+	ENDED,
+	NR_WRONGS,
+};
+
 /* One for each CPU: its thread and the timer that interrupts it. */
 struct worker {
 	unsigned int cpu;
@@ -96,11 +112,17 @@ struct worker {
 	} task, irq, nmi;
 	unsigned int heaps_made;
 	void *own[OWN_MAX];
+	struct blockslab_heap *heap;	/* for slots freed twice */
+	/* what is done wrong just now, and whether that was told; any CPU may tell */
+	const void *wrong;
+	bool told;
+	unsigned long faults[NR_WRONGS], nr_told;
 };
 
 static struct blockslab_heap *heaps[4];		/* the first is the shared one */
 static struct blockslab_cache *cache;
-static void *places[NR_PLACES], *objects[NR_OBJECTS];
+static void *places[NR_PLACES], *objects[NR_OBJECTS], *stale[NR_OBJECTS];
+static struct page *pages[NR_OBJECTS];
 static struct worker *workers;			/* nr_cpu_ids of them */
 static atomic_t bad;
 
@@ -332,9 +354,14 @@ static void op_object(struct context *context)
 
 /* --- operations: of threads only -------------------------------------------------------------- */
 
+/* Another's heap, too, amid its frees. */
 static void op_shrink(struct worker *worker)
 {
+	struct blockslab_heap *heap = workers[below(&worker->task, nr_cpu_ids)].heap;
+
 	blockslab_shrink(some_heap(&worker->task));
+	if (heap)
+		blockslab_shrink(heap);
 }
 
 static void op_validate(struct worker *worker)
@@ -351,6 +378,144 @@ static void op_track(struct worker *worker)
 	if (blockslab_track(some_heap(&worker->task), period))
 		failed("tracking could not be switched");
 }
+
+/* --- faults, by intent ------------------------------------------------------------------------ */
+
+static void begin_wrong(struct worker *worker, const void *what, enum wrong wrong)
+{
+	WRITE_ONCE(worker->told, false);
+	WRITE_ONCE(worker->wrong, what);
+	worker->faults[wrong]++;
+}
+
+static void end_wrong(struct worker *worker, bool must)
+{
+	WRITE_ONCE(worker->wrong, NULL);
+	if (READ_ONCE(worker->told))
+		worker->nr_told++;
+	else if (must)
+		failed("a fault was not told");
+}
+
+static void free_somehow(struct context *context, void *slot, size_t size)
+{
+	switch (below(context, 5)) {
+	case 0:
+		blockslab_free_sized(slot, size);
+		break;
+	case 1:
+		blockslab_free_rcu(slot);
+		break;
+	case 2:
+		blockslab_free_nolock(slot);
+		break;
+	case 3:
+		blockslab_free_bulk(1, &slot);
+		break;
+	default:
+		blockslab_free(slot);
+	}
+}
+
+/*
+ * A slot freed twice, while others shrink and trim. Nobody else allocates from the heap, and another
+ * live slot keeps the block, so that it has no new owner between its two frees.
+ */
+static void op_twice(struct worker *worker)
+{
+	static const size_t sizes[] = { 8, 24, 40, 88, 200, 500, 1000 };
+	size_t size = sizes[below(&worker->task, ARRAY_SIZE(sizes))];
+	void *slots[8], *slot;
+	int i, other;
+
+	if (!worker->heap || blockslab_alloc_bulk(worker->heap, size, GFP_KERNEL | __GFP_NOWARN,
+						  ARRAY_SIZE(slots), slots) != ARRAY_SIZE(slots))
+		return;
+	i = below(&worker->task, ARRAY_SIZE(slots));
+	other = (i + 1 + below(&worker->task, ARRAY_SIZE(slots) - 1)) % ARRAY_SIZE(slots);
+	if (virt_to_page(slots[i]) == virt_to_page(slots[other])) {
+		slot = slots[i];
+		slots[i] = NULL;
+		OPTIMIZER_HIDE_VAR(slot);
+		free_somehow(&worker->task, slot, size);
+		if (below(&worker->task, 2))
+			cond_resched();
+		begin_wrong(worker, slot, FREED_TWICE);
+		free_somehow(&worker->task, slot, size);
+		end_wrong(worker, true);
+	}
+	blockslab_free_bulk(ARRAY_SIZE(slots), slots);
+}
+
+/* A look at where a slot was. Its block may be gone, on its way, or another's by now. */
+static void op_stale(struct worker *worker)
+{
+	static const size_t sizes[] = { 64, 1000, 4096, 16384, 30000 };
+	size_t size = sizes[below(&worker->task, ARRAY_SIZE(sizes))];
+	void *slot = blockslab_alloc(some_heap(&worker->task), size, GFP_KERNEL | __GFP_NOWARN);
+
+	if (slot) {
+		xchg(&stale[below(&worker->task, NR_OBJECTS)], slot);
+		blockslab_free(slot);
+	}
+	slot = READ_ONCE(stale[below(&worker->task, NR_OBJECTS)]);
+	if (!slot)
+		return;
+	begin_wrong(worker, slot, STALE);
+	blockslab_owns(slot);
+	blockslab_usable_size(slot);
+	end_wrong(worker, false);
+}
+
+/* References come and go, and may outlive the slot, whose page must stay so long. */
+static void op_reference(struct worker *worker)
+{
+	size_t size = some_size(&worker->task);
+	void *slot = blockslab_alloc(some_heap(&worker->task), size, GFP_KERNEL | __GFP_NOWARN);
+	struct page *page;
+
+	if (!slot)
+		return;
+	page = virt_to_page(slot);
+	get_page(page);
+	worker->faults[REFERENCED]++;
+	leave_new(&worker->task, slot, size);
+	page = xchg(&pages[below(&worker->task, NR_OBJECTS)], page);
+	if (page)
+		put_page(page);
+}
+
+static void op_wrong(struct worker *worker)
+{
+	switch (below(&worker->task, 4)) {
+	case 0:
+		op_stale(worker);
+		break;
+	case 1:
+		op_reference(worker);
+		break;
+	default:
+		op_twice(worker);
+	}
+}
+
+/* By whoever tells a fault, maybe under a lock. */
+static void fault_probe(void *data, const char *what, const void *slot, const char *heap,
+			size_t size)
+{
+	unsigned int cpu;
+	bool meant = provoke && !strncmp(what, "page still referenced", 21);
+
+	for_each_possible_cpu(cpu)
+		if (slot && READ_ONCE(workers[cpu].wrong) == slot) {
+			WRITE_ONCE(workers[cpu].told, true);
+			meant = true;
+		}
+	if (!meant)
+		failed(what);
+}
+
+/* --- a heap's whole life ---------------------------------------------------------------------- */
 
 static unsigned int fill_own(struct worker *worker, struct blockslab_heap *heap)
 {
@@ -403,6 +568,11 @@ static void op_heap(struct worker *worker)
 	if (end == 1)
 		blockslab_heap_release(heap);
 	blockslab_heap_destroy(heap);
+	if (provoke && !below(&worker->task, 4)) {
+		begin_wrong(worker, heap, ENDED);
+		blockslab_heap_destroy(heap);
+		end_wrong(worker, true);
+	}
 	if (end == 2)
 		free_own(worker, 0, live);
 }
@@ -447,6 +617,8 @@ static int work(void *data)
 			op_validate(worker);
 		if (!below(&worker->task, 5000))
 			op_track(worker);
+		if (provoke && !below(&worker->task, 30))
+			op_wrong(worker);
 		cond_resched();
 	}
 	hrtimer_cancel(&worker->timer);
@@ -537,7 +709,8 @@ static void rest(void)
 static void run(void)
 {
 	struct context task = {}, irq = {}, nmi = {};
-	unsigned int cpu;
+	unsigned long faults[NR_WRONGS] = {}, told = 0;
+	unsigned int cpu, i;
 
 	for_each_online_cpu(cpu)
 		start(&workers[cpu], cpu);
@@ -554,6 +727,9 @@ static void run(void)
 		add_counts(&task, &workers[cpu].task);
 		add_counts(&irq, &workers[cpu].irq);
 		add_counts(&nmi, &workers[cpu].nmi);
+		for (i = 0; i < NR_WRONGS; i++)
+			faults[i] += workers[cpu].faults[i];
+		told += workers[cpu].nr_told;
 	}
 	pr_info("seed %u: %lu operations, %lu more in interrupts, %lu in NMIs\n", seed,
 		task.operations, irq.operations, nmi.operations);
@@ -562,6 +738,10 @@ static void run(void)
 	pr_info("%lu slots allocated, %lu refused, %lu freed, %lu of them on another CPU\n",
 		task.counts[COUNT_ALLOCATED], task.counts[COUNT_REFUSED], task.counts[COUNT_FREED],
 		task.counts[COUNT_REMOTE]);
+	if (provoke)
+		pr_info("%lu slots freed twice, %lu looked at too late, %lu pages held, %lu heaps destroyed twice: %lu told\n",
+			faults[FREED_TWICE], faults[STALE], faults[REFERENCED], faults[ENDED],
+			told);
 	if (!task.counts[COUNT_ALLOCATED])
 		failed("nothing was allocated");
 }
@@ -576,12 +756,22 @@ static int make_heaps(void)
 		{ .limit = SZ_2M },
 	};
 	static const char * const names[] = { "stress-plain", "stress-debug", "stress-limited" };
+	struct blockslab_heap *heap;
+	unsigned int cpu;
+	char name[32];
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
 		heaps[i + 1] = blockslab_heap_create(names[i], &attrs[i]);
 		if (IS_ERR(heaps[i + 1]))
 			return PTR_ERR(heaps[i + 1]);
+	}
+	for_each_online_cpu(cpu) {
+		snprintf(name, sizeof(name), "stress-twice-%u", cpu);
+		heap = provoke ? blockslab_heap_create(name, NULL) : NULL;
+		if (IS_ERR(heap))
+			return PTR_ERR(heap);
+		workers[cpu].heap = heap;
 	}
 	cache = blockslab_cache_create("stress-cache", OBJECT_SIZE, 0, BLOCKSLAB_TYPESAFE_BY_RCU,
 				       construct);
@@ -597,6 +787,9 @@ static void empty_places(struct context *context)
 	for (i = 0; i < NR_OBJECTS; i++)
 		if (objects[i])
 			blockslab_cache_free(cache, objects[i]);
+	for (i = 0; i < NR_OBJECTS; i++)
+		if (pages[i])
+			put_page(pages[i]);
 }
 
 static size_t allocated(struct blockslab_heap *heap)
@@ -623,6 +816,7 @@ static void end_heap(struct blockslab_heap *heap)
 
 static void end_heaps(void)
 {
+	unsigned int cpu;
 	int i;
 
 	if (!IS_ERR_OR_NULL(cache))
@@ -630,14 +824,11 @@ static void end_heaps(void)
 	for (i = 1; i < ARRAY_SIZE(heaps); i++)
 		if (!IS_ERR_OR_NULL(heaps[i]))
 			end_heap(heaps[i]);
+	for_each_possible_cpu(cpu)
+		if (workers[cpu].heap)
+			end_heap(workers[cpu].heap);
 	if (blockslab_validate(NULL))
 		failed("the invariants of the shared heap do not hold at the end");
-}
-
-static void fault_probe(void *data, const char *what, const void *slot, const char *heap,
-			size_t size)
-{
-	failed(what);
 }
 
 static int __init stress_init(void)
