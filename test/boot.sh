@@ -4,7 +4,7 @@
 # step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed is shown if it went
 # wrong, and then what it left is cleaned up, so that the next is judged by itself.
 #
-#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend] [SECONDS of each stress]
+#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | quiet] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -608,6 +608,75 @@ faults()
 	done
 }
 
+question_is_answered()
+{
+	load blockslab_ask ask="$1"
+	rmmod blockslab_ask
+	echo 1 >$blockslab/heap/shared/validate
+	[ "$(cat $blockslab/heap/shared/validate)" = 0 ]
+}
+
+destroyed_heap_is_listed()
+{
+	load blockslab_ask ask=gone
+	[ "$(cell heaps gone state)" = destroyed ]
+	[ "$(cell heaps gone slots)" = 2000 ]
+	[ "$(cell heaps gone module)" = blockslab_ask ]
+	refused rmmod blockslab
+	rmmod blockslab_ask
+	[ -z "$(cell heaps gone state)" ]
+}
+
+# In code that is gone by now, and where the stranger may lie later.
+init_code_stays_named()
+{
+	load blockslab_ask ask=init
+	callers=$blockslab/heap/init/callers
+	grep 'blockslab_ask_init+0x[^;]*\[blockslab_ask\]' $callers
+	load blockslab_stranger
+	grep 'blockslab_ask_init+0x[^;]*\[blockslab_ask\]' $callers
+	refused grep stranger $callers
+	rmmod blockslab_stranger
+	rmmod blockslab_ask
+}
+
+# forgotten_heap_is_told LATE: once, at its module's going; the stranger is never blamed.
+forgotten_heap_is_told()
+{
+	dmesg -c >/dev/null
+	load blockslab_forgets late="$1"
+	rmmod blockslab_forgets
+	load blockslab_stranger
+	rmmod blockslab_stranger
+	dmesg >/tmp/told
+	[ "$(grep -c 'blockslab: .*blockslab_forgets' /tmp/told)" = 1 ]
+	refused grep 'blockslab: .*stranger' /tmp/told
+}
+
+# Of one CPU, how often others called it.
+calls()
+{
+	awk -v cpu="$1" '$1 == "CAL:" { print $(cpu + 2) }' /proc/interrupts
+}
+
+hog_came_round()
+{
+	[ "$(cell heap/hog/classes 64 allocs)" -gt "$far" ]
+}
+
+# CPU 3 is isolated; a heap is used on CPU 0, and trimmed while that rests.
+others_are_left_alone()
+{
+	load blockslab_ask ask=hog
+	before=$(calls 3)
+	far=$(($(cell heap/hog/classes 64 allocs) + 320))
+	within 120 hog_came_round
+	after=$(calls 3)
+	rmmod blockslab_ask
+	echo "calls of CPU 3: $((after - before))"
+	[ "$after" = "$before" ]
+}
+
 # A kernel that counts branches has the figures here, also of a module that is gone.
 take_counts()
 {
@@ -672,6 +741,24 @@ faults)
 	faults
 	step 'another client goes on' sample_client_allocates
 	step 'and unloads' client_unloads
+	exit $failed
+	;;
+others)
+	step 'what realloc() adds is zero' question_is_answered rezero
+	step 'no slot is in zone Movable' question_is_answered zone
+	step 'no slot is sent without a copy' question_is_answered sendpage
+	step 'references to pages come and go' question_is_answered pages
+	step 'a page that is held is nobody else'"'"'s' question_is_answered held
+	step 'kfree() of a slot harms nothing else' question_is_answered kfree
+	step 'a destroyed heap is listed while it has slots' destroyed_heap_is_listed
+	step 'who allocated in code that is gone stays named' init_code_stays_named
+	step 'a forgotten heap is told, made by code that is gone' forgotten_heap_is_told 0
+	step 'a forgotten heap is told, made by code that stays' forgotten_heap_is_told 1
+	exit $failed
+	;;
+quiet)
+	step 'a CPU with nothing of a heap is left alone' others_are_left_alone
+	step 'the module unloads' rmmod blockslab
 	exit $failed
 	;;
 suspend)

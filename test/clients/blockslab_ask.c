@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * blockslab_ask: asks one question a load, `insmod blockslab_ask.ko ask=NAME`
+ *
+ * For guests: what a slot is to the rest of the kernel, and what comes of a heap whose owner does not
+ * care. insmod fails if the answer is not right; the log tells more. What the question leaves is
+ * there until the module is unloaded, for debugfs to be looked at.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/mmzone.h>
+#include <linux/module.h>
+#include <linux/net.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "blockslab.h"
+
+#define NR_SLOTS	64
+#define NR_PAGES	400
+
+static char *ask = "";
+module_param(ask, charp, 0444);
+MODULE_PARM_DESC(ask, "The question");
+
+static struct blockslab_heap *heap;
+static u8 *slots[2000];
+static struct task_struct *task;
+
+static int wrong(const char *what, size_t size)
+{
+	pr_err("wrong: %s, %zu bytes\n", what, size);
+	return -EBADMSG;
+}
+
+static int make_heap(unsigned long flags)
+{
+	struct blockslab_heap_attrs attrs = { .flags = flags };
+
+	heap = blockslab_heap_create(ask, &attrs);
+	return PTR_ERR_OR_ZERO(heap);
+}
+
+/* Each full of its own number. */
+static int fill(size_t nr, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		slots[i] = blockslab_alloc(heap, size, GFP_KERNEL);
+		if (!slots[i])
+			return -ENOMEM;
+		memset(slots[i], i | 0x80, size);
+	}
+	return 0;
+}
+
+static bool whole(size_t nr, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		if (slots[i] && memchr_inv(slots[i], i | 0x80, size))
+			return false;
+	return true;
+}
+
+static void empty(size_t nr)
+{
+	while (nr--) {
+		blockslab_free(slots[nr]);
+		slots[nr] = NULL;
+	}
+}
+
+/* Whether the page allocator gives out the page of @slot. Zeroed, so that a victim shows it. */
+static bool given_out(const void *slot)
+{
+	static void *pages[NR_PAGES];
+	bool found = false;
+	int i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		pages[i] = (void *)get_zeroed_page(GFP_KERNEL);
+		found |= pages[i] && PFN_DOWN(__pa(pages[i])) == PFN_DOWN(__pa(slot));
+	}
+	for (i = 0; i < NR_PAGES; i++)
+		free_page((unsigned long)pages[i]);
+	return found;
+}
+
+/* --- realloc(): what is new is zero, in place and moved ---------------------------------------- */
+
+static int grows_zeroed(struct blockslab_heap *in, gfp_t gfp, size_t large, size_t small,
+			size_t again)
+{
+	u8 *slot = blockslab_alloc(in, large, gfp), *resized;
+	bool right;
+
+	if (!slot)
+		return -ENOMEM;
+	memset(slot, 0xaa, large);
+	resized = blockslab_realloc(in, slot, small, gfp);
+	resized = resized ? blockslab_realloc(in, resized, again, gfp) : NULL;
+	if (!resized)
+		return -ENOMEM;
+	right = !memchr_inv(resized, 0xaa, small) && !memchr_inv(resized + small, 0, again - small);
+	blockslab_free(resized);
+	return right ? 0 : wrong("what a realloc() added is not zero", again);
+}
+
+static int ask_rezero(void)
+{
+	static const size_t sizes[][3] = {
+		{ 24, 17, 24 }, { 24, 17, 64 }, { 24, 1, 20 }, { 500, 490, 499 },
+		{ 8192, 8000, 8190 }, { 20000, 17000, 20000 }, { 20000, 100, 30000 },
+	};
+	int err = make_heap(BLOCKSLAB_ZERO), i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes) && !err; i++)
+		err = grows_zeroed(NULL, GFP_KERNEL | __GFP_ZERO, sizes[i][0], sizes[i][1],
+				   sizes[i][2]) ?:
+		      grows_zeroed(heap, GFP_KERNEL, sizes[i][0], sizes[i][1], sizes[i][2]);
+	return err;
+}
+
+/* --- zone Movable is for what can be moved ----------------------------------------------------- */
+
+static int ask_zone(void)
+{
+	static const gfp_t kinds[] = {
+		GFP_KERNEL, GFP_HIGHUSER_MOVABLE, GFP_KERNEL | __GFP_MOVABLE, GFP_HIGHUSER,
+	};
+	static const size_t sizes[] = { 64, 3000, 8192, 16384, 100000 };
+	int i, j, err = make_heap(0);
+
+	for (i = 0; i < ARRAY_SIZE(kinds) * ARRAY_SIZE(sizes) && !err; i++) {
+		j = i / ARRAY_SIZE(kinds);
+		slots[i] = blockslab_alloc(heap, sizes[j], kinds[i % ARRAY_SIZE(kinds)]);
+		if (!slots[i])
+			err = -ENOMEM;
+		else if (page_zonenum(virt_to_page(slots[i])) > ZONE_NORMAL)
+			err = wrong("no memory of the kernel's own", sizes[j]);
+	}
+	empty(i);
+	return err;
+}
+
+/* --- a page that somebody else refers to ------------------------------------------------------- */
+
+static const size_t page_sizes[] = { 64, 1000, 3000, 8192, 16384 };
+
+static int ask_sendpage(void)
+{
+	int i, err = make_heap(0);
+
+	for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++) {
+		slots[0] = blockslab_alloc(heap, page_sizes[i], GFP_KERNEL);
+		if (!slots[0])
+			return -ENOMEM;
+		if (sendpage_ok(virt_to_page(slots[0])))
+			err = wrong("it may be sent without a copy", page_sizes[i]);
+		empty(1);
+	}
+	return err;
+}
+
+/* References that come and go while the slot lives. */
+static int pages_balance(size_t size)
+{
+	int err = fill(NR_SLOTS, size), i, j;
+
+	for (i = 0; i < NR_SLOTS && !err; i++)
+		for (j = 0; j < 3; j++)
+			get_page(virt_to_page(slots[i]));
+	for (i = 0; i < NR_SLOTS && !err; i++)
+		for (j = 0; j < 3; j++)
+			put_page(virt_to_page(slots[i]));
+	for (i = 0; i < NR_SLOTS && !err; i++)
+		if (given_out(slots[i]))
+			err = wrong("a page was given out under a slot", size);
+	if (!err && (!whole(NR_SLOTS, size) || blockslab_validate(heap)))
+		err = wrong("slots were damaged", size);
+	empty(NR_SLOTS);
+	return err;
+}
+
+static int ask_pages(void)
+{
+	int i, err = make_heap(0);
+
+	for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++)
+		err = pages_balance(page_sizes[i]);
+	return err;
+}
+
+/* One that outlives the slot and its block: who holds it keeps the page. */
+static int page_is_kept(size_t size)
+{
+	void *slot = blockslab_alloc(heap, size, GFP_KERNEL);
+	struct page *page;
+	int err = 0;
+
+	if (!slot)
+		return -ENOMEM;
+	page = virt_to_page(slot);
+	get_page(page);
+	blockslab_free(slot);
+	blockslab_shrink(heap);
+	if (given_out(slot))
+		err = wrong("a page was given out that somebody holds", size);
+	put_page(page);
+	return err ?: blockslab_validate(heap) ? wrong("the invariants do not hold", size) : 0;
+}
+
+static int ask_held(void)
+{
+	int i, err = make_heap(0);
+
+	for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++)
+		err = page_is_kept(page_sizes[i]);
+	return err;
+}
+
+/* --- kfree() of a slot harms nothing but that -------------------------------------------------- */
+
+static int kfree_harms_nothing(size_t size)
+{
+	int err = fill(NR_SLOTS, size);
+	void *victim = slots[5];
+
+	if (err)
+		return err;
+	OPTIMIZER_HIDE_VAR(victim);
+	kfree(victim);
+	slots[5] = NULL;
+	if (given_out(victim))
+		err = wrong("kfree() of a slot gave out its page", size);
+	else if (!whole(NR_SLOTS, size))
+		err = wrong("kfree() of a slot harmed another", size);
+	empty(NR_SLOTS);
+	return err;
+}
+
+static int ask_kfree(void)
+{
+	int i, err = make_heap(0);
+
+	for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++)
+		err = kfree_harms_nothing(page_sizes[i]);
+	return err;
+}
+
+/* --- all that blockslab_usable_size() says may be used ----------------------------------------- */
+
+/* Inline, so that the compiler knows the size that was asked for. */
+#define USE_ALL(call) ({						\
+	u8 *slot = call;						\
+									\
+	if (slot)							\
+		memset(slot, 1, blockslab_usable_size(slot));		\
+	blockslab_free(slot);						\
+	slot ? 0 : -ENOMEM;						\
+})
+
+static int ask_usable(void)
+{
+	return USE_ALL(blockslab_alloc(NULL, 17, GFP_KERNEL)) ?:
+	       USE_ALL(blockslab_zalloc(NULL, 17, GFP_KERNEL)) ?:
+	       USE_ALL(blockslab_alloc_node(NULL, 17, GFP_KERNEL, NUMA_NO_NODE)) ?:
+	       USE_ALL(blockslab_alloc_nolock(NULL, 17)) ?:
+	       USE_ALL(blockslab_realloc(NULL, NULL, 17, GFP_KERNEL)) ?:
+	       USE_ALL(blockslab_alloc(NULL, 9000, GFP_KERNEL));
+}
+
+/* --- lives: for what is seen in debugfs, and what unloads -------------------------------------- */
+
+/* Destroyed with live slots, which are freed when this is unloaded. */
+static int ask_gone(void)
+{
+	int err = make_heap(0) ?: fill(ARRAY_SIZE(slots), 1000);
+
+	blockslab_heap_destroy(heap);
+	heap = NULL;
+	return err;
+}
+
+/* Tracked, and allocated by code that is no more, once this is loaded. */
+static int __init ask_init_code(void)
+{
+	return make_heap(BLOCKSLAB_TRACK) ?: fill(10, 100);
+}
+
+/* The last thing that it does. */
+static int ask_rcu(void)
+{
+	int err = make_heap(0) ?: fill(NR_SLOTS, 40), i;
+
+	for (i = 0; i < NR_SLOTS && !err; i++) {
+		blockslab_free_rcu(slots[i]);
+		slots[i] = NULL;
+	}
+	return err;
+}
+
+/* --- one busy CPU, the others have nothing of this heap ---------------------------------------- */
+
+static int hog(void *unused)
+{
+	while (!kthread_should_stop()) {
+		if (!fill(NR_SLOTS, 64))
+			empty(NR_SLOTS);
+		msleep_interruptible(2500);
+	}
+	return 0;
+}
+
+static int ask_hog(void)
+{
+	int err = make_heap(0);
+
+	if (err)
+		return err;
+	task = kthread_create(hog, NULL, "hog");
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	kthread_bind(task, 0);
+	wake_up_process(task);
+	return 0;
+}
+
+/* --- where nanoseconds are instructions: a pair ------------------------------------------------ */
+
+static u64 pairs(void)
+{
+	u64 start = ktime_get_ns();
+	int i, j;
+
+	for (i = 0; i < 1000; i++) {
+		for (j = 0; j < 8; j++)
+			slots[j] = blockslab_alloc(heap, 64, GFP_ATOMIC);
+		for (j = 0; j < 8; j++)
+			blockslab_free(slots[j]);
+	}
+	return (ktime_get_ns() - start) / 8000;
+}
+
+static int ask_pair(void)
+{
+	int err = make_heap(0);
+	u64 ns;
+
+	if (err)
+		return err;
+	local_irq_disable();
+	pairs();
+	ns = pairs();
+	local_irq_enable();
+	memset(slots, 0, sizeof(slots));
+	pr_info("%llu instructions a pair\n", ns);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*ask)(void);
+} questions[] __initconst = {
+	{ "rezero", ask_rezero },
+	{ "zone", ask_zone },
+	{ "sendpage", ask_sendpage },
+	{ "pages", ask_pages },
+	{ "held", ask_held },
+	{ "kfree", ask_kfree },
+	{ "usable", ask_usable },
+	{ "gone", ask_gone },
+	{ "init", ask_init_code },
+	{ "rcu", ask_rcu },
+	{ "hog", ask_hog },
+	{ "pair", ask_pair },
+};
+
+static void leave(void)
+{
+	if (!IS_ERR_OR_NULL(task))
+		kthread_stop(task);
+	empty(ARRAY_SIZE(slots));
+	if (!IS_ERR_OR_NULL(heap))
+		blockslab_heap_destroy(heap);
+}
+
+static int __init blockslab_ask_init(void)
+{
+	int i, err = -EINVAL;
+
+	for (i = 0; i < ARRAY_SIZE(questions); i++)
+		if (!strcmp(questions[i].name, ask))
+			err = questions[i].ask();
+	if (err)
+		leave();
+	return err;
+}
+module_init(blockslab_ask_init);
+
+static void __exit blockslab_ask_exit(void)
+{
+	leave();
+}
+module_exit(blockslab_ask_exit);
+
+MODULE_DESCRIPTION("Questions to blockslab, one a load; for guests only");
+MODULE_LICENSE("GPL");
