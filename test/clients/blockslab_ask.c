@@ -2,9 +2,9 @@
 /*
  * blockslab_ask: asks one question a load, `insmod blockslab_ask.ko ask=NAME`
  *
- * For guests: what a slot is to the rest of the kernel, and what comes of a heap whose owner does not
- * care. insmod fails if the answer is not right; the log tells more. What the question leaves is
- * there until the module is unloaded, for debugfs to be looked at.
+ * For guests: what a slot is to the rest of the kernel, and what comes of a heap whose owner does
+ * not care. insmod fails if the answer is not right; the log tells more. What the question leaves
+ * is there until the module is unloaded, for debugfs to be looked at.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -31,9 +31,9 @@ static struct blockslab_heap *heap;
 static u8 *slots[2000];
 static struct task_struct *task;
 
-static int wrong(const char *what, size_t size)
+static int refuse(const char *what, size_t size)
 {
-	pr_err("wrong: %s, %zu bytes\n", what, size);
+	pr_err("not right: %s, %zu bytes\n", what, size);
 	return -EBADMSG;
 }
 
@@ -93,7 +93,7 @@ static bool given_out(const void *slot)
 	return found;
 }
 
-/* --- realloc(): what is new is zero, in place and moved ---------------------------------------- */
+/* --- realloc(): what is new is zero, in place and moved --------------------------------------- */
 
 static int grows_zeroed(struct blockslab_heap *in, gfp_t gfp, size_t large, size_t small,
 			size_t again)
@@ -110,7 +110,7 @@ static int grows_zeroed(struct blockslab_heap *in, gfp_t gfp, size_t large, size
 		return -ENOMEM;
 	right = !memchr_inv(resized, 0xaa, small) && !memchr_inv(resized + small, 0, again - small);
 	blockslab_free(resized);
-	return right ? 0 : wrong("what a realloc() added is not zero", again);
+	return right ? 0 : refuse("what a realloc() added is not zero", again);
 }
 
 static int ask_rezero(void)
@@ -128,7 +128,7 @@ static int ask_rezero(void)
 	return err;
 }
 
-/* --- zone Movable is for what can be moved ----------------------------------------------------- */
+/* --- zone Movable is for what can be moved ---------------------------------------------------- */
 
 static int ask_zone(void)
 {
@@ -144,13 +144,13 @@ static int ask_zone(void)
 		if (!slots[i])
 			err = -ENOMEM;
 		else if (page_zonenum(virt_to_page(slots[i])) > ZONE_NORMAL)
-			err = wrong("no memory of the kernel's own", sizes[j]);
+			err = refuse("no memory of the kernel's own", sizes[j]);
 	}
 	empty(i);
 	return err;
 }
 
-/* --- a page that somebody else refers to ------------------------------------------------------- */
+/* --- a page that somebody else refers to ------------------------------------------------------ */
 
 static const size_t page_sizes[] = { 64, 1000, 3000, 8192, 16384 };
 
@@ -163,7 +163,7 @@ static int ask_sendpage(void)
 		if (!slots[0])
 			return -ENOMEM;
 		if (sendpage_ok(virt_to_page(slots[0])))
-			err = wrong("it may be sent without a copy", page_sizes[i]);
+			err = refuse("it may be sent without a copy", page_sizes[i]);
 		empty(1);
 	}
 	return err;
@@ -182,9 +182,9 @@ static int pages_balance(size_t size)
 			put_page(virt_to_page(slots[i]));
 	for (i = 0; i < NR_SLOTS && !err; i++)
 		if (given_out(slots[i]))
-			err = wrong("a page was given out under a slot", size);
+			err = refuse("a page was given out under a slot", size);
 	if (!err && (!whole(NR_SLOTS, size) || blockslab_validate(heap)))
-		err = wrong("slots were damaged", size);
+		err = refuse("slots were damaged", size);
 	empty(NR_SLOTS);
 	return err;
 }
@@ -212,9 +212,9 @@ static int page_is_kept(size_t size)
 	blockslab_free(slot);
 	blockslab_shrink(heap);
 	if (given_out(slot))
-		err = wrong("a page was given out that somebody holds", size);
+		err = refuse("a page was given out that somebody holds", size);
 	put_page(page);
-	return err ?: blockslab_validate(heap) ? wrong("the invariants do not hold", size) : 0;
+	return err ?: blockslab_validate(heap) ? refuse("the invariants do not hold", size) : 0;
 }
 
 static int ask_held(void)
@@ -226,7 +226,7 @@ static int ask_held(void)
 	return err;
 }
 
-/* --- kfree() of a slot harms nothing but that -------------------------------------------------- */
+/* --- kfree() of a slot harms nothing but that ------------------------------------------------- */
 
 static int kfree_harms_nothing(size_t size)
 {
@@ -239,9 +239,9 @@ static int kfree_harms_nothing(size_t size)
 	kfree(victim);
 	slots[5] = NULL;
 	if (given_out(victim))
-		err = wrong("kfree() of a slot gave out its page", size);
+		err = refuse("kfree() of a slot gave out its page", size);
 	else if (!whole(NR_SLOTS, size))
-		err = wrong("kfree() of a slot harmed another", size);
+		err = refuse("kfree() of a slot harmed another", size);
 	empty(NR_SLOTS);
 	return err;
 }
@@ -255,7 +255,7 @@ static int ask_kfree(void)
 	return err;
 }
 
-/* --- all that blockslab_usable_size() says may be used ----------------------------------------- */
+/* --- all that blockslab_usable_size() says may be used ---------------------------------------- */
 
 /* Inline, so that the compiler knows the size that was asked for. */
 #define USE_ALL(call) ({						\
@@ -277,7 +277,7 @@ static int ask_usable(void)
 	       USE_ALL(blockslab_alloc(NULL, 9000, GFP_KERNEL));
 }
 
-/* --- lives: for what is seen in debugfs, and what unloads -------------------------------------- */
+/* --- lives: for what is seen in debugfs, and what unloads ------------------------------------- */
 
 /* Destroyed with live slots, which are freed when this is unloaded. */
 static int ask_gone(void)
@@ -289,8 +289,8 @@ static int ask_gone(void)
 	return err;
 }
 
-/* Tracked, and allocated by code that is no more, once this is loaded. */
-static int __init ask_init_code(void)
+/* Tracked, and allocated by this module's init function, which is no more once this is loaded. */
+static int ask_init_code(void)
 {
 	return make_heap(BLOCKSLAB_TRACK) ?: fill(10, 100);
 }
@@ -307,7 +307,7 @@ static int ask_rcu(void)
 	return err;
 }
 
-/* --- one busy CPU, the others have nothing of this heap ---------------------------------------- */
+/* --- one busy CPU, the others have nothing of this heap --------------------------------------- */
 
 static int hog(void *unused)
 {
@@ -333,7 +333,7 @@ static int ask_hog(void)
 	return 0;
 }
 
-/* --- where nanoseconds are instructions: a pair ------------------------------------------------ */
+/* --- where nanoseconds are instructions: a pair ----------------------------------------------- */
 
 static u64 pairs(void)
 {
@@ -368,7 +368,7 @@ static int ask_pair(void)
 static const struct {
 	const char *name;
 	int (*ask)(void);
-} questions[] __initconst = {
+} questions[] = {
 	{ "rezero", ask_rezero },
 	{ "zone", ask_zone },
 	{ "sendpage", ask_sendpage },

@@ -625,7 +625,7 @@ static int trim(void *arena)
 	return 0;
 }
 
-/* Again and again, while another CPU takes free slots away. SLUB's debugging tells each at length. */
+/* Again and again, while another CPU takes free slots away. SLUB tells each at length. */
 static int double_free_trimmed(struct arena *arena, u8 *victim)
 {
 	struct task_struct *task = kthread_create(trim, arena, "faults-trim");

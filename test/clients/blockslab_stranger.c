@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * blockslab_stranger: has nothing to do with blockslab, and so much code and data that it comes to lie
- * where others lay that are gone. What happened there is none of its business.
+ * blockslab_stranger: has nothing to do with blockslab, and so much code and data that it comes to
+ * lie where others lay that are gone. What happened there is none of its business.
  */
 #include <linux/module.h>
 #include <linux/sizes.h>

@@ -7,9 +7,9 @@
  * shared places, by xchg(), so that most are freed on another CPU than they came from. At the end
  * all must have come back, the invariants must hold, and no fault may have been reported.
  *
- * With provoke=1, threads also commit faults: slots freed twice in all ways, looks at slots that are
- * no more, references to pages that outlive slots, heaps destroyed twice. Each second free must be
- * refused before it returns, and no other fault may be reported than those.
+ * With provoke=1, threads also commit faults: slots freed twice in all ways, looks at slots that
+ * are no more, references to pages that outlive slots, heaps destroyed twice. Each second free must
+ * be refused before it returns, and no other fault may be reported than those.
  *
  * Loading runs it: insmod succeeds if all was well, fails with EIO if not, and the log tells more.
  */
@@ -418,8 +418,8 @@ static void free_somehow(struct context *context, void *slot, size_t size)
 }
 
 /*
- * A slot freed twice, while others shrink and trim. Nobody else allocates from the heap, and another
- * live slot keeps the block, so that it has no new owner between its two frees.
+ * A slot freed twice, while others shrink and trim. Nobody else allocates from the heap, and
+ * another live slot keeps the block, so that it has no new owner between its two frees.
  */
 static void op_twice(struct worker *worker)
 {
