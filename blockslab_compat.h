@@ -846,8 +846,9 @@ DEFINE_FREE(blockslab_compat_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_s
 #undef pr_debug_once
 #undef pr_debug_ratelimited
 #define pr_debug_once(...) blockslab_compat_pr_debug(printk_once, __VA_ARGS__)
-#ifdef dynamic_pr_debug
 #undef dynamic_pr_debug
+#if defined(CONFIG_DYNAMIC_DEBUG) ||						\
+	(defined(CONFIG_DYNAMIC_DEBUG_CORE) && defined(DYNAMIC_DEBUG_MODULE))
 #define dynamic_pr_debug(fmt, ...)						\
 	_dynamic_func_call(fmt, __dynamic_pr_debug, blockslab_compat_fmt(fmt), ##__VA_ARGS__)
 #define pr_debug(...) dynamic_pr_debug(__VA_ARGS__)
@@ -859,6 +860,7 @@ DEFINE_FREE(blockslab_compat_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_s
 		pr_debug(__VA_ARGS__);						\
 } while (0)
 #else
+#define dynamic_pr_debug(...) blockslab_compat_pr(no_printk, KERN_DEBUG, __VA_ARGS__)
 #define pr_debug(...) blockslab_compat_pr_debug(printk, __VA_ARGS__)
 #define pr_debug_ratelimited(...)						\
 	blockslab_compat_pr_debug(printk_ratelimited, __VA_ARGS__)
