@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Second frees and stale pointers, while other CPUs trim and blocks go back. Skipped on one CPU. */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	64
+#define NR_ROUNDS	300
+
+struct race {
+	size_t size;
+	unsigned int frees_on;		/* this CPU frees, the other meets it */
+	int freed;			/* slots that were freed so far, */
+	int used;			/* and those of them that the other CPU has used */
+	bool stop;
+	long calls;			/* that must have been told */
+	int twice;			/* slots that had two owners, or none and yet a size */
+	void *slots[NR_SLOTS];
+};
+
+static const size_t race_sizes[] = { 24, 64, 1024, 4096, 16384 };
+
+static void race_size_name(const size_t *size, char *name)
+{
+	snprintf(name, KUNIT_PARAM_DESC_SIZE, "size %zu", *size);
+}
+
+KUNIT_ARRAY_PARAM(race_size, race_sizes, race_size_name);
+
+/* Runs a function on two CPUs, of which this is one. */
+static void run_race(struct kunit *test, int (*function)(void *data, unsigned int cpu))
+{
+	struct race *race = kunit_kzalloc(test, sizeof(*race), GFP_KERNEL);
+	struct cpumask cpus;
+
+	KUNIT_ASSERT_NOT_NULL(test, race);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "this machine has one CPU");
+	race->size = *(const size_t *)test->param_value;
+	race->frees_on = raw_smp_processor_id();
+	cpumask_clear(&cpus);
+	cpumask_set_cpu(race->frees_on, &cpus);
+	cpumask_set_cpu(other_cpu(), &cpus);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, &cpus, function, race), 0);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), race->calls);
+	KUNIT_EXPECT_EQ(test, race->twice, 0);
+}
+
+static int take_slots(struct race *race)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		race->slots[i] = try_alloc(fixture.heap, race->size, GFP_KERNEL);
+		if (!race->slots[i])
+			return -ENOMEM;
+		/* each owner signs, and finds what he signed */
+		*(int *)race->slots[i] = i;
+	}
+	for (i = 0; i < NR_SLOTS; i++)
+		race->twice += *(int *)race->slots[i] != i;
+	return 0;
+}
+
+static int free_each_twice(void *data, unsigned int cpu)
+{
+	struct race *race = data;
+	int round, i, error = 0;
+
+	if (cpu != race->frees_on) {
+		while (!READ_ONCE(race->stop)) {
+			blockslab_shrink(fixture.heap);
+			cond_resched();
+		}
+		return 0;
+	}
+	for (round = 0; round < NR_ROUNDS && !error; round++) {
+		error = take_slots(race);
+		for (i = 0; i < NR_SLOTS && !error; i++) {
+			blockslab_free(race->slots[i]);
+			blockslab_free(race->slots[i]);
+			race->calls++;
+		}
+		cond_resched();
+	}
+	WRITE_ONCE(race->stop, true);
+	return error;
+}
+
+/* Slots that a trim carries are in no magazine, and in no block. */
+static void a_second_free_is_told_while_another_cpu_trims(struct kunit *test)
+{
+	run_race(test, free_each_twice);
+}
+
+/* What one CPU has just freed, another frees, and asks for its size: of each round, before the next. */
+static void use_the_freed(struct race *race)
+{
+	int nr;
+
+	for (nr = 0; nr < NR_ROUNDS * NR_SLOTS; nr++) {
+		void *slot;
+
+		while (smp_load_acquire(&race->freed) <= nr)	/* it is free by now */
+			if (READ_ONCE(race->stop))
+				return;
+		slot = race->slots[nr % NR_SLOTS];
+		blockslab_free(slot);
+		race->twice += blockslab_usable_size(slot) != 0;
+		race->calls += 2;
+		smp_store_release(&race->used, nr + 1);		/* free_and_give_back() */
+	}
+}
+
+static int free_and_give_back(struct race *race)
+{
+	int round, i;
+
+	for (round = 0; round < NR_ROUNDS; round++) {
+		if (take_slots(race))
+			return -ENOMEM;
+		for (i = 0; i < NR_SLOTS; i++) {
+			blockslab_free(race->slots[i]);
+			smp_store_release(&race->freed, race->freed + 1);
+			if (i % 8 == 7)
+				blockslab_shrink(fixture.heap);
+		}
+		while (smp_load_acquire(&race->used) < race->freed)
+			cond_resched();
+	}
+	return 0;
+}
+
+static int use_what_is_gone(void *data, unsigned int cpu)
+{
+	struct race *race = data;
+	int error = 0;
+
+	if (cpu == race->frees_on)
+		error = free_and_give_back(race);
+	else
+		use_the_freed(race);
+	WRITE_ONCE(race->stop, true);
+	return error;
+}
+
+/* The block goes back meanwhile: its descriptor is looked at by who comes too late. */
+static void a_stale_pointer_is_told_while_its_block_goes(struct kunit *test)
+{
+	run_race(test, use_what_is_gone);
+}
+
+static struct kunit_case race_cases[] = {
+	KUNIT_CASE_PARAM(a_second_free_is_told_while_another_cpu_trims, race_size_gen_params),
+	KUNIT_CASE_PARAM(a_stale_pointer_is_told_while_its_block_goes, race_size_gen_params),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(race, race_cases);
