@@ -157,6 +157,7 @@
 
 #define BLOCKSLAB_BUILD
 #include "blockslab.h"
+#include "core/compat.h"
 #include "core/inject.h"
 #define CREATE_TRACE_POINTS
 #include "core/trace.h"

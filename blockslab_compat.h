@@ -53,10 +53,7 @@
 #include "blockslab.h"
 
 /* In core/compat.c; no API. */
-struct blockslab_heap *blockslab_compat_heap_create(const char *name);
-struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
-						      unsigned long flags, void (*ctor)(void *));
-unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);
+#include "core/compat.h"
 
 /* One a module: of the weak definitions of its files, the linker keeps one. */
 __weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_compat_heap;

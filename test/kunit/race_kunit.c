@@ -4,6 +4,7 @@
 
 #define NR_SLOTS	64
 #define NR_ROUNDS	300
+#define NR_RETURNS	60	/* the same, where blocks go back all along */
 
 struct race {
 	size_t size;
@@ -96,7 +97,7 @@ static void use_the_freed(struct race *race)
 {
 	int nr;
 
-	for (nr = 0; nr < NR_ROUNDS * NR_SLOTS; nr++) {
+	for (nr = 0; nr < NR_RETURNS * NR_SLOTS; nr++) {
 		void *slot;
 
 		while (smp_load_acquire(&race->freed) <= nr)	/* it is free by now */
@@ -114,7 +115,7 @@ static int free_and_give_back(struct race *race)
 {
 	int round, i;
 
-	for (round = 0; round < NR_ROUNDS; round++) {
+	for (round = 0; round < NR_RETURNS; round++) {
 		if (take_slots(race))
 			return -ENOMEM;
 		for (i = 0; i < NR_SLOTS; i++) {
