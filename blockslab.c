@@ -259,11 +259,11 @@ static void report_left(struct module *module)
 static void module_gone(struct module *module)
 {
 	deferred_finish();
+	rcu_barrier();			/* blocks that wait for a grace period hold their heap */
 	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
 	report_left(module);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
 		heap_trim_cpus(&blockslab_shared, HEAP_ENDS);
-	rcu_barrier();		/* what went back after a grace period */
 }
 
 static int module_follow(struct notifier_block *self, unsigned long state, void *data)

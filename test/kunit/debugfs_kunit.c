@@ -326,6 +326,37 @@ static void control_files_tell_their_value(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void sizes_are_written_as_people_do(struct kunit *test)
+{
+	static const char * const rubbish[] = { "", "K", "64Q", "-1", "1 2", "0x", "64KK" };
+	int i;
+
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1M\n"), 3);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_1M);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0x20000"), 7);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/track", "512K"), 4);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/track"), SZ_512K);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/track", "0"), 1);
+	for (i = 0; i < ARRAY_SIZE(rubbish); i++)
+		KUNIT_EXPECT_EQ_MSG(test, debugfs_write(test, "heap/kunit/limit", rubbish[i]),
+				    -EINVAL, "%s", rubbish[i]);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
+}
+
+static void a_live_heap_is_not_let_go_of(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "lost", 0, 0, 0);
+	void *slot = must_alloc(test, heap, 100);
+
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/lost/forget", "1"), -EBUSY);
+	blockslab_heap_destroy(heap);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/lost/limit", "1M"), -ENODEV);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/lost/forget", "1"), 1);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/lost/forget"), 1);
+	blockslab_free(slot);		/* late, but harmless */
+}
+
 static void a_limit_written_is_obeyed(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -416,6 +447,8 @@ static struct kunit_case debugfs_cases[] = {
 #ifdef FOP_UNSIGNED_OFFSET
 	KUNIT_CASE(control_files_tell_their_value),
 	KUNIT_CASE(a_limit_written_is_obeyed),
+	KUNIT_CASE(sizes_are_written_as_people_do),
+	KUNIT_CASE(a_live_heap_is_not_let_go_of),
 	KUNIT_CASE(a_limit_below_what_is_held_is_refused),
 	KUNIT_CASE(a_shrink_written_is_done),
 	KUNIT_CASE(a_validation_written_is_done),
