@@ -47,6 +47,9 @@
  *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
  *   their own, with notes beside them and a key that leads their frees to the slow path. So it
  *   can be switched on and off at any time, and what is not tracked pays nothing.
+ * - Limits. What a block, a large allocation or a magazine will cost is charged before anything is
+ *   asked for; a block is as large as there is room for. So a refusal is one compare, and other CPUs
+ *   are asked to give back what they hold once a trim period at most.
  * - Lives. A heap is live until it is destroyed, drains while slots are out, and is freed with the
  *   last one; a word says which (enum heap_state), and outlives it for a while. As a destroyed
  *   heap has no magazines, every use of it takes the slow path and is told there. Whose heap it is
@@ -70,7 +73,8 @@
  * (tools/bench --listing shows them; 60 in all, where kmalloc() and kfree() spend 262):
  *
  * - entry and return 3, of the free: allocation is inline where its GFP flags are constant, and
- *   they are looked at by the compiler; the rest of the request 2
+ *   they are looked at by the compiler; the rest of the request 2. (Where FORTIFY could know the
+ *   size, a call is made, that says it.)
  * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
  * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
