@@ -1414,7 +1414,7 @@ class Guest(Case):
 
     def test_live(self):
         self.assertRegex(self.output, r"(?m)^\d\d:\d\d:\d\d  3 heaps  held .* allocs/s \d")
-        self.assertRegex(self.output, r"(?m)^replay +\d+(\.\d+)?M +- 1\.00M ")
+        self.assertRegex(self.output, r"(?m)^replay +\d+(\.\d+)?M +\S+ +- +1\.00M ")
 
     def test_sums_agree(self):
         result = report("--json", f"{self.saved}/after")
