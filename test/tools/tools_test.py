@@ -862,6 +862,8 @@ class Screen(Case):
         self.start()
 
     def start(self, environment="", width=80, height=24):
+        # A socket of its own: that of a server that ends goes with it.
+        self.socket = tempfile.mktemp(dir=self.dir)
         # Without the calling tmux's, if there is one.
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
                   f"BLOCKSLAB_DEBUGFS={self.live} {environment} {built()} -d 0.2; echo left with $?; sleep 60")
@@ -873,7 +875,7 @@ class Screen(Case):
 
     def tmux(self, *arguments):
         environment = {key: value for key, value in os.environ.items() if key != "TMUX"} | {"LC_ALL": "C.UTF-8"}
-        return run("tmux", "-u", "-S", self.path("socket"), *arguments, env=environment).stdout
+        return run("tmux", "-u", "-S", self.socket, *arguments, env=environment).stdout
 
     def keys(self, *keys):
         self.tmux("send-keys", *keys)
