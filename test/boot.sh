@@ -616,30 +616,6 @@ question_is_answered()
 	[ "$(cat $blockslab/heap/shared/validate)" = 0 ]
 }
 
-destroyed_heap_is_listed()
-{
-	load blockslab_ask ask=gone
-	[ "$(cell heaps gone state)" = destroyed ]
-	[ "$(cell heaps gone slots)" = 2000 ]
-	[ "$(cell heaps gone module)" = blockslab_ask ]
-	refused rmmod blockslab
-	rmmod blockslab_ask
-	[ -z "$(cell heaps gone state)" ]
-}
-
-# In code that is gone by now, and where the stranger may lie later.
-init_code_stays_named()
-{
-	load blockslab_ask ask=init
-	callers=$blockslab/heap/init/callers
-	grep 'blockslab_ask_init+0x[^;]*\[blockslab_ask\]' $callers
-	load blockslab_stranger
-	grep 'blockslab_ask_init+0x[^;]*\[blockslab_ask\]' $callers
-	refused grep stranger $callers
-	rmmod blockslab_stranger
-	rmmod blockslab_ask
-}
-
 # forgotten_heap_is_told LATE: once, at its module's going; the stranger is never blamed.
 forgotten_heap_is_told()
 {
@@ -750,10 +726,9 @@ others)
 	step 'references to pages come and go' question_is_answered pages
 	step 'a page that is held is nobody else'"'"'s' question_is_answered held
 	step 'kfree() of a slot harms nothing else' question_is_answered kfree
-	step 'a destroyed heap is listed while it has slots' destroyed_heap_is_listed
-	step 'who allocated in code that is gone stays named' init_code_stays_named
 	step 'a forgotten heap is told, made by code that is gone' forgotten_heap_is_told 0
 	step 'a forgotten heap is told, made by code that stays' forgotten_heap_is_told 1
+	step 'all of a slot may be used' question_is_answered usable
 	exit $failed
 	;;
 quiet)

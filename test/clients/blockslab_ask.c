@@ -2,9 +2,8 @@
 /*
  * blockslab_ask: asks one question a load, `insmod blockslab_ask.ko ask=NAME`
  *
- * For guests: what a slot is to the rest of the kernel, and what comes of a heap whose owner does
- * not care. insmod fails if the answer is not right; the log tells more. What the question leaves
- * is there until the module is unloaded, for debugfs to be looked at.
+ * For guests: what a slot is to the rest of the kernel. insmod fails if the answer is not right;
+ * the log tells more.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -28,7 +27,7 @@ module_param(ask, charp, 0444);
 MODULE_PARM_DESC(ask, "The question");
 
 static struct blockslab_heap *heap;
-static u8 *slots[2000];
+static u8 *slots[NR_SLOTS];
 static struct task_struct *task;
 
 static int refuse(const char *what, size_t size)
@@ -277,36 +276,6 @@ static int ask_usable(void)
 	       USE_ALL(blockslab_alloc(NULL, 9000, GFP_KERNEL));
 }
 
-/* --- lives: for what is seen in debugfs, and what unloads ------------------------------------- */
-
-/* Destroyed with live slots, which are freed when this is unloaded. */
-static int ask_gone(void)
-{
-	int err = make_heap(0) ?: fill(ARRAY_SIZE(slots), 1000);
-
-	blockslab_heap_destroy(heap);
-	heap = NULL;
-	return err;
-}
-
-/* Tracked, and allocated by this module's init function, which is no more once this is loaded. */
-static int ask_init_code(void)
-{
-	return make_heap(BLOCKSLAB_TRACK) ?: fill(10, 100);
-}
-
-/* The last thing that it does. */
-static int ask_rcu(void)
-{
-	int err = make_heap(0) ?: fill(NR_SLOTS, 40), i;
-
-	for (i = 0; i < NR_SLOTS && !err; i++) {
-		blockslab_free_rcu(slots[i]);
-		slots[i] = NULL;
-	}
-	return err;
-}
-
 /* --- one busy CPU, the others have nothing of this heap --------------------------------------- */
 
 static int hog(void *unused)
@@ -376,9 +345,6 @@ static const struct {
 	{ "held", ask_held },
 	{ "kfree", ask_kfree },
 	{ "usable", ask_usable },
-	{ "gone", ask_gone },
-	{ "init", ask_init_code },
-	{ "rcu", ask_rcu },
 	{ "hog", ask_hog },
 	{ "pair", ask_pair },
 };
