@@ -14,7 +14,7 @@ static unsigned int block_state(const struct blockslab_block *block)
 	return BLOCK_PARTIAL + (block->nr_free - 1) * NR_PARTIAL / block->nr_slots;
 }
 
-static long block_hoard(const struct blockslab_block *block)
+static long retained_bytes(const struct blockslab_block *block)
 {
 	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
 }
@@ -25,8 +25,7 @@ static void count_retained(struct blockslab_node *node, long bytes)
 	if (!bytes)
 		return;
 	blockslab_add(node->retained, bytes);
-	atomic_long_add(bytes, &node->class->heap->hoard);
-	atomic_long_add(bytes, &node->class->heap->stock);
+	heap_tell_kept(node->class->heap, &node->told_blocks, node->retained);
 }
 
 /* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
@@ -47,7 +46,7 @@ static void block_list(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
 	unsigned int state = block_state(block);
-	long hoard = -block_hoard(block);
+	long retained = -retained_bytes(block);
 
 	lockdep_assert_held(&node->lock);
 	if (state == block->state)
@@ -65,7 +64,7 @@ static void block_list(struct blockslab_block *block)
 	block->state = state;
 	blockslab_add(node->nr[state], 1);
 	list_add(&block->list, &node->blocks[state]);
-	count_retained(node, hoard + block_hoard(block));
+	count_retained(node, retained + retained_bytes(block));
 }
 
 static void block_link(struct blockslab_block *block)
@@ -147,7 +146,7 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 
 	lockdep_assert_held(&node->lock);
 	atomic_long_inc(&node->class->heap->moving);
-	count_retained(node, -block_hoard(block));
+	count_retained(node, -retained_bytes(block));
 	blockslab_sub(node->nr[block->state], 1);
 	blockslab_sub(node->nr_slots, block->nr_slots);
 	blockslab_sub(node->nr_free, block->nr_free);
@@ -285,7 +284,7 @@ static bool overstocked(struct blockslab_heap *heap)
 {
 	unsigned long share = atomic_long_read(&heap->held) / 16;
 
-	return atomic_long_read(&heap->stock) > (long)max(share, READ_ONCE(stock_kib) * 1024UL);
+	return atomic_long_read(&heap->kept) > (long)max(share, READ_ONCE(stock_kib) * 1024UL);
 }
 
 /* After slots came back to a block; to @gone with it if it is empty and one too many. */

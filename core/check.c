@@ -42,7 +42,7 @@ static void add_depot(struct sums *sums, struct blockslab_node *node)
 	unsigned int steps = 0;
 
 	rcu_read_lock();
-	while ((magazine = stack_next(&node->full, magazine, &steps)))
+	while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
 		sums->cached += READ_ONCE(magazine->count);
 	rcu_read_unlock();
 }
@@ -261,7 +261,7 @@ static size_t magazines_held(struct blockslab_node *node)
 		held += magazine ? magazine_bytes(magazine->capacity) : 0;
 	}
 	rcu_read_unlock();
-	return held + stack_held(&node->full) + stack_held(&node->empty);
+	return held + stack_held(&node->depot.full) + stack_held(&node->empty);
 }
 
 static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
@@ -284,8 +284,11 @@ static unsigned int validate_sums(struct blockslab_node *node, const struct sums
 static bool node_busy(struct blockslab_node *node)
 {
 	bool busy = atomic_long_read(&node->class->heap->moving);
+	u8 ended = trades_ended(node);
 	int cpu;
 
+	smp_rmb();	/* so that of a trade seen to have ended, the beginning is seen, too */
+	busy |= ended != trades_begun(node);
 	for_each_possible_cpu(cpu)
 		busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy;

@@ -35,6 +35,8 @@ struct blockslab_node;
  * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
  * @stale: @credit was given for another period than the present one; set by anybody
  * @size: of its class's slots, in bytes; not used of a cache's
+ * @begun: trades that began on this CPU so far
+ * @ended: trades that ended on this CPU so far: as many in all as began, while none is under way
  * @node: what this is a part of
  * @spare: the second magazine, full or empty or anything between
  * @granted: credit given so far
@@ -54,6 +56,8 @@ struct blockslab_cpu {
 	u8 busy;
 	u8 stale;
 	u16 size;
+	u8 begun;
+	u8 ended;
 	struct blockslab_node *node;
 	struct blockslab_magazine *spare;
 	unsigned long granted;

@@ -74,16 +74,6 @@ static size_t magazine_bytes(unsigned int capacity)
 	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);
 }
 
-static long magazine_hoard(struct blockslab_magazine *magazine)
-{
-	return (long)magazine->capacity * magazine->node->class->size;
-}
-
-static long magazine_stock(struct blockslab_magazine *magazine)
-{
-	return (long)magazine->count * magazine->node->class->size;
-}
-
 static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_t gfp)
 {
 	unsigned int capacity = READ_ONCE(node->capacity);
@@ -101,7 +91,7 @@ static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_
 	kmemleak_scan_area(&magazine->below, sizeof(magazine->below), gfp);
 	magazine->node = node;
 	magazine->capacity = capacity;
-	atomic_long_add(magazine_hoard(magazine), &node->class->heap->hoard);
+	atomic_long_add(capacity, &node->magazine_slots);
 	return magazine;
 }
 
@@ -109,7 +99,7 @@ static void magazine_put(struct blockslab_magazine *magazine)
 {
 	struct blockslab_node *node = magazine->node;
 
-	atomic_long_sub(magazine_hoard(magazine), &node->class->heap->hoard);
+	atomic_long_sub(magazine->capacity, &node->magazine_slots);
 	heap_uncharge(node, magazine_bytes(magazine->capacity));
 	kfree_rcu(magazine, rcu);
 }
@@ -134,13 +124,16 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
  */
 static void depot_grow(struct blockslab_node *node, unsigned int missed)
 {
-	unsigned int flushed = READ_ONCE(node->flushed);
+	struct blockslab_depot *depot = &node->depot;
+	unsigned int flushed = READ_ONCE(depot->flushed);
 	unsigned int most = min_t(unsigned long, READ_ONCE(depot_kib) * 1024 / node->class->size,
 				  READ_ONCE(node->nr_slots));
 
 	missed = min(missed, flushed);
-	WRITE_ONCE(node->flushed, flushed - missed);
-	WRITE_ONCE(node->room, min(READ_ONCE(node->room) + missed, most));
+	if (!missed)
+		return;
+	WRITE_ONCE(depot->flushed, flushed - missed);
+	WRITE_ONCE(depot->room, min(READ_ONCE(depot->room) + missed, most));
 }
 
 /* Slots of a class's first magazines. */
@@ -163,8 +156,22 @@ static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 }
 
 /*
+ * Between these a CPU has slots in hand that are in no magazine of its line or the depot. Counted
+ * on the CPUs, of which another may end what one began; see trades_begun().
+ */
+static void trade_begin(struct blockslab_node *node)
+{
+	this_cpu_inc(node_cpu(node)->begun);
+}
+
+static void trade_end(struct blockslab_node *node)
+{
+	this_cpu_inc(node_cpu(node)->ended);
+}
+
+/*
  * Magazines are small at first, and grow with what a class does: to the next size after every 8
- * trades with the depot or the blocks. Slots that only go out (@share) may grow them to a share
+ * trades of a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a share
  * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case. A
  * trim brings them back to the least.
  */
@@ -172,7 +179,7 @@ static void magazines_grow(struct blockslab_node *node, bool share)
 {
 	unsigned long size = node->class->size, most;
 
-	if (READ_ONCE(node->trades) % 8)
+	if (raw_cpu_read(node_cpu(node)->begun) % 8)
 		return;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
@@ -248,21 +255,18 @@ static struct blockslab_magazine *stack_pop(struct blockslab_stack *stack)
 	return magazine;
 }
 
-/* Gives up all of a stack's magazines, with their slots; the bytes of these. */
-static size_t stack_drain(struct blockslab_stack *stack)
+/* Gives up all of a stack's magazines, with their slots. */
+static void stack_drain(struct blockslab_stack *stack)
 {
 	struct blockslab_magazine *magazine, *below;
 	unsigned long top = READ_ONCE(stack->top);
-	size_t bytes = 0;
 
 	while (!try_cmpxchg(&stack->top, &top, top & POPPING))
 		;
 	for (magazine = magazine_at(top); magazine; magazine = below) {
 		below = magazine->below;
-		bytes += magazine_stock(magazine);
 		magazine_dispose(magazine);
 	}
-	return bytes;
 }
 
 static unsigned int stack_depth(const struct blockslab_stack *stack)
@@ -291,30 +295,43 @@ static struct blockslab_magazine *stack_next(const struct blockslab_stack *stack
 }
 
 /* For magazines that were not needed the depot has no room any more, and so drains. Near enough. */
-static void depot_look(struct blockslab_node *node)
+static void depot_look(struct blockslab_node *node, unsigned int full)
 {
-	unsigned int room = READ_ONCE(node->room), least = READ_ONCE(node->least_full);
+	struct blockslab_depot *depot = &node->depot;
+	unsigned int room = READ_ONCE(depot->room), least = READ_ONCE(depot->least);
 
-	if (!round_ends(&node->depot_turns))
+	if (!round_ends(&depot->turns))
 		return;
-	WRITE_ONCE(node->room, room - min(room, least * READ_ONCE(node->capacity)));
-	WRITE_ONCE(node->flushed, READ_ONCE(node->flushed) / 2);
-	WRITE_ONCE(node->least_full, stack_depth(&node->full));
+	WRITE_ONCE(depot->room, room - min(room, least * READ_ONCE(node->capacity)));
+	WRITE_ONCE(depot->flushed, READ_ONCE(depot->flushed) / 2);
+	WRITE_ONCE(depot->least, full);
+}
+
+/* After its depth has changed. */
+static void depot_tell(struct blockslab_node *node, unsigned int full)
+{
+	heap_tell_kept(node->class->heap, &node->depot.told,
+		       (long)full * READ_ONCE(node->capacity) * node->class->size);
 }
 
 /* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
 static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 						  struct blockslab_magazine *empty)
 {
+	struct blockslab_depot *depot = &node->depot;
 	struct blockslab_magazine *magazine;
+	unsigned int full;
 
-	blockslab_add(node->trades, 1);
-	magazines_grow(node, false);
-	magazine = stack_pop(&node->full);
-	if (magazine)
-		atomic_long_sub(magazine_stock(magazine), &node->class->heap->stock);
-	WRITE_ONCE(node->least_full, min(READ_ONCE(node->least_full), stack_depth(&node->full)));
-	WRITE_ONCE(node->depot_turns, READ_ONCE(node->depot_turns) | 1);
+	magazine = stack_pop(&depot->full);
+	if (magazine) {
+		magazines_grow(node, false);
+		full = stack_depth(&depot->full);
+		if (full < READ_ONCE(depot->least))
+			WRITE_ONCE(depot->least, full);
+		if (!(READ_ONCE(depot->turns) & 1))
+			WRITE_ONCE(depot->turns, depot->turns | 1);
+		depot_tell(node, full);
+	}
 	if (empty)
 		stack_push(&node->empty, empty);
 	return magazine;
@@ -336,31 +353,33 @@ static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
 /* Every magazine of the depot, flushed and given back. */
 static void depot_drain(struct blockslab_node *node)
 {
-	atomic_long_sub(stack_drain(&node->full), &node->class->heap->stock);
+	struct blockslab_depot *depot = &node->depot;
+
+	stack_drain(&depot->full);
 	stack_drain(&node->empty);
-	WRITE_ONCE(node->trades, 0);
-	WRITE_ONCE(node->room, 0);
-	WRITE_ONCE(node->flushed, 0);
-	WRITE_ONCE(node->least_full, 0);
+	depot_tell(node, 0);
+	WRITE_ONCE(depot->room, 0);
+	WRITE_ONCE(depot->flushed, 0);
+	WRITE_ONCE(depot->least, 0);
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 }
 
 /* Leaves a magazine with slots in the depot, if there is room. */
 static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
-	unsigned int full = stack_depth(&node->full);
+	struct blockslab_depot *depot = &node->depot;
 	struct blockslab_heap *heap = node->class->heap;
+	unsigned int full = stack_depth(&depot->full);
 
-	blockslab_add(node->trades, 1);
 	magazines_grow(node, false);
-	depot_look(node);
-	if ((full + 1) * magazine->capacity > READ_ONCE(node->room) ||
+	depot_look(node, full);
+	if ((full + 1) * magazine->capacity > READ_ONCE(depot->room) ||
 	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || !heap_caches(heap)) {
-		blockslab_add(node->flushed, magazine->count);
+		blockslab_add(depot->flushed, magazine->count);
 		return false;
 	}
-	atomic_long_add(magazine_stock(magazine), &heap->stock);
-	stack_push(&node->full, magazine);
+	stack_push(&depot->full, magazine);
+	depot_tell(node, full + 1);
 	/* Either this sees what heap_retire() has set, or the drain after that sees the push. */
 	if (unlikely(!heap_caches(heap)))
 		depot_drain(node);
@@ -444,7 +463,6 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	spin_lock_irqsave(&node->lock, irq);
 	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
 	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
-	blockslab_add(node->trades, 1);
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -457,7 +475,7 @@ static bool swap_for_slots(struct blockslab_node *node, gfp_t gfp)
 	struct blockslab_magazine *magazine = take_off_empty(node), *full;
 	bool filled;
 
-	if (!stack_empty(&node->full)) {
+	if (!stack_empty(&node->depot.full)) {
 		full = depot_take_full(node, magazine);
 		magazine = NULL;
 		if (full) {
@@ -476,15 +494,14 @@ static bool swap_for_slots(struct blockslab_node *node, gfp_t gfp)
 /* Brings slots to this CPU's line of the node; false where there are none, or no magazine. */
 static bool bring_slots(struct blockslab_node *node, gfp_t gfp)
 {
-	struct blockslab_heap *heap = node->class->heap;
 	bool brought;
 
-	if (node_exact(node) || (!READ_ONCE(node->nr_free) && stack_empty(&node->full)))
+	if (node_exact(node) || (!READ_ONCE(node->nr_free) && stack_empty(&node->depot.full)))
 		return false;
-	atomic_long_inc(&heap->moving);
+	trade_begin(node);
 	brought = swap_for_slots(node, gfp);
-	atomic_long_dec(&heap->moving);
-	heap_arm(heap);
+	trade_end(node);
+	heap_arm(node->class->heap);
 	return brought;
 }
 
@@ -550,7 +567,7 @@ static void give_up_cached(struct blockslab_node *node)
 
 	if (magazine)
 		magazine_dispose(magazine);
-	magazine = stack_empty(&node->full) ? NULL : depot_take_full(node, NULL);
+	magazine = stack_empty(&node->depot.full) ? NULL : depot_take_full(node, NULL);
 	if (magazine)
 		magazine_dispose(magazine);
 }
@@ -558,13 +575,12 @@ static void give_up_cached(struct blockslab_node *node)
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */
 static bool bring_room(struct blockslab_node *node)
 {
-	struct blockslab_heap *heap = node->class->heap;
 	struct blockslab_magazine *magazine;
 	bool sparse;
 
 	if (node_exact(node))
 		return false;
-	atomic_long_inc(&heap->moving);
+	trade_begin(node);
 	sparse = node_sparse(node);
 	magazine = take_off_full(node, !sparse && may_have_spare(node));
 	if (magazine && !sparse && depot_leave_full(node, magazine))
@@ -576,7 +592,7 @@ static bool bring_room(struct blockslab_node *node)
 	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
 	if (magazine)
 		install(node, magazine);
-	atomic_long_dec(&heap->moving);
-	heap_arm(heap);
+	trade_end(node);
+	heap_arm(node->class->heap);
 	return magazine;
 }

@@ -84,7 +84,7 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 		rcu_read_lock();
 		for_each_possible_cpu(cpu)
 			note_line(reader, room, node_line(node, cpu));
-		while ((magazine = stack_next(&node->full, magazine, &steps)))
+		while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
 			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
 		rcu_read_unlock();
 		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),

@@ -218,27 +218,42 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 	return heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
 }
 
-/* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
-static unsigned long node_activity(struct blockslab_node *node)
+/* Trades with a node that have begun on all CPUs so far, and that have ended: modulo 256. */
+static u8 trades_begun(struct blockslab_node *node)
 {
-	unsigned long sum = READ_ONCE(node->allocs) + READ_ONCE(node->frees);
+	u8 sum = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(node_line(node, cpu)->tally) +
-		       READ_ONCE(node_line(node, cpu)->moved);
+		sum += READ_ONCE(node_line(node, cpu)->begun);
+	return sum;
+}
+
+static u8 trades_ended(struct blockslab_node *node)
+{
+	u8 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->ended);
 	return sum;
 }
 
 /* What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. */
 static unsigned long node_traffic(struct blockslab_node *node)
 {
-	unsigned long sum = READ_ONCE(node->allocs) + READ_ONCE(node->frees) +
-			    READ_ONCE(node->turns) + READ_ONCE(node->depot_turns);
+	return READ_ONCE(node->allocs) + READ_ONCE(node->frees) + trades_begun(node);
+}
+
+/* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
+static unsigned long node_activity(struct blockslab_node *node)
+{
+	unsigned long sum = node_traffic(node);
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(node_line(node, cpu)->moved);
+		sum += READ_ONCE(node_line(node, cpu)->tally) +
+		       READ_ONCE(node_line(node, cpu)->moved);
 	return sum;
 }
 

@@ -1,50 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Shrinker: under memory pressure the largest hoarders give first
+ * Shrinker: under memory pressure the heaps that have most unused give first
  */
+
+/* About how many bytes a trim could give back. */
+static unsigned long heap_unused(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	unsigned long bytes = 0;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		bytes += READ_ONCE(node->retained) +
+			 atomic_long_read(&node->magazine_slots) * node->class->size;
+	return bytes;
+}
 
 static unsigned long shrink_count(struct shrinker *self, struct shrink_control *control)
 {
 	struct blockslab_heap *heap;
-	long bytes = 0;
+	unsigned long bytes = 0;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
-		bytes += max(atomic_long_read(&heap->hoard), 0L);
+		bytes += heap_unused(heap);
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
-/* The heap that hoards most, but less than @below; with a reference. */
-static struct blockslab_heap *largest_hoarder(long below)
+/* The heap that has most unused, but less than @below; with a reference. */
+static struct blockslab_heap *least_used(unsigned long below)
 {
 	struct blockslab_heap *heap, *largest = NULL;
-	long most = 0, hoard;
+	unsigned long most = 0, unused;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		hoard = atomic_long_read(&heap->hoard);
-		if (hoard <= most || hoard >= below)
+		unused = heap_unused(heap);
+		if (unused <= most || unused >= below)
 			continue;
 		if (largest)
 			heap_put(largest);
 		refcount_inc(&heap->refs);
 		largest = heap;
-		most = hoard;
+		most = unused;
 	}
 	return largest;
 }
 
-/* Each heap once at most: what it hoards may be in use, and stay where it is. */
+/* Each heap once at most: what it keeps may be in use, and stay where it is. */
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
 {
 	bool wait = gfpflags_allow_blocking(control->gfp_mask);
-	unsigned long pages = 0;
-	long below = LONG_MAX;
+	unsigned long pages = 0, below = ULONG_MAX;
 	struct blockslab_heap *heap;
 
 	while (pages < control->nr_to_scan) {
-		heap = largest_hoarder(below);
+		heap = least_used(below);
 		if (!heap)
 			break;
-		below = atomic_long_read(&heap->hoard);
+		below = heap_unused(heap);
 		pages += heap_trim(heap, wait) / PAGE_SIZE;
 		heap_put(heap);
 	}

@@ -61,25 +61,25 @@ static struct blockslab_node *node_with_slots(struct blockslab_node *node, gfp_t
 }
 
 /* Whether a trim finds anything without other CPUs. */
-static bool heap_stocks(struct blockslab_heap *heap)
+static bool heap_keeps(struct blockslab_heap *heap)
 {
 	struct blockslab_node *node;
-	bool stocks = atomic_long_read(&heap->stock) > 0;
+	bool keeps = atomic_long_read(&heap->kept) > 0;
 
 	rcu_read_lock();	/* a magazine may go meanwhile */
-	for (node = node_after(heap, NULL); node && !stocks; node = node_after(heap, node)) {
+	for (node = node_after(heap, NULL); node && !keeps; node = node_after(heap, node)) {
 		struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
 		struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
 
-		stocks = READ_ONCE(line->tally) & BLOCKSLAB_COUNT ||
+		keeps = READ_ONCE(line->tally) & BLOCKSLAB_COUNT ||
 			 (spare && READ_ONCE(spare->count));
 	}
 	rcu_read_unlock();
-	return stocks;
+	return keeps;
 }
 
 /*
- * What the heap hoards goes back, for a request that would be refused. Other CPUs are asked once a
+ * What the heap caches goes back, for a request that would be refused. Other CPUs are asked once a
  * trim period at most, so that a heap at its limit does not disturb them at every refusal. False
  * where there was nothing to do.
  */
@@ -88,7 +88,7 @@ static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
 	bool wait = gfpflags_allow_blocking(gfp) &&
 		    time_after_eq(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD);
 
-	if (irqs_disabled() || (!wait && !heap_stocks(heap)))
+	if (irqs_disabled() || (!wait && !heap_keeps(heap)))
 		return false;
 	if (wait)
 		WRITE_ONCE(heap->reclaimed, jiffies);
@@ -113,7 +113,7 @@ static struct blockslab_node *add_block(struct blockslab_block *block)
 /*
  * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
  * ones first: another node's free slots are used before another node's pages, and what the heap
- * hoards before its reserve. May sleep as @gfp says; no lock is held.
+ * caches before its reserve. May sleep as @gfp says; no lock is held.
  */
 static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 {

@@ -76,6 +76,26 @@ struct blockslab_quiet {
 };
 
 /**
+ * struct blockslab_depot - magazines with slots, and what is kept in mind of them
+ * @full: the magazines
+ * @room: slots that it keeps; grows with how many were flushed and missed later
+ * @flushed: slots flushed for want of room and not missed yet
+ * @least: fewest magazines in @full during this round
+ * @turns: of magazines taken from @full and left there
+ * @told: bytes of slots in @full, as the heap was told last
+ *
+ * All of it is near enough: no lock guards it.
+ */
+struct blockslab_depot {
+	struct blockslab_stack full;
+	unsigned int room;
+	unsigned int flushed;
+	unsigned int least;
+	unsigned int turns;
+	long told;
+} ____cacheline_aligned_in_smp;
+
+/**
  * struct blockslab_node - a class on one NUMA node
  * @class: of which it is a part
  * @lock: guards the blocks and all that follows up to @turns
@@ -98,18 +118,17 @@ struct blockslab_quiet {
  * @turns: of slots taken from the blocks and returned, see round_ends()
  * @use: how long nothing was allocated or freed
  * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
+ * @told_blocks: bytes of empty blocks, as the heap was told last
  * @held: bytes of blocks, descriptors and magazines
- * @full: the depot's magazines with slots; what follows these two is near enough: no lock guards it
- * @empty: the depot's magazines without
+ * @magazine_slots: that all its magazines have room for
  * @capacity: of the next new magazine; grows while the depot is busy
- * @trades: with the depot or blocks so far
- * @room: slots that the depot keeps; grows with how many were flushed and missed later
- * @flushed: slots flushed for want of room and not missed yet
- * @least_full: fewest magazines in @full during this round
- * @depot_turns: of magazines taken from @full and left there
+ * @full: the depot's magazines with slots; with all that is written when CPUs trade them. No lock
+ *	guards it: it is near enough
+ * @empty: the depot's magazines without
  */
 struct blockslab_node {
 	struct blockslab_class *class;
+	unsigned int capacity;
 	spinlock_t lock;	/* blocks, and what is said of them */
 	struct list_head blocks[NR_BLOCK_STATES];
 	struct list_head all;
@@ -130,16 +149,12 @@ struct blockslab_node {
 	unsigned int turns;
 	struct blockslab_quiet use;
 	struct blockslab_quiet stock;
+	long told_blocks;
 	atomic_long_t held;
+	atomic_long_t magazine_slots;
 
-	struct blockslab_stack full;
-	struct blockslab_stack empty;
-	unsigned int capacity;
-	unsigned int room;
-	unsigned int flushed;
-	unsigned int least_full;
-	unsigned int depot_turns;
-	unsigned long trades;
+	struct blockslab_depot depot;
+	struct blockslab_stack empty ____cacheline_aligned_in_smp;
 };
 
 /**
@@ -239,9 +254,8 @@ enum heap_state {
  * @limit: most bytes it may hold
  * @held: bytes it holds
  * @nr_blocks: blocks and large allocations
- * @moving: blocks and batches of magazines that are charged, but on no list at the moment
- * @hoard: about how many bytes a trim could give back
- * @stock: of these, bytes of empty blocks and of slots in depots; see overstocked()
+ * @moving: blocks that are charged, but on no list at the moment, and trims under way
+ * @kept: about how many bytes of empty blocks and of slots in depots there are; see overstocked()
  * @reclaimed: jiffies when a refused allocation trimmed it last
  * @trim: gives back what is not used
  * @armed: @trim is pending
@@ -281,8 +295,7 @@ struct blockslab_heap {
 	atomic_long_t held;
 	atomic_long_t nr_blocks;
 	atomic_long_t moving;
-	atomic_long_t hoard;
-	atomic_long_t stock;
+	atomic_long_t kept;
 
 	unsigned long reclaimed;
 	struct delayed_work trim;

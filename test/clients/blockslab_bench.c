@@ -42,7 +42,7 @@
 
 enum side { SLUB, BLOCKSLAB, NR_SIDES };
 
-static const size_t sizes[] = { 8, 24, 72, 200, 520, 1500, 4096 };
+static const size_t sizes[] = { 8, 24, 72, 200, 520, 1500, 4096, 8192 };
 #define ALL_SIZES	GENMASK(ARRAY_SIZE(sizes) - 1, 0)
 /* Eight times such a size is still no large allocation for either side. */
 #define SMP_SIZES	(BIT(1) | BIT(3))
@@ -803,6 +803,8 @@ static const struct workload workloads[] = {
 	{ "sized", pair, ALL_SIZES, .variant = true },
 	{ "sized_const", pair_const, ALL_SIZES, .variant = true },
 	{ "cache", cache, ALL_SIZES },
+	{ "batch2", batch, ALL_SIZES, 2 },
+	{ "batch8", batch, ALL_SIZES, 8 },
 	{ "batch256", batch, ALL_SIZES, 256 },
 	{ "batch256_rev", batch, ALL_SIZES, 256, .variant = true },
 	{ "batch4096", batch, ALL_SIZES, 4096 },
