@@ -4,7 +4,7 @@
 # step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed is shown if it went
 # wrong, and then what it left is cleaned up, so that the next is judged by itself.
 #
-#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | quiet] [SECONDS of each stress]
+#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | quiet | isolated] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -674,6 +674,59 @@ stress()
 	cat /tmp/figures
 }
 
+# interruptions [CPU]: how often that CPU was interrupted to call a function so far, or all together were
+interruptions()
+{
+	awk -v cpu="${1:-all}" '$1 == "CAL:" {
+		for (i = 2; i <= 5; i++)
+			if (cpu == "all" || cpu == i - 2)
+				sum += $i
+		print sum
+	}' /proc/interrupts
+}
+
+cached()
+{
+	awk 'NR == 2 { for (i = 2; i <= NF; i++) if ($i == "cached") at = i - 1 }
+	     NR > 2 { sum += $at }
+	     END { print sum + 0 }' $blockslab/heap/errand/classes
+}
+
+cached_is_less_than()
+{
+	[ "$(cached)" -lt "$1" ]
+}
+
+# A trim takes what CPU 1 caches, and leaves what CPU 3 does: that one is isolated.
+trims_spare_the_isolated()
+{
+	load blockslab_errand
+	run=/sys/module/blockslab_errand/parameters/run
+	echo cpu 3 >$run
+	isolated=$(cached)
+	[ "$isolated" -gt 0 ]
+	echo cpu 1 >$run
+	both=$(cached)
+	[ "$both" -gt "$isolated" ]
+	before=$(interruptions 3)
+	within 20 cached_is_less_than "$both"
+	for round in 1 2 3 4 5 6 7 8 9 10; do
+		echo 1 >$blockslab/heap/errand/shrink
+	done
+	[ "$(cached)" = "$isolated" ]
+	[ $(($(interruptions 3) - before)) -lt 10 ]	# the kernel has reasons of its own
+	rmmod blockslab_errand
+}
+
+heaps_end_without_interrupts()
+{
+	load blockslab_errand
+	before=$(interruptions)
+	echo heaps 300 >/sys/module/blockslab_errand/parameters/run
+	[ $(($(interruptions) - before)) -lt 300 ]
+	rmmod blockslab_errand
+}
+
 # --- which ------------------------------------------------------------------
 
 [ ! -d /sys/kernel/debug/gcov ] || trap take_counts EXIT
@@ -711,6 +764,11 @@ left)
 	step 'rmmod is refused to it for ever' refused rmmod blockslab
 	step 'another client goes on' sample_client_allocates
 	step 'and unloads' client_unloads
+	exit $failed
+	;;
+isolated)
+	step 'a trim leaves an isolated CPU alone' trims_spare_the_isolated
+	step 'heaps end without an interrupt each' heaps_end_without_interrupts
 	exit $failed
 	;;
 faults)

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * blockslab_errand: uses heaps on the CPUs it is told to, and nowhere else, for test/boot.sh. The
+ * parameter `run` is written to:
+ *
+ *	cpu N		on CPU N, 64 slots of 64 bytes of the heap errand are taken and freed
+ *	heaps N		so many heaps are made, used a little and destroyed, on this CPU
+ */
+#include <linux/cpu.h>
+#include <linux/err.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/workqueue.h>
+#include "blockslab.h"
+
+#define NR_SLOTS	64
+
+static struct blockslab_heap *errand;
+
+static long use(void *heap)
+{
+	void *slots[NR_SLOTS];
+	int i, failed = 0;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		slots[i] = blockslab_alloc(heap, 64, GFP_KERNEL);
+		failed += !slots[i];
+	}
+	for (i = 0; i < NR_SLOTS; i++)
+		blockslab_free(slots[i]);
+	return failed ? -ENOMEM : 0;
+}
+
+static int heaps(unsigned int nr)
+{
+	struct blockslab_heap *heap;
+	char name[16];
+	int err = 0;
+
+	while (nr-- && !err) {
+		snprintf(name, sizeof(name), "errand-%u", nr);
+		heap = blockslab_heap_create(name, NULL);
+		err = IS_ERR(heap) ? PTR_ERR(heap) : use(heap);
+		blockslab_heap_destroy(heap);
+	}
+	return err;
+}
+
+static int run_set(const char *text, const struct kernel_param *param)
+{
+	unsigned int nr;
+
+	if (sscanf(text, "heaps %u", &nr) == 1)
+		return heaps(nr);
+	if (sscanf(text, "cpu %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+		return work_on_cpu(nr, use, errand);
+	return -EINVAL;
+}
+
+static const struct kernel_param_ops run_ops = { .set = run_set };
+
+module_param_cb(run, &run_ops, NULL, 0200);
+
+static int __init errand_init(void)
+{
+	errand = blockslab_heap_create("errand", NULL);
+	return PTR_ERR_OR_ZERO(errand);
+}
+
+static void __exit errand_exit(void)
+{
+	blockslab_heap_destroy(errand);
+}
+
+module_init(errand_init);
+module_exit(errand_exit);
+MODULE_DESCRIPTION("Uses blockslab's heaps on chosen CPUs");
+MODULE_LICENSE("GPL");
