@@ -104,17 +104,20 @@ static void magazine_put(struct blockslab_magazine *magazine)
 	kfree_rcu(magazine, rcu);
 }
 
-static void magazine_flush(struct blockslab_magazine *magazine)
+/* Returns up to @nr of its slots to their blocks. */
+static void magazine_flush(struct blockslab_magazine *magazine, unsigned int nr)
 {
-	if (magazine->count)
-		flush_slots(magazine->node, magazine->slots, magazine->count);
-	WRITE_ONCE(magazine->count, 0);
+	nr = min_t(unsigned int, nr, magazine->count);
+	if (!nr)
+		return;
+	WRITE_ONCE(magazine->count, magazine->count - nr);
+	flush_slots(magazine->node, magazine->slots + magazine->count, nr);
 }
 
 /* Gives back a magazine and the slots in it. */
 static void magazine_dispose(struct blockslab_magazine *magazine)
 {
-	magazine_flush(magazine);
+	magazine_flush(magazine, magazine->count);
 	magazine_put(magazine);
 }
 
@@ -171,19 +174,23 @@ static void trade_end(struct blockslab_node *node)
 
 /*
  * Magazines are small at first, and grow with what a class does: to the next size after every 8
- * trades of a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a share
- * of the class's slots; slots that come and go may too, and to 4 KiB or 60 slots in any case. A
- * trim brings them back to the least.
+ * trades of a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a
+ * share of the class's slots; slots that come and go may too, and to 60 slots in any case: to 4 KiB
+ * soon, and on to 32 KiB at two of 256 trades (of which one in two may be of slots that go out).
+ * A trim brings them back to the least.
  */
 static void magazines_grow(struct blockslab_node *node, bool share)
 {
+	unsigned int trades = raw_cpu_read(node_cpu(node)->begun);
 	unsigned long size = node->class->size, most;
+	bool seldom = trades % 256 >= 254;
 
-	if (raw_cpu_read(node_cpu(node)->begun) % 8)
+	if (trades % 8 && !seldom)
 		return;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
-		most = max_t(unsigned long, most, clamp_t(unsigned long, SZ_4K / size, 1, 60));
+		most = max_t(unsigned long, most,
+			     clamp_t(unsigned long, (seldom ? SZ_32K : SZ_4K) / size, 1, 60));
 	magazines_grow_to(node, most);
 }
 
@@ -375,7 +382,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	depot_look(node, full);
 	if ((full + 1) * magazine->capacity > READ_ONCE(depot->room) ||
 	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || !heap_caches(heap)) {
-		blockslab_add(depot->flushed, magazine->count);
+		blockslab_add(depot->flushed, min_t(unsigned int, magazine->count, FLUSH_MAX));
 		return false;
 	}
 	stack_push(&depot->full, magazine);
@@ -400,12 +407,12 @@ static struct blockslab_magazine *take_off_empty(struct blockslab_node *node)
 	return magazine;
 }
 
-/* A magazine without slots and of the present capacity: @magazine, or the depot's, or a new one. */
+/* A magazine of the present capacity with room: @magazine, or the depot's, or a new one. */
 static struct blockslab_magazine *empty_magazine(struct blockslab_node *node,
 						 struct blockslab_magazine *magazine, gfp_t gfp)
 {
 	if (magazine && magazine->capacity < READ_ONCE(node->capacity)) {
-		magazine_put(magazine);
+		magazine_dispose(magazine);
 		magazine = NULL;
 	}
 	if (!magazine)
@@ -461,7 +468,8 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	unsigned long irq, want;
 
 	spin_lock_irqsave(&node->lock, irq);
-	want = min_t(unsigned long, magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1);
+	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1,
+		    (unsigned long)REFILL_MAX);
 	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
 	magazines_grow(node, true);
 	depot_grow(node, magazine->count);
@@ -539,10 +547,11 @@ static bool node_sparse(const struct blockslab_node *node)
 	       READ_ONCE(nr[BLOCK_PARTIAL + 1]) + 1;
 }
 
-/* Large slots are cached in one magazine a CPU, unless bulk calls have made that larger. */
+/* Large slots are cached in one magazine a CPU, until that has grown. */
 static bool may_have_spare(const struct blockslab_node *node)
 {
-	return node->class->size <= SZ_2K || READ_ONCE(node->capacity) > SZ_32K / SZ_2K;
+	return node->class->size <= SZ_2K ||
+	       READ_ONCE(node->capacity) > capacity_least(node->class->size);
 }
 
 static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
@@ -586,7 +595,7 @@ static bool bring_room(struct blockslab_node *node)
 	if (magazine && !sparse && depot_leave_full(node, magazine))
 		magazine = NULL;
 	if (magazine)
-		magazine_flush(magazine);
+		magazine_flush(magazine, sparse ? magazine->count : FLUSH_MAX);
 	if (sparse)
 		give_up_cached(node);
 	magazine = empty_magazine(node, magazine, GFP_NOWAIT);

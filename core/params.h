@@ -46,6 +46,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */
+#define REFILL_MAX		32	/* slots that one call takes from the blocks into a magazine */
+#define FLUSH_MAX		16	/* slots that one call returns from a magazine to the blocks */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define ROUND			2	/* turns: see round_ends() */
