@@ -165,36 +165,38 @@ static int home_this_cpu(unsigned int cpu)
 	return 0;
 }
 
-/* Up to BLOCKS_RUN empty blocks; false when there are no more. */
-static bool retained_put(struct blockslab_node *node)
+static bool nothing_retained(const struct blockslab_node *node)
+{
+	return !READ_ONCE(node->nr[BLOCK_RETAINED]) && !READ_ONCE(node->keep) &&
+	       !READ_ONCE(node->given_back);
+}
+
+/* Up to BLOCKS_RUN empty blocks go back, and are not missed. */
+static void retained_put(struct blockslab_node *node)
 {
 	unsigned int run = BLOCKS_RUN;
 	unsigned long irq;
 	LIST_HEAD(gone);
-	bool more;
 
-	spin_lock_irqsave(&node->lock, irq);
-	while (node->nr[BLOCK_RETAINED] && run--)
-		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
-					      struct blockslab_block, list), &gone);
-	more = node->nr[BLOCK_RETAINED];
-	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
-	return more;
-}
-
-static void node_trim(struct blockslab_node *node)
-{
-	unsigned long irq;
-
-	depot_drain(node);
 	spin_lock_irqsave(&node->lock, irq);
 	node->keep = 0;
 	node->given_back = 0;
 	node->least_retained = 0;
+	while (node->nr[BLOCK_RETAINED] && run--)
+		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
+					      struct blockslab_block, list), &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
-	while (retained_put(node))
-		;
+	put_blocks(&gone);
+}
+
+static void node_trim(struct blockslab_node *node)
+{
+	unsigned int runs;
+
+	depot_drain(node);
+	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
+	while (runs-- && !nothing_retained(node))
+		retained_put(node);
 }
 
 static size_t heap_trim_cpus(struct blockslab_heap *heap, enum drained which)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* More than one CPU: slots that wander between them, and calls that meet. Skipped on one CPU. */
 #include <linux/cpu.h>
+#include <linux/delay.h>
 #include <linux/prandom.h>
-#include <linux/sched/clock.h>
 #include "blockslab_kunit.h"
 
 #define NR_ROUNDS	3000
@@ -210,9 +210,9 @@ static void release_meets_shrink(struct kunit *test)
 	one_meets_the_others(test, 200, release_while_shrunk);
 }
 
-/* A CPU that has its interrupts off answers nobody; it waits for a second at most. */
+/* A CPU that has its interrupts off answers nobody; it waits for some seconds at most. */
 struct deaf {
-	struct blockslab_heap *shrunk, *destroyed;
+	struct blockslab_heap *heap;
 	unsigned int busy;
 	atomic_t cpus;
 	bool done;
@@ -222,13 +222,12 @@ struct deaf {
 static void stay_deaf(struct deaf *deaf)
 {
 	unsigned long irq;
-	u64 end;
+	int i;
 
 	local_irq_save(irq);
-	end = local_clock() + NSEC_PER_SEC;
 	atomic_inc(&deaf->cpus);
-	while (!READ_ONCE(deaf->done) && local_clock() < end)
-		cpu_relax();
+	for (i = 0; i < 3000 && !READ_ONCE(deaf->done); i++)
+		mdelay(1);	/* clocks may stand still */
 	if (!READ_ONCE(deaf->done))
 		atomic_inc(&deaf->waited_for);
 	local_irq_restore(irq);
@@ -242,27 +241,22 @@ static int shrink_among_the_deaf(void *data, unsigned int cpu)
 		stay_deaf(deaf);
 		return 0;
 	}
-	blockslab_free(try_alloc(deaf->shrunk, 64, GFP_KERNEL));
-	blockslab_free(try_alloc(deaf->destroyed, 64, GFP_KERNEL));
+	blockslab_free(try_alloc(deaf->heap, 64, GFP_KERNEL));
 	while (atomic_read(&deaf->cpus) < num_online_cpus() - 1)
 		cond_resched();
-	blockslab_shrink(deaf->shrunk);
-	blockslab_heap_destroy(deaf->destroyed);
+	blockslab_shrink(deaf->heap);
 	WRITE_ONCE(deaf->done, true);
 	return 0;
 }
 
 static void cpus_that_hold_nothing_are_left_alone(struct kunit *test)
 {
-	struct deaf deaf = { .busy = raw_smp_processor_id() };
+	struct deaf deaf = { .heap = fixture.heap, .busy = raw_smp_processor_id() };
 
 	skip_on_one_cpu(test);
-	deaf.shrunk = make_heap(test, "shrunk", 0, 0, 0);
-	deaf.destroyed = make_heap(test, "destroyed", 0, 0, 0);
 	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, shrink_among_the_deaf, &deaf), 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&deaf.waited_for), 0);
-	KUNIT_EXPECT_EQ(test, stats_of(deaf.shrunk).cached, 0);
-	end_heap(test, deaf.shrunk);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).cached, 0);
 }
 
 /*
