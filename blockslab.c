@@ -42,7 +42,8 @@
  *   at no cost.
  * - Giving back. Twice a second, as long as a heap has anything to give back and is in use, its
  *   classes are looked at: after two seconds without a change, what lies in a depot and in empty
- *   blocks goes back, and from a class that is not used at all the CPUs' magazines, too.
+ *   blocks goes back, and from a class that is not used at all the CPUs' magazines, too. For that
+ *   a CPU is interrupted only if it holds some, and an isolated one never.
  * - Tracking. Every line counts the bytes asked for down from a credit; when that is used up, the
  *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
  *   their own, with notes beside them and a key that leads their frees to the slow path. So it
@@ -89,19 +90,8 @@
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
  * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are
  * descriptors and magazines. Magazines up to three times as large in classes up to 1 KiB moved
- * neither figure by 0.01 and took a third off batches of 256. Empty blocks, and magazines in the
- * depot, are kept as far as those given back were missed later: a depot of 64 KiB from the start
- * held a fifth more in small traces that free most of what they had. There, cached slots keep
- * nearly empty blocks from going back, too: a class with many of those has one magazine a CPU.
- * What is kept and was not needed for two turns from taking to returning goes back while the class
- * is in use: a storm of forks then holds 0.87 of kmalloc's classes on average, where it held 0.89,
- * and a day of 10 million operations on 40,000 slots ends 2 % above its second tenth, not 5. Rounds
- * that ended after 16 returns held less still, but forgot what a batch needs before its next one.
- * Slots of 544 to 1024 bytes in magazines of two went to the lock every other time where lifetimes
- * are random; in magazines of four hardly ever, and forks hold 0.003 more.
- * All of a heap's classes together keep no more than 512 KiB, or a sixteenth of what it holds:
- * without that, a load that opened and closed sockets by the hundred held 0.93 of kmalloc's classes
- * on average, a seventh of it for nothing, and with it 0.86; no other figure moved by 0.001.
+ * neither figure by 0.01 and took a third off batches of 256. What is
+ * kept for reuse, and its figures, stand in core/retain.c.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and does not find a double free of a slot that
@@ -184,9 +174,11 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/fault.c"
 #include "core/account.c"
 #include "core/provider.c"
+#include "core/retain.c"
 #include "core/block.c"
 #include "core/magazine.c"
-#include "core/retain.c"
+#include "core/depot.c"
+#include "core/trim.c"
 #include "core/note.c"
 #include "core/class.c"
 #include "core/sample.c"

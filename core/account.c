@@ -158,20 +158,6 @@ static void heap_uncharge(struct blockslab_node *node, size_t bytes)
 }
 
 /*
- * A node tells its heap what it keeps, @bytes where it was @told last, when that is more or has come
- * down by half: what goes up and down at every trade shall not reach the heap every time.
- */
-static void heap_tell_kept(struct blockslab_heap *heap, long *told, long bytes)
-{
-	long before = READ_ONCE(*told);
-
-	if (bytes <= before && bytes * 2 > before)
-		return;
-	if (bytes != before)
-		atomic_long_add(bytes - xchg(told, bytes), &heap->kept);
-}
-
-/*
  * The shared heap holds the module only while it has blocks, so that a slot somebody forgot keeps
  * the module loaded, and nothing else does. Under a lock, so that a put never comes before its
  * get.

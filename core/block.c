@@ -25,7 +25,7 @@ static void count_retained(struct blockslab_node *node, long bytes)
 	if (!bytes)
 		return;
 	blockslab_add(node->retained, bytes);
-	heap_tell_kept(node->class->heap, &node->told_blocks, node->retained);
+	heap_tell_kept(node->class->heap, &node->retention, node->retained);
 }
 
 /* A descriptor was written to. The bitmap is believed; without its pages, nothing is free. */
@@ -265,26 +265,8 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 			block_list(block);
 		}
 	}
-	node->least_retained = min(node->least_retained, node->nr[BLOCK_RETAINED]);
-	WRITE_ONCE(node->turns, node->turns | 1);
+	retention_taken(&node->retention, node->nr[BLOCK_RETAINED]);
 	return got;
-}
-
-/* Where slots are not cached, a double free is told for as long as the block stays. */
-static unsigned int keep_least(const struct blockslab_node *node)
-{
-	return max(READ_ONCE(retain), node->class->noted ? 1U : 0U);
-}
-
-/*
- * Whether a heap keeps more than it should. What each class keeps by its own working set may be
- * little and yet, over a hundred classes, much of all that the heap holds.
- */
-static bool overstocked(struct blockslab_heap *heap)
-{
-	unsigned long share = atomic_long_read(&heap->held) / 16;
-
-	return atomic_long_read(&heap->kept) > (long)max(share, READ_ONCE(stock_kib) * 1024UL);
 }
 
 /* After slots came back to a block; to @gone with it if it is empty and one too many. */
@@ -297,11 +279,11 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	if (block->state != BLOCK_RETAINED)
 		return;
 	if (!overstocked(node->class->heap))
-		keep = max(keep, node->keep);
+		keep = max(keep, node->retention.keep);
 	if (heap_destroyed(node->class->heap))
 		keep = 0;
 	if (block->reserved || node->nr[BLOCK_RETAINED] > keep) {
-		node->given_back++;
+		node->retention.given_back++;
 		block_unlink(block, gone);
 	}
 }
@@ -334,35 +316,16 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 	return i;
 }
 
-/*
- * What is kept for reuse has a working set (Bonwick & Adams): what was there all through a round
- * was not needed. A round is some turns from taking to returning, so that a client that takes
- * much and then returns it all is seen to need it. @turns is odd after something was taken.
- */
-static bool round_ends(unsigned int *turns)
-{
-	unsigned int next = READ_ONCE(*turns) + 1;
-
-	if (next & 1)
-		return false;
-	WRITE_ONCE(*turns, next);
-	return next % (2 * ROUND) == 0;
-}
-
-/* Empty blocks that were not needed go back; what was given back earlier is half forgotten. */
+/* Empty blocks that were not needed go back. */
 static void retained_look(struct blockslab_node *node, struct list_head *gone)
 {
-	unsigned int unneeded = node->least_retained;
+	unsigned int unneeded = retention_look(&node->retention, node->nr[BLOCK_RETAINED], 1);
 
 	lockdep_assert_held(&node->lock);
-	if (!round_ends(&node->turns))
-		return;
-	node->keep -= min(node->keep, unneeded);
-	node->given_back /= 2;
 	while (unneeded-- && node->nr[BLOCK_RETAINED] > keep_least(node))
 		block_unlink(list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
 					     list), gone);
-	node->least_retained = node->nr[BLOCK_RETAINED];
+	node->retention.least = min(node->retention.least, node->nr[BLOCK_RETAINED]);
 }
 
 /* Returns slots to their blocks; blocks that are empty and too many go to @gone. */
@@ -398,16 +361,4 @@ static void flush_slots(struct blockslab_node *node, void **slots, unsigned int 
 	return_slots(node, slots, nr, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
-}
-
-/* Blocks given back and wanted again would better have been kept; up to RETAIN_BYTES. */
-static void keep_more(struct blockslab_node *node, const struct blockslab_block *block)
-{
-	unsigned int most = RETAIN_BYTES / (block->nr_pages * PAGE_SIZE);
-
-	lockdep_assert_held(&node->lock);
-	if (node->given_back) {
-		node->given_back--;
-		node->keep = min(node->keep + 1, most);
-	}
 }

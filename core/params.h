@@ -3,21 +3,13 @@
  * Parameters and constants
  */
 
-static unsigned int retain;
-module_param(retain, uint, 0644);
-MODULE_PARM_DESC(retain, "Empty blocks kept per class and node even where none was missed after it was given back (default 0)");
-
 static unsigned int max_order = 3;
 module_param(max_order, uint, 0444);
 MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3)");
 
-static unsigned int depot_kib = 64;
-module_param(depot_kib, uint, 0644);
-MODULE_PARM_DESC(depot_kib, "KiB of cached slots that a class's depot keeps per node, in 512 magazines at most (default 64)");
-
-static unsigned int stock_kib = 512;
-module_param(stock_kib, uint, 0644);
-MODULE_PARM_DESC(stock_kib, "KiB of empty blocks and of slots in depots that a heap may keep in all, or a sixteenth of what it holds, if that is more (default 512)");
+static unsigned int keep_kib = 512;
+module_param(keep_kib, uint, 0644);
+MODULE_PARM_DESC(keep_kib, "KiB of empty blocks and of slots in depots that a heap may keep in all, or a sixteenth of what it holds, if that is more; an eighth of it in a class's depot (default 512)");
 
 static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
 module_param(shuffle, bool, 0644);
@@ -46,9 +38,9 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */
-#define REFILL_MAX		32	/* slots that one call takes from the blocks into a magazine */
-#define FLUSH_MAX		16	/* slots that one call returns from a magazine to the blocks */
-#define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node */
+#define REFILL_MAX		32	/* slots that one call takes into a magazine */
+#define FLUSH_MAX		16	/* slots that one call returns from one */
+#define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node, or keep_kib */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define ROUND			2	/* turns: see round_ends() */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)

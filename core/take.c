@@ -103,7 +103,10 @@ static struct blockslab_node *add_block(struct blockslab_block *block)
 
 	block_prepare(block);
 	spin_lock_irqsave(&node->lock, irq);
-	keep_more(node, block);
+	if (node->retention.given_back)
+		heap_missed(node->class->heap, block_bytes(block));
+	retention_missed(&node->retention, 1, max(RETAIN_BYTES, READ_ONCE(keep_kib) * 1024UL) /
+			 (block->nr_pages * PAGE_SIZE));
 	block_link(block);
 	spin_unlock_irqrestore(&node->lock, irq);
 	heap_arm(node->class->heap);

@@ -76,23 +76,31 @@ struct blockslab_quiet {
 };
 
 /**
+ * struct blockslab_retention - how many are kept of what was returned and may be taken again
+ * @keep: so many; grows with how many were given back and missed later
+ * @given_back: and not missed yet
+ * @least: fewest there during this round
+ * @turns: from taking to returning, see round_ends()
+ * @told: bytes that are kept, as the heap was told last
+ */
+struct blockslab_retention {
+	unsigned int keep;
+	unsigned int given_back;
+	unsigned int least;
+	unsigned int turns;
+	long told;
+};
+
+/**
  * struct blockslab_depot - magazines with slots, and what is kept in mind of them
  * @full: the magazines
- * @room: slots that it keeps; grows with how many were flushed and missed later
- * @flushed: slots flushed for want of room and not missed yet
- * @least: fewest magazines in @full during this round
- * @turns: of magazines taken from @full and left there
- * @told: bytes of slots in @full, as the heap was told last
+ * @retention: of these, counted in slots, but for @least
  *
  * All of it is near enough: no lock guards it.
  */
 struct blockslab_depot {
 	struct blockslab_stack full;
-	unsigned int room;
-	unsigned int flushed;
-	unsigned int least;
-	unsigned int turns;
-	long told;
+	struct blockslab_retention retention;
 } ____cacheline_aligned_in_smp;
 
 /**
@@ -112,13 +120,9 @@ struct blockslab_depot {
  * @frees: frees that went past the magazines
  * @requested: bytes asked for by such allocations
  * @fails: allocations that failed
- * @keep: empty blocks that it keeps; grows with how many were given back and missed soon after
- * @given_back: empty blocks given back and not missed yet
- * @least_retained: fewest retained blocks during this round
- * @turns: of slots taken from the blocks and returned, see round_ends()
+ * @retention: of empty blocks
  * @use: how long nothing was allocated or freed
  * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
- * @told_blocks: bytes of empty blocks, as the heap was told last
  * @held: bytes of blocks, descriptors and magazines
  * @magazine_slots: that all its magazines have room for
  * @capacity: of the next new magazine; grows while the depot is busy
@@ -143,13 +147,9 @@ struct blockslab_node {
 	unsigned long frees;
 	unsigned long requested;
 	unsigned long fails;
-	unsigned int keep;
-	unsigned int given_back;
-	unsigned int least_retained;
-	unsigned int turns;
+	struct blockslab_retention retention;
 	struct blockslab_quiet use;
 	struct blockslab_quiet stock;
-	long told_blocks;
 	atomic_long_t held;
 	atomic_long_t magazine_slots;
 
@@ -257,6 +257,7 @@ enum heap_state {
  * @moving: blocks that are charged, but on no list at the moment, and trims under way
  * @kept: about how many bytes of empty blocks and of slots in depots there are; see overstocked()
  * @reclaimed: jiffies when a refused allocation trimmed it last
+ * @allowance: bytes that it may keep beyond what any may, see heap_missed()
  * @trim: gives back what is not used
  * @armed: @trim is pending
  * @refs: one for the owner, one for each block, one for each reader
@@ -296,6 +297,7 @@ struct blockslab_heap {
 	atomic_long_t nr_blocks;
 	atomic_long_t moving;
 	atomic_long_t kept;
+	unsigned long allowance;
 
 	unsigned long reclaimed;
 	struct delayed_work trim;

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Trims: CPUs' magazines, depots and empty blocks are given back
+ *
+ * By the heap's own timer, when it is quiet; by shrinker, limit and client, when they ask; and
+ * where the heap ends. A CPU is interrupted only if it holds something, and an isolated one only
+ * where the heap ends. What it does not do: what is kept while a heap is in use is decided in
+ * retain.c. Locks: node->lock, for BLOCKS_RUN blocks at a time; none in the interrupt.
+ */
+
+#define TRIM_PERIOD	(HZ / 2)
+#define TRIM_QUIET	4U	/* periods without activity before a trim */
+
+/* Trims in progress, of all heaps. */
+DEFINE_STATIC_SRCU(trims);
+
+enum drained {
+	THIS_CPU,	/* only */
+	QUIET_NODES,	/* of all CPUs, but for isolated ones */
+	ALL_NODES,	/* the same */
+	HEAP_ENDS,	/* of every CPU, as often as it takes */
+};
+
+struct drain {
+	struct blockslab_heap *heap;
+	enum drained which;
+	bool missed;	/* a line that was in use */
+	struct blockslab_stack magazines;
+};
+
+/* Detaches a claimed line's magazines. */
+static void drain_line(struct drain *drain, struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *magazine = unload(line);
+
+	if (magazine) {
+		blockslab_sub(line->moved, magazine->count);
+		stack_push(&drain->magazines, magazine);
+	}
+	magazine = line->spare;
+	if (magazine) {
+		WRITE_ONCE(line->spare, NULL);
+		blockslab_sub(line->moved, magazine->count);
+		stack_push(&drain->magazines, magazine);
+	}
+}
+
+/* For the time that a trim may have magazines in hand: see heap_trim_last(). */
+static int trim_begin(struct blockslab_heap *heap) __acquires(&trims)
+{
+	atomic_long_inc(&heap->moving);
+	return srcu_read_lock(&trims);
+}
+
+static void trim_end(struct blockslab_heap *heap, int trim) __releases(&trims)
+{
+	smp_mb__before_atomic();	/* all is flushed where @moving is 0 */
+	atomic_long_dec(&heap->moving);
+	srcu_read_unlock(&trims, trim);
+}
+
+static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
+			   struct blockslab_cpu *line)
+{
+	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+		return false;
+	return loaded_magazine(line) || READ_ONCE(line->spare);
+}
+
+static bool drain_concerns_cpu(const struct drain *drain, int cpu)
+{
+	struct blockslab_node *node;
+
+	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node))
+		if (drain_concerns(drain, node, node_line(node, cpu)))
+			return true;
+	return false;
+}
+
+/* On the CPU itself, with interrupts off: takes no lock. */
+static void drain_this_cpu(void *data)
+{
+	struct drain *drain = data;
+	struct blockslab_node *node;
+	struct blockslab_cpu *line;
+
+	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node)) {
+		line = this_cpu_ptr(node_cpu(node));
+		if (!drain_concerns(drain, node, line))
+			continue;
+		if (blockslab_claim(line)) {
+			drain_line(drain, line);
+			blockslab_unclaim(line);
+		} else {
+			drain->missed = true;
+		}
+	}
+}
+
+/* Those that are to be left alone by the rest of the kernel are by trims, too. */
+static bool cpu_isolated(int cpu)
+{
+	return !housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) ||
+	       !housekeeping_test_cpu(cpu, HK_TYPE_TICK);
+}
+
+/* Interrupts a CPU for nothing else than what it holds. */
+static void drain_cpu(struct drain *drain, int cpu)
+{
+	int tries = 0;
+
+	if (drain->which != HEAP_ENDS && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
+		return;
+	do {
+		if (!drain_concerns_cpu(drain, cpu))
+			break;
+		smp_call_function_single(cpu, drain_this_cpu, drain, 1);
+		stack_drain(&drain->magazines);
+	} while (drain->which == HEAP_ENDS && (!heap_caches(drain->heap) || ++tries < 10));
+}
+
+/*
+ * Empties the magazines of CPUs, one after the other; false if a line was in use. Where the heap
+ * ends, nothing comes into a line once it was empty (see take_in()), so each CPU is through with
+ * this at some time, and is not looked at again.
+ */
+static bool drain_cpus(struct blockslab_heap *heap, enum drained which)
+{
+	struct drain drain = { .heap = heap, .which = which };
+	unsigned long irq;
+	int cpu;
+
+	if (which == THIS_CPU) {
+		local_irq_save(irq);
+		drain_this_cpu(&drain);
+		local_irq_restore(irq);
+		stack_drain(&drain.magazines);
+	} else {
+		smp_mb();	/* take_in() */
+		for_each_online_cpu(cpu)
+			drain_cpu(&drain, cpu);
+	}
+	return !drain.missed;
+}
+
+/* The magazines of a CPU that is gone. */
+static int drain_dead_cpu(unsigned int cpu)
+{
+	struct blockslab_node *node;
+	struct blockslab_heap *heap;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		struct drain drain = { .heap = heap, .which = HEAP_ENDS };
+		int trim = trim_begin(heap);
+
+		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+			drain_line(&drain, node_line(node, cpu));
+		stack_drain(&drain.magazines);
+		trim_end(heap, trim);
+	}
+	return 0;
+}
+
+static int home_this_cpu(unsigned int cpu)
+{
+	unsigned long *home = per_cpu_ptr(&blockslab_home, cpu);
+	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
+
+	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
+	return 0;
+}
+
+static bool nothing_retained(const struct blockslab_node *node)
+{
+	return !READ_ONCE(node->nr[BLOCK_RETAINED]) && !READ_ONCE(node->retention.keep) &&
+	       !READ_ONCE(node->retention.given_back);
+}
+
+/* Up to BLOCKS_RUN empty blocks go back, and are not missed. */
+static void retained_put(struct blockslab_node *node)
+{
+	unsigned int run = BLOCKS_RUN;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	retention_reset(&node->retention);
+	while (node->nr[BLOCK_RETAINED] && run--)
+		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
+					      struct blockslab_block, list), &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+static void node_trim(struct blockslab_node *node)
+{
+	unsigned int runs;
+
+	depot_drain(node);
+	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
+	while (runs-- && !nothing_retained(node))
+		retained_put(node);
+}
+
+static size_t heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
+{
+	size_t held = held_bytes(heap), left;
+	int trim = trim_begin(heap);
+	struct blockslab_node *node;
+
+	drain_cpus(heap, which);
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		if (node->class->size)
+			node_trim(node);
+	trim_end(heap, trim);
+	left = held_bytes(heap);
+	return held > left ? held - left : 0;
+}
+
+/* Gives back cached slots and retained blocks. @wait: other CPUs may be asked, and waited for. */
+static size_t heap_trim(struct blockslab_heap *heap, bool wait)
+{
+	return heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
+}
+
+/* Trades with a node that have begun on all CPUs so far, and that have ended: modulo 256. */
+static u8 trades_begun(struct blockslab_node *node)
+{
+	u8 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->begun);
+	return sum;
+}
+
+static u8 trades_ended(struct blockslab_node *node)
+{
+	u8 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->ended);
+	return sum;
+}
+
+/* What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. */
+static unsigned long node_traffic(struct blockslab_node *node)
+{
+	return READ_ONCE(node->allocs) + READ_ONCE(node->frees) + trades_begun(node);
+}
+
+/* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
+static unsigned long node_activity(struct blockslab_node *node)
+{
+	unsigned long sum = node_traffic(node);
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(node_line(node, cpu)->tally) +
+		       READ_ONCE(node_line(node, cpu)->moved);
+	return sum;
+}
+
+/* Looks once a period; true when it has been quiet just long enough. */
+static bool falls_quiet(struct blockslab_quiet *quiet, unsigned long activity)
+{
+	if (activity != quiet->activity)
+		WRITE_ONCE(quiet->periods, 0);
+	else
+		WRITE_ONCE(quiet->periods, min(quiet->periods + 1, TRIM_QUIET + 1));
+	quiet->activity = activity;
+	return quiet->periods == TRIM_QUIET;
+}
+
+/* Has nothing that could be given back. */
+static bool node_bare(struct blockslab_node *node)
+{
+	return !node->class->size || !atomic_long_read(&node->held);
+}
+
+/* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */
+static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
+{
+	bool drained = !drain || drain_cpus(heap, QUIET_NODES);
+	struct blockslab_node *node;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
+		if (node_bare(node))
+			continue;
+		if (falls_quiet(&node->stock, node_traffic(node)))
+			node_trim(node);
+		if (node->use.periods != TRIM_QUIET)
+			continue;
+		node_trim(node);
+		if (!drained)
+			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);	/* again, then */
+	}
+}
+
+static void heap_trim_work(struct work_struct *work)
+{
+	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
+	bool busy = false, drain = false;
+	struct blockslab_node *node;
+	int trim;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
+		cond_resched();
+		if (node_bare(node))
+			continue;
+		drain |= falls_quiet(&node->use, node_activity(node));
+		busy |= node->use.periods < TRIM_QUIET;
+	}
+	WRITE_ONCE(heap->allowance, READ_ONCE(heap->allowance) / 2);
+	if (busy) {
+		trim = trim_begin(heap);
+		trim_quiet_nodes(heap, drain);
+		trim_end(heap, trim);
+		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+		return;
+	}
+	WRITE_ONCE(heap->armed, false);
+	smp_mb();	/* who brings memory in from now on arms it again */
+	heap_trim(heap, true);
+}
+
+/* Memory has been brought in: have it taken back when it is not used. */
+static void heap_arm(struct blockslab_heap *heap)
+{
+	if (likely(READ_ONCE(heap->armed)) || heap_destroyed(heap))
+		return;
+	WRITE_ONCE(heap->armed, true);
+	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+}
