@@ -123,6 +123,16 @@ static struct blockslab_block *own_block(const void *slot)
 	return blockslab_block_of(virt_to_page(slot));
 }
 
+/* References that the page allocator gave to a page of a block: large ones are split. */
+static int references_given(const struct blockslab_block *block, unsigned int number)
+{
+	return !number || !block->node->class->size;
+}
+
+/*
+ * The reference count is changed by an add: somebody may hold one for a moment, who takes this for the
+ * page that it was before, and puts it when he sees that it is not.
+ */
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	unsigned long lines = (__force unsigned long)node_cpu(block->node);
@@ -130,7 +140,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
-		set_page_count(page, PAGE_REFERENCES);
+		page_ref_add(page, PAGE_REFERENCES - references_given(block, i));
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
@@ -185,8 +195,8 @@ static bool page_counts_restore(struct blockslab_block *block)
 		if (!page_ref_freeze(page + i, PAGE_REFERENCES))
 			break;
 	if (likely(i == block->nr_pages)) {
-		for (i = 0; i < (block->node->class->size ? 1 : block->nr_pages); i++)
-			set_page_count(page + i, 1);
+		for (i = 0; i < block->nr_pages; i++)
+			set_page_count(page + i, references_given(block, i));
 		return true;
 	}
 	while (i--)

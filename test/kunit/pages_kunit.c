@@ -68,10 +68,39 @@ static void a_page_that_is_referenced_does_not_go_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
 }
 
+static struct page *held_page;
+
+/* Called before the page is a slot's. */
+static void hold_page(void *object)
+{
+	if (held_page)
+		return;
+	held_page = virt_to_page(object);
+	get_page(held_page);
+}
+
+/* Lookups without a lock take one on whatever the page has become, and put it at once. */
+static void a_reference_from_before_the_block_is_put(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("held", 64, 0, 0, hold_page);
+	void *object;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	held_page = NULL;
+	object = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	put_page(held_page);
+	blockslab_cache_free(cache, object);
+	blockslab_shrink(blockslab_cache_heap(cache));
+	KUNIT_EXPECT_EQ(test, stats_of(blockslab_cache_heap(cache)).held, 0);
+	blockslab_cache_destroy(cache);
+}
+
 static struct kunit_case pages_cases[] = {
 	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
 	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
 	KUNIT_CASE_PARAM(a_page_that_is_referenced_does_not_go_back, page_size_gen_params),
+	KUNIT_CASE(a_reference_from_before_the_block_is_put),
 	{}
 };
 
