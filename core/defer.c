@@ -23,8 +23,7 @@ struct ripe {
 
 #define RIPE_WORDS	4096	/* of notes for one grace period: 2000 blocks or more of usual ones */
 
-static unsigned long ripe_words[RIPE_WORDS];		/* the worker's, as is the next */
-static struct llist_node *deferred_rest;		/* blocks that had no room there */
+static unsigned long ripe_words[RIPE_WORDS];		/* the worker's */
 static_assert(RIPE_WORDS >= BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1) + 1);
 
 /* Words that the note of a block takes. */
@@ -45,22 +44,20 @@ static void ripe_note(struct ripe *ripe, struct blockslab_block *block)
 		ripe->marks[word] = READ_ONCE(marks[word]);
 }
 
-/* Notes as many blocks as there is room for; how many words that took. */
-static unsigned int ripe_gather(void)
+/* Notes as many blocks as there is room for, and takes them off @rest; how many words that took. */
+static unsigned int ripe_gather(struct llist_node **rest)
 {
-	struct llist_node *next = deferred_rest ?: llist_del_all(&deferred_blocks);
 	struct blockslab_block *block;
 	unsigned int used = 0;
 
-	while (next) {
-		block = llist_entry(next, struct blockslab_block, deferred);
+	while (*rest) {
+		block = llist_entry(*rest, struct blockslab_block, deferred);
 		if (used + ripe_size(block) > RIPE_WORDS)
 			break;
-		next = next->next;	/* before it may be queued again */
+		*rest = block->deferred.next;	/* before it may be queued again */
 		ripe_note((struct ripe *)&ripe_words[used], block);
 		used += ripe_size(block);
 	}
-	deferred_rest = next;
 	return used;
 }
 
@@ -85,11 +82,13 @@ static void ripe_free(const struct ripe *ripe)
 	}
 }
 
+/* A turn: what is queued from now on has its own, so that who waits for one does so for a while. */
 static void deferred_work_fn(struct work_struct *work)
 {
+	struct llist_node *rest = llist_del_all(&deferred_blocks);
 	unsigned int used, at;
 
-	while ((used = ripe_gather())) {
+	while ((used = ripe_gather(&rest))) {
 		synchronize_rcu();
 		for (at = 0; at < used;) {
 			struct ripe *ripe = (struct ripe *)&ripe_words[at];
@@ -179,14 +178,20 @@ void blockslab_free_rcu(const void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
-/* Waits until all that was deferred so far is freed. */
+/*
+ * Waits until all that was deferred so far is freed: in the turn that runs or comes next, and one mark
+ * of a block that was queued again in the one after.
+ */
 static void deferred_finish(void)
 {
 	/* Where the tick runs irq_work, one waiter is woken: kernel/irq_work.c */
 	static DEFINE_MUTEX(one_waiter);
+	int turn;
 
-	mutex_lock(&one_waiter);
-	irq_work_sync(&deferred_irq);
-	mutex_unlock(&one_waiter);
-	flush_work(&deferred_work);
+	for (turn = 0; turn < 2; turn++) {
+		mutex_lock(&one_waiter);
+		irq_work_sync(&deferred_irq);
+		mutex_unlock(&one_waiter);
+		flush_work(&deferred_work);
+	}
 }

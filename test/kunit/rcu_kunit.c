@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Frees that wait for the readers. */
+#include <linux/completion.h>
 #include <linux/rcupdate.h>
 #include "blockslab_kunit.h"
 
@@ -118,6 +119,46 @@ static void it_works_without_memory(struct kunit *test)
 		blockslab_free_rcu(slots[i]);
 	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
 	blockslab_fail(0, 0, 0);
+}
+
+struct deferrer {
+	bool gave_up;
+	struct completion begun;
+};
+
+static int defer_again_and_again(void *data)
+{
+	unsigned long end = jiffies + 10 * HZ;
+	struct deferrer *deferrer = data;
+
+	do {
+		blockslab_free_rcu(try_alloc(fixture.heap, 40, GFP_KERNEL));
+		complete(&deferrer->begun);
+		usleep_range(50, 100);
+		deferrer->gave_up = time_after(jiffies, end);
+	} while (!deferrer->gave_up && !kthread_should_stop());
+	return 0;
+}
+
+/* What others go on to defer is not waited for. */
+static void a_heap_ends_while_others_defer(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "ending", 0, 0, 0);
+	struct deferrer deferrer = {};
+	struct task_struct *thread;
+
+	init_completion(&deferrer.begun);
+	thread = kthread_create(defer_again_and_again, &deferrer, "blockslab_defers");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
+	get_task_struct(thread);	/* kthread_stop() waits for its end, be it past that */
+	wake_up_process(thread);
+	wait_for_completion(&deferrer.begun);
+	blockslab_free_rcu(must_alloc(test, heap, 100));
+	blockslab_heap_destroy(heap);
+	KUNIT_EXPECT_FALSE(test, deferrer.gave_up);
+	kthread_stop(thread);
+	put_task_struct(thread);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
 }
 
 static void objects_of_caches_can_wait(struct kunit *test)
@@ -241,6 +282,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(release_takes_those_that_wait),
 	KUNIT_CASE(it_works_in_atomic_context),
 	KUNIT_CASE(it_works_without_memory),
+	KUNIT_CASE(a_heap_ends_while_others_defer),
 	KUNIT_CASE(objects_of_caches_can_wait),
 	KUNIT_CASE(a_slot_already_free_is_refused),
 	KUNIT_CASE(a_second_free_is_told_before_the_grace_period),
