@@ -433,14 +433,14 @@ static void __exit blockslab_exit(void)
 	last_words_exit();
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);
+	shrinker_free(shrinker);
 	heap_end(&blockslab_shared);
 	heap_retire(&blockslab_shared);
-	heap_put(&blockslab_shared);
-	flush_workqueue(workqueue);	/* heaps that are being freed remove their directories */
-	debugfs_remove_recursive(debugfs_dir);
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);
-	shrinker_free(shrinker);
+	heap_put(&blockslab_shared);	/* nobody else has references on heaps now */
+	flush_workqueue(workqueue);	/* heaps that are being freed remove their directories */
+	debugfs_remove_recursive(debugfs_dir);
 	rcu_barrier();
 	cancel_delayed_work_sync(&referenced_work);
 	reports_finish();

@@ -234,11 +234,11 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	return pages;
 }
 
-/* Heaps that root let go of are all that is left; and graves. */
+/* Heaps that root let go of are all that is left, blocks that others refer to among them; and graves. */
 static void heaps_exit(void)
 {
+	unsigned long pages = referenced_lose();
 	struct blockslab_heap *heap, *next;
-	unsigned long pages = 0;
 
 	list_for_each_entry_safe(heap, next, &heaps, list)
 		pages += lose_heap(heap);

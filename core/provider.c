@@ -379,8 +379,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(heap, block, -1);
 		__free_pages(first_page(block), RESERVE_ORDER);
-		kfree(block->notes);
-		descriptor_put(block);
+		call_rcu(&block->rcu, descriptor_free_rcu);	/* it may have been in use just now */
 	}
 }
 
@@ -499,6 +498,20 @@ static void referenced_look(struct work_struct *work)
 		else
 			referenced_add(block);
 	}
+}
+
+/* At the end of this module: of those of heaps that were let go of, the pages are lost; how many. */
+static unsigned long referenced_lose(void)
+{
+	struct blockslab_block *block, *next;
+	unsigned long pages = 0;
+
+	list_for_each_entry_safe(block, next, &referenced_blocks, list) {
+		pages += block->nr_pages;
+		kfree(block->notes);
+		descriptor_put(block);
+	}
+	return pages;
 }
 
 static void block_end_rcu(struct rcu_head *rcu)

@@ -281,6 +281,17 @@ a_heap_is_let_go_of()
 	load blockslab
 }
 
+referenced_block_is_let_go_of()
+{
+	load blockslab_lives do=refer
+	rmmod blockslab_lives
+	refused rmmod blockslab
+	echo 1 >$blockslab/heap/lives/forget
+	rmmod blockslab
+	dmesg | tail -n 5 | grep '[1-9] pages of heaps that were let go of are lost'
+	load blockslab
+}
+
 destroyed_heap_is_listed()
 {
 	load blockslab_lives do=drain
@@ -811,6 +822,7 @@ step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
 step 'the client unloads' client_unloads
 step 'a heap left behind is reported once, whoever has its address' left_heap_is_reported_once
 step 'and can be let go of' a_heap_is_let_go_of
+step 'so can one whose page somebody has a reference on' referenced_block_is_let_go_of
 step 'a heap destroyed with live slots is listed until they are freed' destroyed_heap_is_listed
 step 'callers name functions whose memory went' callers_name_init_functions
 step 'rmmod is granted right after a deferred free' rmmod_follows_a_deferred_free

@@ -7,7 +7,9 @@
  *	drain	destroys a heap with a slot, which it frees as it goes
  *	callers	allocates from a tracked heap, which it empties as it goes
  *	rcu	allocates from the shared heap, and frees that after a grace period as it goes
+ *	refer	destroys a heap without slots, and leaves a reference on a page that one was in
  */
+#include <linux/mm.h>
 #include <linux/module.h>
 #include "blockslab.h"
 
@@ -42,7 +44,11 @@ static int __init lives_init(void)
 			return PTR_ERR(heap);
 	}
 	slot = lives_get();
-	if (told("drain"))
+	if (told("refer")) {
+		get_page(virt_to_page(slot));
+		blockslab_free(slot);
+	}
+	if (told("drain") || told("refer"))
 		blockslab_heap_destroy(heap);
 	return 0;
 }
@@ -51,7 +57,7 @@ static void __exit lives_exit(void)
 {
 	if (told("rcu"))
 		blockslab_free_rcu(slot);
-	else if (!told("left"))
+	else if (!told("left") && !told("refer"))
 		blockslab_free(slot);
 	if (told("callers"))
 		blockslab_heap_destroy(heap);
