@@ -78,7 +78,10 @@ static void ripe_free(const struct ripe *ripe)
 			break;
 		clear_bit(number, deferred_map(block));
 		page_defer(virt_to_page(slot), block->node->class, false);
-		free_found(block, slot, 0);	/* the block may go with the last */
+		if (likely(!has_canary(block->node, slot)))
+			free_found(block, slot, 0);	/* the block may go with the last */
+		else	/* freed meanwhile by who saw no mark yet */
+			report(DOUBLE_FREE, slot, block, 0);
 	}
 }
 
@@ -119,7 +122,8 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 	if (test_and_set_bit(number, deferred_map(block)))
 		return false;
 	page_defer(virt_to_page(slot), block->node->class, true);
-	if (note && !in_nmi())
+	/* Stacks are kept under locks, which sleep on PREEMPT_RT. */
+	if (note && !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		note_freed_by(note, caller);
 	if (!READ_ONCE(block->queued) && !xchg(&block->queued, 1) &&
 	    llist_add(&block->deferred, &deferred_blocks))
