@@ -178,26 +178,32 @@ static bool class_add(struct blockslab_class *class)
 	return added;
 }
 
-/* Lines for classes that have none, and may have. */
+static void class_give_lines(struct blockslab_class *class)
+{
+	struct blockslab_cpu __percpu *lines;
+
+	if (class->cpu != no_class || class->noted)
+		return;
+	lines = lines_get(class, GFP_KERNEL);
+	if (!lines)
+		return;
+	smp_store_release(&class->cpu, lines);	/* initialized */
+	if (!class->kind)
+		class_publish(class);
+}
+
+/* Lines for classes that have none, and may have. A heap does not end meanwhile: heap_retire(). */
 static void lines_give(struct work_struct *work)
 {
 	struct blockslab_heap *heap;
 	struct blockslab_node *node;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
-			struct blockslab_class *class = node->class;
-			struct blockslab_cpu __percpu *lines;
-
-			if (class->cpu != no_class || class->noted)
-				continue;
-			lines = lines_get(class, GFP_KERNEL);
-			if (!lines)
-				continue;
-			smp_store_release(&class->cpu, lines);	/* initialized */
-			if (!class->kind)
-				class_publish(class);
-		}
+		mutex_lock(&heap->control);
+		for (node = node_after(heap, NULL); node && heap_caches(heap);
+		     node = node_after(heap, node))
+			class_give_lines(node->class);
+		mutex_unlock(&heap->control);
 	}
 }
 

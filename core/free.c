@@ -317,6 +317,9 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 
 	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
 		return false;
+	/* Pages of all classes that have no lines name the same. */
+	if (run->lines - (__force unsigned long)no_class < nr_node_ids * sizeof(struct blockslab_cpu))
+		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
 	run->word = cache ? cache->canary : 0;
 	if (cache && run->lines - cache->first >= cache->bytes)

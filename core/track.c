@@ -240,6 +240,7 @@ static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct 
 static void node_keep_names(struct blockslab_node *node, struct callers *callers)
 {
 	struct blockslab_block *block;
+	depot_stack_handle_t got;
 	struct caller *caller;
 	unsigned int number;
 	struct place place;
@@ -250,9 +251,11 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 		spin_lock_irqsave(&node->lock, irq);
 		block = place_next(&place);
 		for (number = 0; block && number < nr_notes(block); number++) {
-			caller = xa_load(&callers->by_stack, block->notes[number].got);
+			got = READ_ONCE(block->notes[number].got);
+			caller = xa_load(&callers->by_stack, got);
+			/* note_alloc() holds no lock */
 			if (caller && caller->kept)
-				WRITE_ONCE(block->notes[number].got, caller->kept);
+				cmpxchg(&block->notes[number].got, got, caller->kept);
 		}
 		spin_unlock_irqrestore(&node->lock, irq);
 		cond_resched();

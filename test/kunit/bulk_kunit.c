@@ -174,6 +174,21 @@ static void what_is_no_slot_within_a_bulk_is_told(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+/* First used where there is no per-CPU memory: their pages name the same lines. */
+static void one_bulk_frees_slots_of_classes_without_lines(struct kunit *test)
+{
+	void *slots[2];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		blockslab_fail(BLOCKSLAB_FAIL_CLASS, 1, 0);
+		slots[i] = must_alloc(test, fixture.heap, 3000 + 1000 * i);
+		blockslab_fail(0, 0, 0);
+	}
+	blockslab_free_bulk(ARRAY_SIZE(slots), slots);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
 static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE_PARAM(every_slot_of_a_bulk_is_its_own, bulk_gen_params),
 	KUNIT_CASE(bulk_and_single_calls_mix),
@@ -181,6 +196,7 @@ static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE(a_bulk_of_no_bytes_is_zero_size_pointers),
 	KUNIT_CASE(a_bulk_without_a_class_gets_nothing),
 	KUNIT_CASE(one_bulk_frees_slots_of_all_kinds),
+	KUNIT_CASE(one_bulk_frees_slots_of_classes_without_lines),
 	KUNIT_CASE(a_bulk_is_zeroed_on_request),
 	KUNIT_CASE(a_bulk_that_fails_midway_leaves_nothing_behind),
 	KUNIT_CASE(a_double_free_within_a_bulk_is_told_once),
