@@ -96,7 +96,8 @@ class Package(unittest.TestCase):
     def test_what_they_hold(self):
         with open(f"{TOP}/blockslab.h") as file:
             includes = re.findall(r'^#include "(.*)"', file.read(), re.M)
-        self.assertLessEqual({f"/usr/include/blockslab/{name}" for name in ["blockslab.h", *includes]} |
+        self.assertLessEqual({f"/usr/include/blockslab/{name}"
+                              for name in ["blockslab.h", "blockslab_compat.h", "core/page.h", *includes]} |
                              {"/usr/bin/blockslab-config", "/usr/share/man/man9/blockslab_alloc.9.gz",
                               "/usr/share/doc/blockslab-dev/examples/blockslab_sample.c"}, self.files("blockslab-dev"))
         self.assertLessEqual({"/usr/src/blockslab-1.0/dkms.conf", "/usr/src/blockslab-1.0/blockslab.c"},
