@@ -797,6 +797,7 @@ others)
 	step 'kfree() of a slot harms nothing else' question_is_answered kfree
 	step 'a forgotten heap is told, made by code that is gone' forgotten_heap_is_told 0
 	step 'a forgotten heap is told, made by code that stays' forgotten_heap_is_told 1
+	step 'all of a slot may be used' question_is_answered usable
 	exit $failed
 	;;
 quiet)
