@@ -135,14 +135,6 @@ size_t __must_check
 blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots);
 void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots);
 
-/*
- * void *p __free(blockslab) = blockslab_alloc(...): freed when p goes out of scope, where the
- * kernel has cleanup guards (<linux/slab.h> brings them).
- */
-#ifdef DEFINE_FREE
-DEFINE_FREE(blockslab, void *, if (!IS_ERR_OR_NULL(_T)) blockslab_free(_T))
-#endif
-
 /* The fast paths of what stands above; no API. */
 #include "core/fast.h"
 
@@ -227,7 +219,7 @@ static inline void blockslab_free_sensitive(const void *slot)
 
 	if (!bytes)	/* none, or reported as no slot */
 		return;
-	OPTIMIZER_HIDE_VAR(slot);	/* fortified, what was asked for is all that may be touched */
+	OPTIMIZER_HIDE_VAR(slot);	/* else FORTIFY sees only what was asked for */
 	memzero_explicit((void *)slot, bytes);
 	blockslab_free(slot);
 }
@@ -281,27 +273,17 @@ blockslab_cache_zalloc(struct blockslab_cache *cache, gfp_t gfp)
 
 /* struct_size() and its kin end at SIZE_MAX. No API. */
 #define __blockslab_alloc_flex(alloc, heap, type, member, count, gfp) ({ \
-	const size_t __count = (count); \
-	const size_t __bytes = struct_size((type *)NULL, member, __count); \
-	type *__object = __bytes == SIZE_MAX ? NULL : alloc(heap, __bytes, gfp); \
+	const size_t __bytes = struct_size((type *)NULL, member, count); \
 	\
-	if (__object) \
-		__blockslab_set_counter(__object->member, __count); \
-	__object; \
+	__bytes == SIZE_MAX ? NULL : (type *)alloc(heap, __bytes, gfp); \
 })
-
-#ifdef __set_flex_counter
-#define __blockslab_set_counter(member, count)	__set_flex_counter(member, count)
-#else
-#define __blockslab_set_counter(member, count)	((void)(count))
-#endif
 
 /**
  * blockslab_alloc_flex() - allocate an object that ends in a flexible array
  * @heap: to take it from; NULL for the shared heap
  * @var_or_type: of the object, as for blockslab_alloc_obj()
  * @member: the array
- * @count: how many elements it is to have; put into its counter, where the compiler knows that
+ * @count: how many elements it is to have
  * @gfp: as for kmalloc()
  *
  * Return: a pointer to that type, or NULL, also on overflow.
@@ -312,5 +294,13 @@ blockslab_cache_zalloc(struct blockslab_cache *cache, gfp_t gfp)
 /* The same, filled with zeroes. */
 #define blockslab_zalloc_flex(heap, var_or_type, member, count, gfp) \
 	__blockslab_alloc_flex(blockslab_zalloc, heap, typeof(var_or_type), member, count, gfp)
+
+/*
+ * void *p __free(blockslab) = blockslab_alloc(...): freed when p goes out of scope, where the
+ * kernel has cleanup guards (<linux/slab.h> brings them).
+ */
+#ifdef DEFINE_FREE
+DEFINE_FREE(blockslab, void *, if (!IS_ERR_OR_NULL(_T)) blockslab_free(_T))
+#endif
 
 #endif /* _LINUX_BLOCKSLAB_H */

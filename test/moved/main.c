@@ -12,7 +12,6 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
-#include <linux/version.h>
 #include "moved.h"
 
 static int failures;
@@ -79,7 +78,7 @@ static void by_vmalloc(void)
 	}
 	memory = kvcalloc(10, 10, GFP_KERNEL);
 	CHECK(is_filled(memory, 0, 100));
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#ifdef alloc_hooks	/* 6.10 and later, of which 6.12 is what matters */
 	memory = kvrealloc(memory, 500000, GFP_KERNEL);
 #else
 	memory = kvrealloc(memory, 100, 500000, GFP_KERNEL);
@@ -91,7 +90,8 @@ static void by_vmalloc(void)
 static void strings(void)
 {
 	char *copy = kstrdup("a string", GFP_KERNEL), *part = kstrndup("a string", 3, GFP_KERNEL);
-	char *memory = kmemdup("abc", 4, GFP_KERNEL), *text = kasprintf(GFP_KERNEL, "%d %s", 7, "x");
+	char *text = kasprintf(GFP_KERNEL, "%d %s", 7, "x");
+	char *memory = kmemdup("abc", 4, GFP_KERNEL);
 	const char *constant = kstrdup_const("never copied", GFP_KERNEL);
 
 	CHECK(copy && !strcmp(copy, "a string"));
@@ -167,9 +167,10 @@ static void caches(void)
 				    SLAB_ACCOUNT | SLAB_RECLAIM_ACCOUNT, NULL), false);
 	use_cache(KMEM_CACHE(thing, SLAB_HWCACHE_ALIGN | SLAB_PANIC), false);
 	use_cache(kmem_cache_create("a name that is longer than any other that comes to mind",
-				    sizeof(struct thing), 64, SLAB_TYPESAFE_BY_RCU, construct), true);
+				    sizeof(struct thing), 64, SLAB_TYPESAFE_BY_RCU, construct),
+		  true);
 	use_cache(KMEM_CACHE_USERCOPY(thing, 0, text), false);
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#ifdef alloc_hooks	/* 6.10 and later, of which 6.12 is what matters */
 	use_cache(kmem_cache_create("by arguments", sizeof(struct thing),
 				    &(struct kmem_cache_args){ .align = 32 }, 0), false);
 	use_cache(kmem_cache_create("no arguments", sizeof(struct thing), NULL, 0), false);
