@@ -8,62 +8,102 @@
  * Terms. A *size class* is a slot size and everything that serves it within a heap. A *block* is
  * 2^order pages of one class, cut into *slots*. A slot is allocated (a caller has it), cached
  * (free, in a magazine) or free (in its block). A *magazine* is an array of cached slots; every
- * CPU has a loaded and a spare one per class. The *depot* keeps the magazines that CPUs trade. A
- * *retained* block is an empty one that is kept for reuse. A *cache* is a heap of one class, with
- * constructor and alignment.
+ * CPU has a loaded and a spare one per class, in its *line*. The *depot* keeps the magazines that
+ * CPUs trade. A *retained* block is an empty one that is kept for reuse. A *cache* is a heap of one
+ * class, with constructor and alignment.
  *
- * Design, from the page allocator up (each layer is a section below, in this order):
+ * The house. This file includes the parts of core/ in reading order, from the page allocator up: a
+ * part uses only what stands above it. Each says on top what it is for, what it does not do and
+ * what its locks are. HACKING.md has the map.
  *
- * - Pointer -> block. Every page of a block carries in its struct page: in lru.next the class's
- *   per-CPU state, a secret of this boot added, in lru.prev the sum of that, the page's own address
- *   and a key, in private the block's descriptor. One compare on a line that is read anyway tells
- *   a foreign pointer, and the class is known without a dependent load. Blocks are not compound
- *   pages: the words stand on every page, so no head page has to be found, and bit 0 of the first
- *   word stays clear. There is no metadata in slots.
- * - Blocks. The descriptor holds a bitmap of the free slots, so a double free is a bit test and
- *   what a writer after free destroys is only its own content. A slot's number is its offset
- *   times the reciprocal of the slot size; the low half of the product tells whether it is the
- *   start of a slot (Lemire, Kaser & Kurz, "Faster remainder by direct computation", 2019).
- * - Magazines (Bonwick & Adams, "Magazines and Vmem", 2001). The common alloc and free touch the
- *   CPU's loaded magazine only. It is guarded by preemption off and a plain flag, with interrupts
- *   left on: an interrupt that finds the flag set takes the slow path. Free slots carry a canary
- *   in one word (the key of their page, which a free has at hand), from the making of their block
- *   on, cleared on the way out: a free that finds it takes the exact, slow check. The canary is a
- *   hint and never followed.
- * - Depot. Two stacks of magazines per class and node, full and empty ones, without a lock: a
- *   trade leaves interrupts on, too, and waits for no other CPU. What that is worth: under User
- *   Mode Linux, where interrupts off and on are two system calls, half of a batch's time.
+ * Design:
+ *
+ * - Pointer -> block (page.h, page.c). Every page of a block says in three words of its struct page
+ *   whose it is. One compare on a line that is read anyway tells a foreign pointer, and the class's
+ *   lines are known without a dependent load. Blocks are not compound pages: the words stand on
+ *   every page, so no head page has to be found. Their reference count is far below zero, so that
+ *   whoever takes a slot's page for another kind of memory harms nobody.
+ * - Blocks (block.c). The descriptor holds a bitmap of the free slots, so a double free is a bit
+ *   test and what a writer after free destroys is only its own content. A slot's number is its
+ *   offset times the reciprocal of the slot size; the low half of the product tells whether it is
+ *   the start of a slot (Lemire, Kaser & Kurz, "Faster remainder by direct computation", 2019).
+ * - Magazines (Bonwick & Adams, "Magazines and Vmem", 2001; magazine.c). The common alloc and free
+ *   touch the CPU's loaded magazine only. It is guarded by preemption off and a plain flag, with
+ *   interrupts left on: an interrupt that finds the flag set takes the slow path. A free slot has
+ *   its canary in one word, a secret of this boot with its own address added, from the making of
+ *   its block on; it is cleared on the way out. A slot that has it is free, wherever it lies.
+ * - Depot (depot.c). Two stacks of magazines per class and node, full and empty ones, without a
+ *   lock: a trade leaves interrupts on, too, and waits for no other CPU.
  * - Bulk calls move all that this CPU's magazines hold or take under one claim. The rest goes
  *   straight out of the blocks and into them, many slots per hold of the lock, if it is enough to
- *   be cheaper than a trade; magazines of classes that see bulk calls grow, so that it gets less.
- * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line of magazines
- *   per node, so that a slot freed anywhere is cached with its own node's slots and goes home
- *   with them in batches. The line of the CPU's own node is found by adding one per-CPU offset,
- *   at no cost.
- * - Giving back. Twice a second, as long as a heap has anything to give back and is in use, its
- *   classes are looked at: after two seconds without a change, what lies in a depot and in empty
- *   blocks goes back, and from a class that is not used at all the CPUs' magazines, too. For that
- *   a CPU is interrupted only if it holds some, and an isolated one never.
- * - Tracking. Every line counts the bytes asked for down from a credit; when that is used up, the
- *   allocation takes the slow path, and there may be sampled. Tracked slots come from blocks of
- *   their own, with notes beside them and a key that leads their frees to the slow path. So it
- *   can be switched on and off at any time, and what is not tracked pays nothing.
- * - Limits. What a block, a large allocation or a magazine will cost is charged before anything is
- *   asked for; a block is as large as there is room for. So a refusal is one compare, and other CPUs
- *   are asked to give back what they hold once a trim period at most.
- * - Lives. A heap is live until it is destroyed, drains while slots are out, and is freed with the
- *   last one; a word says which (enum heap_state), and outlives it for a while. As a destroyed
- *   heap has no magazines, every use of it takes the slow path and is told there. Whose heap it is
- *   says the module that made it, known from the notifier; what a stack names of a module that
- *   goes is kept as text.
- * - Whatever is rare (tracing, init_on_alloc, init_on_free, kmemleak) hangs on two static keys,
- *   which the fast paths feel by what they compare with anyway: no size is then small enough, no
- *   address within the span. What is peculiar to a heap or block (poison, red zones, large
- *   pages) is told by another key in its pages and by empty magazines, both of which lead out of
- *   the fast path without a test of their own.
+ *   be cheaper than a trade.
+ * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line per node, so
+ *   that a slot freed anywhere is cached with its own node's slots and goes home with them in
+ *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
+ * - Deferred frees (defer.c) are marks in the block from the call on. The key of a page that has
+ *   some leads its frees to the check, and counts them.
+ * - Giving back (retain.c, trim.c). Twice a second, as long as a heap has anything to give back and
+ *   is in use, its classes are looked at: after two seconds without a change, what lies in a depot
+ *   and in empty blocks goes back, and from a class that is not used at all the CPUs' magazines,
+ *   too. For that a CPU is interrupted only if it holds some, and an isolated one never.
+ * - Tracking (sample.c, note.c, track.c). Every line counts the bytes asked for down from a credit;
+ *   when that is used up, the allocation takes the slow path, and there may be sampled. Tracked
+ *   slots come from blocks of their own, with notes beside them, so that what is not tracked pays
+ *   nothing.
+ *
+ * The life of a slot:
+ *
+ *	free, in its block -> cached -> allocated -> cached -> free
+ *	       bit set         bit clear, canary   no canary   canary   bit set, canary
+ *
+ * In heaps with POISON or RED_ZONE, and where it is tracked, it is never cached and has no canary:
+ * the bit alone says what it is. Between blockslab_free_rcu() and the end of the grace period it is
+ * allocated, with its mark set.
+ *
+ * The life of a block: block_new() charges the heap, asks for pages and binds them to a class;
+ * block_prepare() makes slots of them and writes the pages' words; block_link() puts it on the list
+ * that its number of free slots names, among which block_list() moves it. Empty, it is retained or
+ * block_unlink() takes it off; block_put() clears the words, page_counts_restore() finds the pages
+ * unused by others, and block_end() gives them back. The descriptor lives on for a grace period.
+ *
+ * The life of a heap stands as a table at enum heap_state.
+ *
+ * What leads off the fast path; none of it is a test of its own:
+ *
+ *	what					is felt by
+ *	no slot, or no room			the count in the line
+ *	an interrupt came while it was changed	the line's flag
+ *	the class is not there yet, the heap	the line of no_class, which has no slot and no room
+ *	zeroes or charges, or is destroyed
+ *	sampling				the line's credit
+ *	tracing, init_on_alloc, kmemleak	blockslab_fast_size: no size is small enough
+ *	tracing, init_on_free, kmemleak		blockslab_span.reach: no address is near enough
+ *	a tracked or checked slot, whole pages,	the page's key
+ *	a deferred free
+ *	a double free				the bit in the block, or the canary
+ *	a foreign pointer			the page's key
+ *	a pointer into a slot			the reciprocal
+ *
+ * The path of one allocation that finds this CPU's magazine empty, and of one free that finds it
+ * full:
+ *
+ *	blockslab_alloc		alloc.c		or inline in fast.h: the loaded magazine is empty
+ *	alloc_refill		alloc.c		nothing else is out of the ordinary
+ *	alloc_from		take.c		unless it is to be tracked,
+ *	take_slot		take.c		from the spare, else
+ *	bring_slots		depot.c		notes that a trade is under way
+ *	swap_for_slots		depot.c		the empty magazine for a full one of the depot, or
+ *	refill			depot.c		some slots of the fullest blocks into it
+ *
+ *	blockslab_free		free.c		or inline in fast.h: the loaded magazine is full
+ *	free_checked		free.c		all that is wrong with a pointer is told here
+ *	free_found		free.c		what was rare is done
+ *	free_to			free.c		into the spare, else
+ *	bring_room		depot.c		the full magazine to the depot, or
+ *	magazine_flush		magazine.c	some of its slots out of it
+ *	flush_slots		block.c		and into their blocks
  *
  * Equations, checked by blockslab_validate():
- *
  * - allocated + cached + free == slots of all blocks
  * - allocs - frees == allocated
  * - held == block bytes + descriptors + magazines, and never above the limit
@@ -71,36 +111,35 @@
  *   set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 60 in all, where kmalloc() and kfree() spend 262):
+ * (tools/bench --listing shows them; 63 in all, where kmalloc() and kfree() spend 262):
  *
  * - entry and return 3, of the free: allocation is inline where its GFP flags are constant, and
- *   they are looked at by the compiler; the rest of the request 2. (Where FORTIFY could know the
- *   size, a call is made, that says it.)
+ *   they are looked at by the compiler; the rest of the request 2
  * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
- * - canary 1 + 3, preemption and this CPU's line 3 + 4, claim 4 + 4
+ * - canary 1 + 5, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
  *
  * A free with the size looks at 5 more, as what it is told cannot stand in for what it has to
- * check; it is inline, too, so that it ends 2 above the other. Out of line the two pairs were at
- * 67 and 74. An inline free is some 170 bytes at every place that calls it: those who call
- * blockslab_free() are spared them.
+ * check; it is inline, some 170 bytes at every place that calls it, and so ends 2 above the other.
  *
  * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
- * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are
- * descriptors and magazines. Magazines up to three times as large in classes up to 1 KiB moved
- * neither figure by 0.01 and took a third off batches of 256. What is
- * kept for reuse, and its figures, stand in core/retain.c.
+ * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are descriptors
+ * and magazines. Magazines up to three times as large in classes up to 1 KiB moved neither figure
+ * by 0.01 and took a third off batches of 256. What is kept for reuse, and its figures, stand in
+ * retain.c.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and does not find a double free of a slot that
  * has a new owner.
  *
- * Lock order: heap_names and heap->control, which sleep, come first, and not together; heap->lock
- * (the reserve), heaps_lock (the list of heaps) and clients_lock are innermost, under node->lock;
- * the depot has none. No page and no descriptor is asked for under a lock, and no lock is taken with
- * preemption disabled by this file, so all of them may sleep on PREEMPT_RT.
+ * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
+ * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
+ * heap->lock (the reserve, and that a class is made once), heaps_lock (the lists of heaps),
+ * clients_lock, referenced_lock and quarantine_lock. Lines, depots, deferred frees and reports have
+ * none. No page and no descriptor is asked for under a spinlock, and none is taken with preemption
+ * disabled by this file, so all of them may sleep on PREEMPT_RT. Nothing is printed under one.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
