@@ -52,7 +52,6 @@
  *   nothing.
  *
  * The life of a slot:
- *
  *	free, in its block -> cached -> allocated -> cached -> free
  *	       bit set         bit clear, canary   no canary   canary   bit set, canary
  *
@@ -243,7 +242,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
  */
 
 /*
- * Where struct pages stand in one row, all of lowmem is in the fast path's reach, holes included: see
+ * Where struct pages stand in one row, all of lowmem is in the fast path's reach, holes too: see
  * blockslab_lines(). Memory that is added makes it larger; it never becomes smaller.
  */
 static void span_grow(void)
