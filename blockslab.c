@@ -68,7 +68,6 @@
  * The life of a heap stands as a table at enum heap_state.
  *
  * What leads off the fast path; none of it is a test of its own:
- *
  *	what					is felt by
  *	no slot, or no room			the count in the line
  *	an interrupt came while it was changed	the line's flag
@@ -111,7 +110,6 @@
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
  * (tools/bench --listing shows them; 63 in all, where kmalloc() and kfree() spend 262):
- *
  * - entry and return 3, of the free: allocation is inline where its GFP flags are constant, and
  *   they are looked at by the compiler; the rest of the request 2
  * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
