@@ -32,7 +32,6 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/types.h>
-#include <linux/version.h>
 
 #define BLOCKSLAB_VERSION	"1.0"
 

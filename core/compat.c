@@ -6,12 +6,6 @@
  * alike among others. No API: a module that was written for blockslab picks a name that can be.
  */
 
-/* As in blockslab_compat.h, which renames what this file uses. */
-struct blockslab_heap *blockslab_compat_heap_create(const char *name);
-struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
-						      unsigned long flags, void (*ctor)(void *));
-unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);
-
 static bool name_taken(const char *name)
 {
 	struct blockslab_heap *heap;

@@ -4,10 +4,10 @@
  *
  * A slot whose free is deferred is marked in its block's second bitmap, by one atomic bit, in any
  * context and without memory. From then on a second free of it is told at once: the key of its page
- * leads every free there to the check. A worker takes the blocks that have marks, notes which, waits
- * for a grace period, and frees those slots; what is marked since waits for its next turn. So every
- * mark waits for a grace period, those from NMI too, and whoever set one is through with the block
- * when its slot is freed, as he was an RCU reader.
+ * leads every free there to the check. A worker takes the blocks that have marks, notes which,
+ * waits for a grace period, and frees those slots; what is marked since waits for its next turn. So
+ * every mark waits for a grace period, those from NMI too, and whoever set one is through with the
+ * block when its slot is freed, as he was an RCU reader.
  *
  * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one.
  */
@@ -21,10 +21,10 @@ struct ripe {
 	unsigned long marks[];
 };
 
-#define RIPE_WORDS	4096	/* of notes for one grace period: 2000 blocks or more of usual ones */
+#define RIPE_WORDS	4096	/* of notes for one grace period: some 2000 blocks */
 
 static unsigned long ripe_words[RIPE_WORDS];		/* the worker's */
-static_assert(RIPE_WORDS >= BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1) + 1);
+static_assert(BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1) < RIPE_WORDS);
 
 /* Words that the note of a block takes. */
 static unsigned int ripe_size(const struct blockslab_block *block)
@@ -131,10 +131,11 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 	return true;
 }
 
-/* Checks and defers, or does what @now does where that can be done at once. */
-static void free_deferred(const void *slot, bool (*now)(struct blockslab_block *block,
-							 const void *slot),
-			  unsigned long caller)
+/* Frees a slot at once, if it can. */
+typedef bool (*free_now)(struct blockslab_block *block, const void *slot);
+
+/* Checks and defers, unless @now does it. */
+static void free_deferred(const void *slot, free_now now, unsigned long caller)
 {
 	struct blockslab_block *block;
 
@@ -173,8 +174,8 @@ EXPORT_SYMBOL_GPL(blockslab_free_nolock);
  *
  * Whoever frees it once more in the meantime is told at once.
  *
- * Context: any, NMI and PREEMPT_RT with interrupts off too. Does not sleep, and cannot fail for want
- * of memory.
+ * Context: any, NMI and PREEMPT_RT with interrupts off too. Does not sleep, and cannot fail for
+ * want of memory.
  */
 void blockslab_free_rcu(const void *slot)
 {
@@ -183,8 +184,8 @@ void blockslab_free_rcu(const void *slot)
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
 /*
- * Waits until all that was deferred so far is freed: in the turn that runs or comes next, and one mark
- * of a block that was queued again in the one after.
+ * Waits until all that was deferred so far is freed: in the turn that runs or comes next, and one
+ * mark of a block that was queued again in the one after.
  */
 static void deferred_finish(void)
 {

@@ -229,9 +229,9 @@ static __always_inline long blockslab_number_at(unsigned long offset, unsigned l
 }
 
 /*
- * The fast path for a page whose key is right, with preemption off: the start of a slot, not free in
- * its block, and no canary in @word; then into this CPU's loaded magazine. False where that cannot
- * be. Ends with preemption on.
+ * The fast path for a page whose key is right, with preemption off: the start of a slot, not free
+ * in its block, and no canary in @word; then into this CPU's loaded magazine. False where that
+ * cannot be. Ends with preemption on.
  */
 static __always_inline bool
 blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, const void *slot,
@@ -344,8 +344,12 @@ static __always_inline size_t blockslab_room(size_t size)
  * taken inline. So it is called where the kernel's checks could know.
  */
 #ifdef CONFIG_FORTIFY_SOURCE
-#define BLOCKSLAB_FORTIFIED(size)	(__builtin_constant_p(size) || \
-					 LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0))
+/* Newer kernels know sizes that only the run tells; what tells them is of 6.8. */
+#ifdef MAX_PAGE_ORDER
+#define BLOCKSLAB_FORTIFIED(size)	true
+#else
+#define BLOCKSLAB_FORTIFIED(size)	__builtin_constant_p(size)
+#endif
 #else
 #define BLOCKSLAB_FORTIFIED(size)	false
 #endif

@@ -5,7 +5,8 @@
  * Where a fault is found, what is known of it is copied into a record; the record is printed where
  * that disturbs nobody: at once, or, found under a lock, with interrupts off or in an NMI, a moment
  * later by a worker. So nothing is printed under a lock, and a block may be gone when its fault is
- * told. Reports of one kind are limited in their rate; how many were left out is told with the next.
+ * told. Reports of one kind are limited in their rate; how many were left out is told with the
+ * next.
  *
  * What it does not do: it mends and refuses nothing; who found the fault has done that, and says
  * what in the report's last line. Locks: none; the records are taken by atomic bits.
@@ -49,7 +50,7 @@ static const struct {
 	[AFTER_FREE] = { "write after free", "the slot was filled anew and handed out" },
 	[DAMAGED] = { "damaged descriptor", "the block and its slots are left alone" },
 	[REFERENCED] = { "page still referenced, or freed by others",
-			 "the block is kept from reuse; its pages do not go back until they are let go of" },
+			 "the block is kept from reuse until its pages are let go of" },
 	[PAST_COPY] = { "copy to or from user space past a slot", "no byte was copied" },
 	[DESTROYED] = { "use of a destroyed heap", REFUSED },
 	[NO_HEAP] = { "pointer that is no heap", REFUSED },

@@ -7,9 +7,9 @@
  * wherever it lies: no magazine is searched. Many at once go by runs of one class and node, into a
  * magazine under one claim or by one flush.
  *
- * What it does not do: it cannot tell a free by a former owner of a slot that has a new one, nor one
- * of a slot whose canary was written over since. Locks: none held here; node->lock is taken below.
- * Blocks are looked at under rcu_read_lock().
+ * What it does not do: it cannot tell a free by a former owner of a slot that has a new one, nor
+ * one of a slot whose canary was written over since. Locks: none held here; node->lock is taken
+ * below. Blocks are looked at under rcu_read_lock().
  */
 
 /* Whether a size is one of those that slots of this block are for. */
@@ -38,8 +38,8 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 #define ANY_SIZE	SIZE_MAX
 
 /*
- * What is wrong with a pointer as a slot that its caller has. The one check of every call that takes
- * one. @block is block_of() it; @cache may be NULL for any. Under RCU.
+ * What is wrong with a pointer as a slot that its caller has. The one check of every call that
+ * takes one. @block is block_of() it; @cache may be NULL for any. Under RCU.
  */
 static enum fault slot_fault(struct blockslab_block *block, const void *slot, size_t size,
 			     const struct blockslab_heap *cache)
@@ -197,7 +197,10 @@ struct run {
 	unsigned long recip;		/* of the block */
 };
 
-/* Looks at the page of a slot; false if it is not one of the run. With preemption off, or under RCU. */
+/*
+ * Looks at the page of a slot; false if it is not one of the run. With preemption off, or under
+ * RCU.
+ */
 static __always_inline bool run_enter(struct run *run, const void *slot)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
@@ -318,7 +321,8 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
 		return false;
 	/* Pages of all classes that have no lines name the same. */
-	if (run->lines - (__force unsigned long)no_class < nr_node_ids * sizeof(struct blockslab_cpu))
+	if (run->lines - (__force unsigned long)no_class <
+	    nr_node_ids * sizeof(struct blockslab_cpu))
 		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
 	run->word = cache ? cache->canary : 0;
@@ -386,9 +390,9 @@ static size_t usable_size(const void *slot, unsigned long caller)
  *
  * Context: any.
  * Return: the slot's size, at least what was asked for; in heaps with BLOCKSLAB_RED_ZONE just
- * that. All of it may be written to, also under FORTIFY: where the compiler knows the allocation and
- * would not let so much be written, it is what it would. 0, and a report, for a pointer that is no
- * slot.
+ * that. All of it may be written to, also under FORTIFY: where the compiler knows the allocation
+ * and would not let so much be written, it is what it would. 0, and a report, for a pointer that is
+ * no slot.
  */
 size_t blockslab_usable_size(const void *slot)
 {

@@ -234,7 +234,10 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	return pages;
 }
 
-/* Heaps that root let go of are all that is left, blocks that others refer to among them; and graves. */
+/*
+ * Heaps that root let go of are all that is left, blocks that others refer to among them; and
+ * graves.
+ */
 static void heaps_exit(void)
 {
 	unsigned long pages = referenced_lose();

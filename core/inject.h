@@ -7,12 +7,12 @@
 #define _BLOCKSLAB_INJECT_H
 
 #include <linux/bits.h>
+#include <linux/export.h>
 #include <linux/limits.h>
 #include <linux/module.h>
-#include <linux/version.h>
 
 #ifndef BLOCKSLAB_BUILD
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#ifdef EXPORT_SYMBOL_FOR_MODULES	/* names are strings since 6.13 */
 MODULE_IMPORT_NS("BLOCKSLAB_TEST");
 #else
 MODULE_IMPORT_NS(BLOCKSLAB_TEST);

@@ -8,7 +8,8 @@
  * pages go back, the count must be what it was set to; else somebody holds or has dropped a
  * reference, and the block is kept.
  *
- * What it does not do: it asks for no pages and gives none back. Locks: none. Who looks a pointer up
+ * What it does not do: it asks for no pages and gives none back. Locks: none. Who looks a
+ * pointer up
  * holds rcu_read_lock() for as long as he looks at the block, unless the slot is his own.
  */
 
@@ -130,8 +131,8 @@ static int references_given(const struct blockslab_block *block, unsigned int nu
 }
 
 /*
- * The reference count is changed by an add: somebody may hold one for a moment, who takes this for the
- * page that it was before, and puts it when he sees that it is not.
+ * The reference count is changed by an add: somebody may hold one for a moment, who takes this for
+ * the page that it was before, and puts it when he sees that it is not.
  */
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
@@ -163,9 +164,9 @@ static void page_words_clear(struct blockslab_block *block)
 }
 
 /*
- * The free of a slot of this page is deferred, or no longer: as long as any is, the page's key leads
- * all frees to the check. One word says both how many there are and where that leads, so that none
- * is missed, whoever else is at it. Any context.
+ * The free of a slot of this page is deferred, or no longer: as long as any is, the page's key
+ * leads all frees to the check. One word says both how many there are and where that leads, so that
+ * none is missed, whoever else is at it. Any context.
  */
 static void page_defer(struct page *page, const struct blockslab_class *class, bool on)
 {

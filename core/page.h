@@ -9,9 +9,9 @@
  *	private		the block's descriptor
  *
  * One compare of the key word, on a line that is read anyway, tells a foreign page, and the class's
- * lines are known without a dependent load. Whoever reads @private must do so before the compare, with
- * preemption off or under rcu_read_lock(): on clearing, the key word goes first, and descriptors live
- * on for a grace period.
+ * lines are known without a dependent load. Whoever reads @private must do so before the compare,
+ * with preemption off or under rcu_read_lock(): on clearing, the key word goes first, and
+ * descriptors live on for a grace period.
  *
  * What it does not do: it keeps nothing in slots but the canary of free ones, a secret of this boot
  * with the slot's own address added, which says nothing of the words above.
@@ -84,9 +84,12 @@ hole:
 #endif
 }
 
-/* The descriptor that a page names. It is one only if the key is right when looked at after this. */
+/*
+ * The descriptor that a page names. It is one only if the key is right when looked at after this.
+ */
 static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
 {
+	/* before the key is looked at */
 	return (struct blockslab_block *)smp_load_acquire(&page->private);
 }
 

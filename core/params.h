@@ -51,16 +51,17 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 			 __GFP_NOMEMALLOC | __GFP_NORETRY)
 
 #define HEAP_FLAGS	(BLOCKSLAB_HWCACHE_ALIGN | BLOCKSLAB_ZERO | BLOCKSLAB_POISON | \
-			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | BLOCKSLAB_PANIC | \
-			 BLOCKSLAB_RECLAIMABLE)
+			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | \
+			 BLOCKSLAB_PANIC | BLOCKSLAB_RECLAIMABLE)
 #define CACHE_FLAGS	(HEAP_FLAGS | BLOCKSLAB_TYPESAFE_BY_RCU)
 /* Heaps with these keep the exact state of every slot in its block: no magazines. */
 #define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
 
 /*
- * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is (page.h). They are farther from one another than
- * addresses of per-CPU state, so that one compare with all of a cache's lines tells the key too.
+ * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is (page.h). They are farther from one
+ * another than addresses of per-CPU state, so that one compare with all of a cache's lines tells
+ * the key too.
  */
 #define KEY_CACHE	(BLOCKSLAB_KEY_FAST + (ULONG_MAX / 3 & ~1UL))	/* its cache may free it */
 #define KEY_SLOW	(BLOCKSLAB_KEY_FAST - (ULONG_MAX / 3 & ~1UL))	/* by the slow path alone */

@@ -112,8 +112,8 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 
 	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind;
 	if (*order > least) {
-		page = pages_get(class->heap, (gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_NOMEMALLOC) &
-				 ~__GFP_RECLAIM, nid, *order);
+		page = pages_get(class->heap, (gfp & ~__GFP_RECLAIM) | __GFP_NOWARN |
+				 __GFP_NORETRY | __GFP_NOMEMALLOC, nid, *order);
 		if (page)
 			return page;
 		*order = least;
@@ -379,7 +379,8 @@ static void reserve_drop(struct blockslab_heap *heap)
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(heap, block, -1);
 		__free_pages(first_page(block), RESERVE_ORDER);
-		call_rcu(&block->rcu, descriptor_free_rcu);	/* it may have been in use just now */
+		/* it may have been in use just now */
+		call_rcu(&block->rcu, descriptor_free_rcu);
 	}
 }
 
@@ -500,7 +501,9 @@ static void referenced_look(struct work_struct *work)
 	}
 }
 
-/* At the end of this module: of those of heaps that were let go of, the pages are lost; how many. */
+/*
+ * At the end of this module: of those of heaps that were let go of, the pages are lost; how many.
+ */
 static unsigned long referenced_lose(void)
 {
 	struct blockslab_block *block, *next;

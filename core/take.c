@@ -69,7 +69,8 @@ static bool heap_keeps(struct blockslab_heap *heap)
 	rcu_read_lock();	/* a magazine may go meanwhile */
 	for (node = node_after(heap, NULL); node && !keeps; node = node_after(heap, node)) {
 		struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
-		struct blockslab_magazine *spare = smp_load_acquire(&line->spare);	/* take_in() */
+		/* take_in() */
+		struct blockslab_magazine *spare = smp_load_acquire(&line->spare);
 
 		keeps = READ_ONCE(line->tally) & BLOCKSLAB_COUNT ||
 			 (spare && READ_ONCE(spare->count));

@@ -263,7 +263,9 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 	place_end(&place);
 }
 
-/* Slots that a module allocated outlive it: whoever gets its addresses is not to be named for it. */
+/*
+ * Slots that a module allocated outlive it: whoever gets its addresses is not to be named for it.
+ */
 static void heap_keep_names(struct blockslab_heap *heap, const struct module *going)
 {
 	struct callers *callers = callers_get(heap);

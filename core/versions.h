@@ -27,7 +27,7 @@ static void shrinker_free(struct shrinker *shrinker)
 #endif
 
 /* What only tests need. Since 6.13 the namespace is a string: so it must be one from there on. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#ifdef EXPORT_SYMBOL_FOR_MODULES
 #define EXPORT_SYMBOL_FOR_TESTS(symbol)	EXPORT_SYMBOL_NS_GPL(symbol, "BLOCKSLAB_TEST")
 #else
 #define EXPORT_SYMBOL_FOR_TESTS(symbol)	EXPORT_SYMBOL_NS_GPL(symbol, BLOCKSLAB_TEST)

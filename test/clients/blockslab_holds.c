@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * blockslab_holds: for how long do the readers of debugfs hold blockslab's locks? tools/dev/read-cost
- * asks it.
+ * blockslab_holds: for how long do the readers of debugfs hold blockslab's locks?
+ * tools/dev/read-cost asks it.
  *
  * This is blockslab itself, with a clock at each of its locks, and heaps that are hard to read. It
  * is loaded in place of blockslab.ko. Parameters:

@@ -92,7 +92,7 @@ static void a_second_free_is_told_while_another_cpu_trims(struct kunit *test)
 	run_race(test, free_each_twice);
 }
 
-/* What one CPU has just freed, another frees, and asks for its size: of each round, before the next. */
+/* What one CPU has just freed, another frees, and asks for its size, before the next round. */
 static void use_the_freed(struct race *race)
 {
 	int nr;
@@ -120,11 +120,12 @@ static int free_and_give_back(struct race *race)
 			return -ENOMEM;
 		for (i = 0; i < NR_SLOTS; i++) {
 			blockslab_free(race->slots[i]);
+			/* the free is done before */
 			smp_store_release(&race->freed, race->freed + 1);
 			if (i % 8 == 7)
 				blockslab_shrink(fixture.heap);
 		}
-		while (smp_load_acquire(&race->used) < race->freed)
+		while (smp_load_acquire(&race->used) < race->freed)	/* use_the_freed() */
 			cond_resched();
 	}
 	return 0;

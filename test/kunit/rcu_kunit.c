@@ -252,7 +252,7 @@ static void a_second_free_of_an_object_is_told(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
-/* When nothing waits any more, all is as it was: the same page's slots are found by the fast path. */
+/* When nothing waits any more, all is as it was: the fast path finds the page's slots. */
 static void a_page_is_as_it_was_when_none_waits(struct kunit *test)
 {
 	void *slots[3];
