@@ -22,7 +22,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(abspath $(BUILD))
 unsigned = $(if $(wildcard $(KDIR)/certs/signing_key.x509),,CONFIG_MODULE_SIG_ALL=)
 
 all: sync
-	$(kbuild) modules
+	+$(kbuild) modules
 	@echo 'blockslab.ko and Module.symvers are in $(BUILD)'
 
 help:
@@ -47,10 +47,10 @@ sync:
 
 # blockslab.ko alone: the clients and suites beside it are for guests.
 alone: sync
-	$(kbuild) BLOCKSLAB_ALONE=y modules
+	+$(kbuild) BLOCKSLAB_ALONE=y modules
 
 modules_install: alone
-	$(kbuild) BLOCKSLAB_ALONE=y KERNELRELEASE=$(RELEASE) INSTALL_MOD_STRIP=1 \
+	+$(kbuild) BLOCKSLAB_ALONE=y KERNELRELEASE=$(RELEASE) INSTALL_MOD_STRIP=1 \
 		INSTALL_MOD_DIR=$(or $(INSTALL_MOD_DIR),updates) $(unsigned) modules_install
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
 	@$(if $(unsigned),echo 'blockslab.ko is not signed: these headers have no key')
@@ -75,8 +75,8 @@ check: sync
 	@command -v sparse >/dev/null || { echo 'make check: sparse is missing: apt install sparse'; exit 1; }
 	@[ -r '$(CHECKPATCH)' ] || { echo 'make check: no checkpatch.pl with these headers:' \
 		'name one with CHECKPATCH=FILE (tools/kernel source brings it)'; exit 1; }
-	$(kbuild) clean
-	tools/dev/quiet $(kbuild) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
+	+$(kbuild) clean
+	+tools/dev/quiet $(kbuild) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
 	perl $(CHECKPATCH) --strict --no-tree --no-summary -q -f \
 		$(filter-out blockslab_compat.h,$(wildcard *.[ch])) $(wildcard core/*.[ch] test/*/*.[ch])
 	tools/dev/house

@@ -398,7 +398,7 @@ static __always_inline size_t blockslab_usable_size_inline(const void *slot)
 {
 	size_t usable = blockslab_usable_size(slot);
 
-#ifdef CONFIG_FORTIFY_SOURCE
+#if defined(CONFIG_FORTIFY_SOURCE) && defined(__struct_size)
 	usable = min_t(size_t, usable, __struct_size(slot));
 #endif
 	return usable;

@@ -34,7 +34,7 @@ static long use(void *heap)
 static int heaps(unsigned int nr)
 {
 	struct blockslab_heap *heap;
-	char name[16];
+	char name[24];
 	int err = 0;
 
 	while (nr-- && !err) {
