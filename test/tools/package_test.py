@@ -20,10 +20,10 @@ BASE = os.path.join(CACHE, "chroot", "bookworm")
 INCLUDED = "linux-headers-cloud-amd64,gcc,make,libc6-dev,man-db,dkms,python3,libncursesw6"
 MAKE_BASE = """
 set -eu
-mirror=$(apt-get update --print-uris | sed -nE "s,^'(.*)/dists/bookworm/InRelease'.*,\\\\1,p" | head -n 1)
+mirror=$("$3/tools/kernel" mirror)
 rm -rf "$1.tmp"
 mkdir -p "$1.tmp"
-debootstrap --variant=minbase --include="$2" bookworm "$1.tmp" "${mirror:-http://deb.debian.org/debian}"
+debootstrap --variant=minbase --include="$2" bookworm "$1.tmp" "$mirror"
 rm -f "$1.tmp"/var/cache/apt/archives/*.deb
 mv "$1.tmp" "$1"
 """
@@ -110,7 +110,7 @@ class Package(unittest.TestCase):
     @unittest.skipUnless(os.geteuid() == 0, "a chroot wants root")
     def test_their_lives_in_a_fresh_debian(self):
         if not os.path.isdir(BASE):
-            subprocess.run(["sh", "-c", MAKE_BASE, "base", BASE, INCLUDED], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(["sh", "-c", MAKE_BASE, "base", BASE, INCLUDED, TOP], check=True, stdout=subprocess.DEVNULL)
         packages(f"{self.dir}/2", "--revision", "2")
         with open(f"{TOP}/README.md") as file:
             kbuild = re.search(r"^```make\n(.*?)^```", file.read(), re.M | re.S)[1]
