@@ -10,7 +10,7 @@
  * blockslab_free_rcu()); what sleeps is said at each function. In NMI context only the _nolock
  * calls may be used.
  *
- * The full description of each function stands at its definition in blockslab.c.
+ * The full description of each function stands at its definition in core/.
  */
 #ifndef _LINUX_BLOCKSLAB_H
 #define _LINUX_BLOCKSLAB_H
