@@ -5,22 +5,14 @@
  * bulk, of heaps and caches.
  */
 
-/**
- * struct request - what a caller wants that takes the special way
- * @heap: to take it from
- * @class: a cache's; NULL: what serves the size
- * @size: bytes of each slot
- * @gfp: flags
- * @nid: node, or NUMA_NO_NODE
- * @caller: for reports and traces
- */
+/* What a caller wants that takes the special way */
 struct request {
-	struct blockslab_heap *heap;
-	struct blockslab_class *class;
-	size_t size;
-	gfp_t gfp;
-	int nid;
-	unsigned long caller;
+	struct blockslab_heap *heap;	/* to take it from */
+	struct blockslab_class *class;	/* a cache's; NULL: what serves the size */
+	size_t size;			/* bytes of each slot */
+	gfp_t gfp;			/* flags */
+	int nid;			/* node, or NUMA_NO_NODE */
+	unsigned long caller;		/* for reports and traces */
 };
 
 static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)

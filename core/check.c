@@ -8,9 +8,9 @@ struct sums {
 	unsigned long slots, cached, free;
 	unsigned long allocs, frees, fails, requested;
 	unsigned long held;
-	unsigned long pages;		/* bytes of pages of all blocks */
+	unsigned long pages;	/* bytes of pages of all blocks */
 	unsigned long retained_bytes;
-	unsigned long given;		/* bytes of all slots given out so far */
+	unsigned long given;	/* bytes of all slots given out so far */
 };
 
 static unsigned long sums_allocated(const struct sums *sums)
@@ -104,20 +104,16 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
 #define FINDINGS	8
 #define FINDING_BYTES	16
 
-/**
- * struct findings - what is wrong with a block, found under a lock and told after
- * @nr: how many; those beyond @kept are counted only
- * @kept: what it is of, where, what was found, what was expected; of bytes, the first wrong ones
- */
+/* What is wrong with a block, found under a lock and told after */
 struct findings {
-	unsigned int nr;
+	unsigned int nr;	/* how many; those beyond @kept are counted only */
 	struct finding {
 		const char *what;
 		const void *where;
 		unsigned long is, should;
 		unsigned int nr_bytes;
 		u8 bytes[FINDING_BYTES];
-	} kept[FINDINGS];
+	} kept[FINDINGS];	/* the first ones; of bytes, the first wrong ones */
 };
 
 static struct finding *invalid(struct findings *findings, const char *what, const void *where,

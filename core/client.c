@@ -10,32 +10,20 @@
  * Lock: clients_lock, innermost, guards both lists; who only looks does so under RCU.
  */
 
-/**
- * struct client - a module
- * @list: in clients
- * @module: it is
- * @coming: its __init functions are still there
- * @rcu: of its end
- */
+/* A module */
 struct client {
-	struct list_head list;
-	struct module *module;
-	bool coming;
-	struct rcu_head rcu;
+	struct list_head list;	/* in clients */
+	struct module *module;	/* it is */
+	bool coming;		/* its __init functions are still there */
+	struct rcu_head rcu;	/* of its end */
 };
 
-/**
- * struct frame - a function whose memory goes, or has gone
- * @list: in frames; it stays there
- * @client: whose it is, as long as @address is its own
- * @address: in it
- * @name: of it; the address of this stands for it in stacks
- */
+/* A function whose memory goes, or has gone */
 struct frame {
-	struct list_head list;
-	const struct client *client;
-	unsigned long address;
-	char name[];
+	struct list_head list;		/* in frames; it stays there */
+	const struct client *client;	/* whose it is, as long as @address is its own */
+	unsigned long address;		/* in it */
+	char name[];			/* of it; the address of this stands for it in stacks */
 };
 
 static LIST_HEAD(clients);

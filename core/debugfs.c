@@ -150,20 +150,13 @@ static u64 forget_get(struct blockslab_heap *heap)
 	return READ_ONCE(heap->state) == HEAP_FORGOTTEN;
 }
 
-/**
- * struct control - a file that is written to act, and read for the current value or last result
- * @name: of the file
- * @get: its value
- * @set: acts; 0 or an error
- * @locked: under heap->control
- * @live: only for heaps that were not destroyed
- */
+/* A file that is written to act, and read for the current value or last result */
 struct control {
-	const char *name;
-	u64 (*get)(struct blockslab_heap *heap);
-	int (*set)(struct blockslab_heap *heap, u64 value);
-	bool locked;
-	bool live;
+	const char *name;					/* of the file */
+	u64 (*get)(struct blockslab_heap *heap);		/* its value */
+	int (*set)(struct blockslab_heap *heap, u64 value);	/* acts; 0 or an error */
+	bool locked;						/* under heap->control */
+	bool live;						/* not once it is destroyed */
 };
 
 static const struct control controls[] = {

@@ -23,45 +23,28 @@
 struct blockslab_magazine;
 struct blockslab_node;
 
-/**
- * struct blockslab_cpu - a CPU's part of a class on a node; one cache line
- * @tally: slots in the loaded magazine (low 16 bits) and allocations so far (above), changed by
- *	one add
- * @parts: of @tally; parts[BLOCKSLAB_COUNT_PART] is the number of slots
- * @loaded: slots of the loaded magazine, NULL for none
- * @credit: bytes that may still be asked for before the slow path looks in; granted - credit is
- *	what was asked for
- * @capacity: room in the loaded magazine
- * @busy: the line is being changed; an interrupt that sees it set leaves the line alone
- * @stale: @credit was given for another period than the present one; set by anybody
- * @size: of its class's slots, in bytes; not used of a cache's
- * @begun: trades that began on this CPU so far
- * @ended: trades that ended on this CPU so far: as many in all as began, while none is under way
- * @node: what this is a part of
- * @spare: the second magazine, full or empty or anything between
- * @granted: credit given so far
- * @moved: slots that came into this CPU's magazines by trades, less those that left by them
- *
- * Changed only by its own CPU with preemption off and @busy set, or after that CPU died. cached
- * == moved + frees - allocs; that is how frees are counted.
+/*
+ * A CPU's part of a class on a node; one cache line. Changed only by its own CPU with preemption
+ * off and @busy set, or after that CPU died. cached == moved + frees - allocs; that is how frees
+ * are counted.
  */
 struct blockslab_cpu {
 	union {
-		u64 tally;
-		u16 parts[4];
+		u64 tally;	/* loaded slots (low 16 bits), and allocations so far: one add */
+		u16 parts[4];	/* parts[BLOCKSLAB_COUNT_PART] are the loaded slots */
 	};
-	void **loaded;
-	long credit;
-	u16 capacity;
-	u8 busy;
-	u8 stale;
-	u16 size;
-	u8 begun;
-	u8 ended;
-	struct blockslab_node *node;
-	struct blockslab_magazine *spare;
-	unsigned long granted;
-	long moved;
+	void **loaded;		/* slots of the loaded magazine, NULL for none */
+	long credit;		/* bytes to the slow path; granted - credit were asked for */
+	u16 capacity;		/* room in the loaded magazine */
+	u8 busy;		/* being changed; interrupts leave it alone then */
+	u8 stale;		/* @credit was given for another period; set by anybody */
+	u16 size;		/* of its class's slots, in bytes; not used of a cache's */
+	u8 begun;		/* trades on this CPU that began, and */
+	u8 ended;		/* that ended: as many in all, if none is under way */
+	struct blockslab_node *node;	/* what this is a part of */
+	struct blockslab_magazine *spare;	/* full or empty or anything between */
+	unsigned long granted;	/* credit given so far */
+	long moved;		/* slots that came by trades, less those that left */
 } ____cacheline_aligned;
 
 #ifdef __LITTLE_ENDIAN
@@ -163,52 +146,33 @@ busy:
 
 struct blockslab_note;
 
-/**
- * struct blockslab_block - descriptor of a block
- * @base: its first slot
- * @recip: 2^32 / slot size, rounded up
- * @nr_slots: slots in it
- * @nr_free: bits of slots set in the bitmap (node->lock)
- * @size: of its slots
- * @sizes: how many sizes, from @size down, are right for blockslab_free_sized()
- * @nr_pages: pages in it
- * @meta: bytes of descriptor and notes, in eights
- * @state: the list it is on (node->lock)
- * @reserved: it belongs to the heap's reserve
- * @small: from block_cache
- * @born: when it got its pages, by block_clock()
- * @node: what it belongs to; changes only while it has no slots out
- * @list: in node->blocks[state] (node->lock), or in a list of blocks to be given back
- * @rcu: of its end: it lives on for a grace period
- * @all: in node->all (node->lock)
- * @notes: one a slot, or NULL
- * @deferred: in deferred_blocks
- * @queued: it is in deferred_blocks
- * @map: two bitmaps, see map_words(): free slots, with the bits of the tail always set
- *	(node->lock; one bit is tested without it), and slots whose free is deferred (atomic)
+/*
+ * Descriptor of a block. @map is two bitmaps, see map_words(): free slots, with the bits of the
+ * tail always set (node->lock; one bit is tested without it), and slots whose free is deferred
+ * (atomic).
  */
 struct blockslab_block {
-	void *base;
-	u32 recip;
-	u16 nr_slots;
-	u16 nr_free;
-	u16 size;
-	u16 sizes;
-	u16 nr_pages;
-	u16 meta;
-	u32 state : 3;
-	u32 reserved : 1;
-	u32 small : 1;
-	u32 born : 27;
-	u32 queued;
-	struct blockslab_node *node;
+	void *base;			/* its first slot */
+	u32 recip;			/* 2^32 / slot size, rounded up */
+	u16 nr_slots;			/* slots in it */
+	u16 nr_free;			/* bits of slots set in the bitmap (node->lock) */
+	u16 size;			/* of its slots */
+	u16 sizes;	/* so many, from @size down, are right for blockslab_free_sized() */
+	u16 nr_pages;			/* pages in it */
+	u16 meta;			/* bytes of descriptor and notes, in eights */
+	u32 state : 3;			/* the list it is on (node->lock) */
+	u32 reserved : 1;		/* it belongs to the heap's reserve */
+	u32 small : 1;			/* from block_cache */
+	u32 born : 27;			/* when it got its pages, by block_clock() */
+	u32 queued;			/* it is in deferred_blocks */
+	struct blockslab_node *node;	/* changes only while it has no slots out */
 	union {
-		struct list_head list;
-		struct rcu_head rcu;
+		struct list_head list;	/* in node->blocks[state] (node->lock), or on its way */
+		struct rcu_head rcu;	/* of its end: it lives on for a grace period */
 	};
-	struct list_head all;
-	struct blockslab_note *notes;
-	struct llist_node deferred;
+	struct list_head all;		/* in node->all (node->lock) */
+	struct blockslab_note *notes;	/* one a slot, or NULL */
+	struct llist_node deferred;	/* in deferred_blocks */
 	unsigned long map[];
 };
 

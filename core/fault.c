@@ -62,47 +62,27 @@ static_assert(ARRAY_SIZE(faults) == NR_FAULTS);
 #define REPORT_FRAMES	16
 #define REPORT_BYTES	16
 
-/**
- * struct fault_report - what is told of a fault
- * @node: in fault_reports, until it is told
- * @fault: its kind
- * @done: what was done about it
- * @slot: the pointer in question
- * @caller: the client's call; 0 where the fault was found later
- * @size: of the slots, 0 for whole pages; with what follows up to @note of no meaning without @base
- * @number: of the slot in its block
- * @nr_slots: in the block
- * @nr_pages: of the block
- * @nid: node of the block
- * @base: of the block, NULL where none is known
- * @heap: its name
- * @noted: there is a note
- * @note: what was remembered of the slot
- * @offset: in the slot, of the first wrong byte
- * @expected: that byte's right value
- * @nr_found: bytes in @found, 0 where no bytes are wrong
- * @found: the bytes there
- * @nr_frames: in @frames
- * @frames: the stack where it was found
- */
+/* What is told of a fault. From @size to @note nothing has a meaning without @base. */
 struct fault_report {
-	struct llist_node node;
-	enum fault fault;
-	const char *done;
-	const void *slot;
-	unsigned long caller;
-	unsigned int size, number, nr_slots, nr_pages;
-	int nid;
-	const void *base;
-	char heap[sizeof_field(struct blockslab_heap, name)];
-	bool noted;
-	struct blockslab_note note;
-	unsigned long offset;
-	u8 expected;
-	u8 nr_found;
-	u8 found[REPORT_BYTES];
-	unsigned int nr_frames;
-	unsigned long frames[REPORT_FRAMES];
+	struct llist_node node;			/* in fault_reports, until it is told */
+	enum fault fault;			/* its kind */
+	const char *done;			/* what was done about it */
+	const void *slot;			/* the pointer in question */
+	unsigned long caller;	/* the client's call; 0 where the fault was found later */
+	unsigned int size;			/* of slots, 0 for whole pages */
+	unsigned int number;			/* of the slot in its block */
+	unsigned int nr_slots, nr_pages;	/* of the block */
+	int nid;				/* node of the block */
+	const void *base;			/* of the block, NULL where none is known */
+	char heap[sizeof_field(struct blockslab_heap, name)];	/* its name */
+	bool noted;				/* there is a note */
+	struct blockslab_note note;		/* what was remembered of the slot */
+	unsigned long offset;			/* in the slot, of the first wrong byte */
+	u8 expected;				/* that byte's right value */
+	u8 nr_found;				/* bytes in @found, 0 where no bytes are wrong */
+	u8 found[REPORT_BYTES];			/* the bytes there */
+	unsigned int nr_frames;			/* in @frames */
+	unsigned long frames[REPORT_FRAMES];	/* the stack where it was found */
 };
 
 static struct fault_report report_records[REPORTS_PENDING];
@@ -297,9 +277,9 @@ struct fault_facts {
 	const struct blockslab_heap *heap;	/* if there is no block */
 	unsigned long caller;
 	const char *done;
-	const void *damage;		/* the first wrong byte, */
-	u8 expected;			/* and what it should be */
-	bool locked;			/* found under a lock */
+	const void *damage;			/* the first wrong byte, */
+	u8 expected;				/* and what it should be */
+	bool locked;				/* found under a lock */
 };
 
 /* Any context. The block, if one is given, must not go meanwhile. */

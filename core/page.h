@@ -27,20 +27,13 @@
 
 struct blockslab_block;
 
-/**
- * struct blockslab_span - where a page is found by one subtraction and one shift
- * @base: the first address of lowmem
- * @size: bytes in it, holes included; 0 where struct pages do not stand in one row
- * @reach: @size, or 0 where every free is to take the slow path
- * @page: of @base
- * @canary: the secret that tells free slots
- */
+/* Where a page is found by one subtraction and one shift */
 struct blockslab_span {
-	unsigned long base;
-	unsigned long size;
-	unsigned long reach;
-	struct page *page;
-	unsigned long canary;
+	unsigned long base;	/* the first address of lowmem */
+	unsigned long size;	/* in bytes, holes too; 0: struct pages stand in no row */
+	unsigned long reach;	/* @size, or 0 where every free is to take the slow path */
+	struct page *page;	/* of @base */
+	unsigned long canary;	/* the secret that tells free slots */
 };
 
 extern struct blockslab_span blockslab_span;

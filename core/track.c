@@ -3,48 +3,29 @@
  * Who holds what: live slots that are tracked, by the stack that allocated them
  */
 
-/**
- * struct caller - live slots that one stack allocated; those that were sampled stand for more
- * @stack: that it is
- * @oldest: age of the oldest of them, in milliseconds
- * @slots: how many, in 1/256
- * @requested: bytes asked for, in 1/256
- * @held: bytes of the slots, in 1/256
- * @kept: the same stack with names, if a module of it goes; or 0
- * @cpus: that allocated them
- */
+/* Live slots that one stack allocated; those that were sampled stand for more */
 struct caller {
-	depot_stack_handle_t stack;
-	u32 oldest;
-	u64 slots;
-	u64 requested;
-	u64 held;
-	depot_stack_handle_t kept;
-	unsigned long cpus[];
+	depot_stack_handle_t stack;	/* that it is */
+	u32 oldest;			/* age of the oldest of them, in milliseconds */
+	u64 slots;			/* how many, in 1/256 */
+	u64 requested;			/* bytes asked for, in 1/256 */
+	u64 held;			/* bytes of the slots, in 1/256 */
+	depot_stack_handle_t kept; /* the same stack with names, if a module of it goes; or 0 */
+	unsigned long cpus[];		/* that allocated them */
 };
 
 #define NOTES_AT_ONCE	64	/* read under one hold of the lock */
 
-/**
- * struct callers - all callers of a heap
- * @by_stack: struct caller
- * @sorted: the same, those that hold most first
- * @nr: how many
- * @place: where reading has got to: the block it is in,
- * @number: the next slot,
- * @nr_notes: and what has been read,
- * @notes: copies of notes,
- * @bytes: and of their slots' size
- */
+/* All callers of a heap */
 struct callers {
-	struct xarray by_stack;
-	struct caller **sorted;
-	unsigned int nr;
-	struct place place;
-	unsigned int number;
-	unsigned int nr_notes;
-	struct blockslab_note notes[NOTES_AT_ONCE];
-	size_t bytes;
+	struct xarray by_stack;				/* struct caller */
+	struct caller **sorted;				/* the same, those that hold most first */
+	unsigned int nr;				/* how many */
+	struct place place;				/* where reading is: the block, */
+	unsigned int number;				/* the next slot, */
+	unsigned int nr_notes;				/* and what has been read, */
+	struct blockslab_note notes[NOTES_AT_ONCE];	/* copies of notes, */
+	size_t bytes;					/* and of their slots' size */
 };
 
 /*

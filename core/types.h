@@ -6,26 +6,17 @@
 struct blockslab_node;
 struct blockslab_class;
 
-/**
- * struct blockslab_magazine - an array of cached slots, all of one class and node
- * @below: the next one in its stack: the depot's, or of those that come from drained CPUs
- * @node: whose slots these are
- * @rcu: of its end: other CPUs may be looking for a slot in it, and in those below
- * @count: slots in it, while it is not loaded
- * @capacity: room in @slots
- * @depth: how many there are from it to the bottom of its stack
- * @slots: the last in is the first out
- */
+/* An array of cached slots, all of one class and node */
 struct blockslab_magazine {
-	struct blockslab_magazine *below;
+	struct blockslab_magazine *below;	/* in its stack: the depot's, or that of a drain */
 	union {
-		struct blockslab_node *node;
-		struct rcu_head rcu;
+		struct blockslab_node *node;	/* whose slots these are */
+		struct rcu_head rcu;		/* of its end: others may still look */
 	};
-	u8 count;
-	u8 capacity;
-	u16 depth;
-	void *slots[];
+	u8 count;				/* slots in it, while it is not loaded */
+	u8 capacity;				/* room in @slots */
+	u16 depth;	/* how many there are from it to the bottom of its stack */
+	void *slots[];				/* the last in is the first out */
 };
 
 static_assert(MAGAZINE_SLOTS_MAX <= U8_MAX);
@@ -38,22 +29,14 @@ struct blockslab_stack {
 
 static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES < 64);
 
-/**
- * struct blockslab_note - what is remembered of a slot beside its block
- * @asked: bytes asked for
- * @period: one of so many bytes was tracked, when this slot was; 1 for all, 0 if it is not
- * @got: stack of its allocation, 0 for none
- * @gone: stack of its last free, 0 for none
- * @when: time of its allocation, by note_clock()
- * @cpu: that allocated it
- */
+/* What is remembered of a slot beside its block */
 struct blockslab_note {
-	u32 asked;
-	u32 period;
-	depot_stack_handle_t got;
-	depot_stack_handle_t gone;
-	u32 when;
-	u32 cpu;
+	u32 asked;			/* bytes asked for */
+	u32 period;	/* of tracking, when this slot was tracked; 0 if it is not */
+	depot_stack_handle_t got;	/* stack of its allocation, 0 for none */
+	depot_stack_handle_t gone;	/* stack of its last free, 0 for none */
+	u32 when;			/* time of its allocation, by note_clock() */
+	u32 cpu;			/* that allocated it */
 };
 
 /* Where a block is listed; follows from its number of free slots. */
@@ -75,138 +58,74 @@ struct blockslab_quiet {
 	unsigned int periods;
 };
 
-/**
- * struct blockslab_retention - how many are kept of what was returned and may be taken again
- * @keep: so many; grows with how many were given back and missed later
- * @given_back: and not missed yet
- * @least: fewest there during this round
- * @turns: from taking to returning, see round_ends()
- * @told: bytes that are kept, as the heap was told last
- */
+/* How many are kept of what was returned and may be taken again */
 struct blockslab_retention {
-	unsigned int keep;
-	unsigned int given_back;
-	unsigned int least;
-	unsigned int turns;
-	long told;
+	unsigned int keep;		/* so many; grows by those given back and missed later */
+	unsigned int given_back;	/* and not missed yet */
+	unsigned int least;		/* fewest there during this round */
+	unsigned int turns;		/* from taking to returning, see round_ends() */
+	long told;			/* bytes that are kept, as the heap was told last */
 };
 
-/**
- * struct blockslab_depot - magazines with slots, and what is kept in mind of them
- * @full: the magazines
- * @retention: of these, counted in slots, but for @least
- *
- * All of it is near enough: no lock guards it.
- */
+/* Magazines with slots, and what is kept in mind of them; near enough: no lock guards it */
 struct blockslab_depot {
-	struct blockslab_stack full;
-	struct blockslab_retention retention;
+	struct blockslab_stack full;		/* the magazines */
+	struct blockslab_retention retention;	/* of these, counted in slots, but for @least */
 } ____cacheline_aligned_in_smp;
 
-/**
- * struct blockslab_node - a class on one NUMA node
- * @class: of which it is a part
- * @lock: guards the blocks and all that follows up to @turns
- * @blocks: by state
- * @all: every block, the oldest first
- * @places: of those who walk over @all: struct place
- * @nr: blocks by state
- * @nr_slots: slots of all blocks
- * @nr_free: free slots of all blocks
- * @pages: bytes of all blocks; little-used classes get small ones
- * @seed: of the order in which slots are taken
- * @retained: bytes of the empty ones
- * @allocs: allocations that went past the magazines
- * @frees: frees that went past the magazines
- * @requested: bytes asked for by such allocations
- * @fails: allocations that failed
- * @retention: of empty blocks
- * @use: how long nothing was allocated or freed
- * @stock: how long nothing passed through the depot and the blocks; the trim alone sees to both
- * @held: bytes of blocks, descriptors and magazines
- * @magazine_slots: that all its magazines have room for
- * @capacity: of the next new magazine; grows while the depot is busy
- * @full: the depot's magazines with slots; with all that is written when CPUs trade them. No lock
- *	guards it: it is near enough
- * @empty: the depot's magazines without
- */
+/* A class on one NUMA node */
 struct blockslab_node {
-	struct blockslab_class *class;
-	unsigned int capacity;
-	spinlock_t lock;	/* blocks, and what is said of them */
-	struct list_head blocks[NR_BLOCK_STATES];
-	struct list_head all;
-	struct list_head places;
-	unsigned int nr[NR_BLOCK_STATES];
-	unsigned long nr_slots;
-	unsigned long nr_free;
-	unsigned long pages;
-	u32 seed;
-	unsigned long retained;
-	unsigned long allocs;
-	unsigned long frees;
-	unsigned long requested;
-	unsigned long fails;
-	struct blockslab_retention retention;
-	struct blockslab_quiet use;
-	struct blockslab_quiet stock;
-	atomic_long_t held;
-	atomic_long_t magazine_slots;
+	struct blockslab_class *class;		/* of which it is a part */
+	unsigned int capacity;			/* of the next magazine; grows with trades */
+	spinlock_t lock;			/* guards what follows up to @retention */
+	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
+	struct list_head all;			/* every block, the oldest first */
+	struct list_head places;		/* struct place: walks over @all */
+	unsigned int nr[NR_BLOCK_STATES];	/* blocks by state */
+	unsigned long nr_slots;			/* slots of all blocks */
+	unsigned long nr_free;			/* free slots of all blocks */
+	unsigned long pages;			/* bytes of all blocks */
+	u32 seed;				/* of the order in which slots are taken */
+	unsigned long retained;			/* bytes of the empty ones */
+	unsigned long allocs;			/* that went past the magazines */
+	unsigned long frees;			/* the same */
+	unsigned long requested;		/* bytes asked for by these @allocs */
+	unsigned long fails;			/* allocations that failed */
+	struct blockslab_retention retention;	/* of empty blocks */
+	struct blockslab_quiet use;		/* without an allocation or a free */
+	struct blockslab_quiet stock;		/* with nothing through depot and blocks */
+	atomic_long_t held;			/* bytes: blocks, descriptors, magazines */
+	atomic_long_t magazine_slots;		/* that all its magazines have room for */
 
 	struct blockslab_depot depot;
 	struct blockslab_stack empty ____cacheline_aligned_in_smp;
 };
 
-/**
- * struct place - where somebody has got to in node->all who lets go of the lock in between
- * @list: in node->places
- * @node: whose blocks these are; NULL before the start and after the end
- * @next: the block that comes next
- * @last: the last one that is to come: those that are newer are not seen, so that it ends
- * @block: the one that place_next() returned last, NULL once that is gone
- *
- * node->lock guards all of them.
- */
+/* Where somebody has got to in node->all who lets go of its lock in between, which guards these */
 struct place {
-	struct list_head list;
-	struct blockslab_node *node;
-	struct list_head *next;
-	struct list_head *last;
-	struct blockslab_block *block;
+	struct list_head list;		/* in node->places */
+	struct blockslab_node *node;	/* whose; NULL before the start and after the end */
+	struct list_head *next;		/* the block that comes next */
+	struct list_head *last;		/* to come: what is newer is not seen, so that it ends */
+	struct blockslab_block *block;	/* that place_next() returned last, NULL once gone */
 };
 
-/**
- * struct blockslab_class - a size class of a heap
- * @cpu: per CPU, one line a node; no_class where lines were not to be had, until lines_work
- * @heap: it belongs to
- * @size: of its slots, in bytes; 0 for whole pages
- * @asked: of a cache's objects, as asked for; else 0
- * @canary: offset of the word that tells a cached slot
- * @index: among the sizes
- * @kind: GFP bits that all its pages are asked with, besides those of the request
- * @key: of its pages
- * @noted: its blocks have notes, and its slots are never cached
- * @stands_in: a smaller class that could not be made, or a slot that could not shrink, is served
- * @tracked: the class that has its tracked slots, NULL until there is one
- * @of: the class whose tracked slots it has, or NULL
- * @list: in heap->classes, RCU, never removed
- * @nodes: nr_node_ids of them
- */
+/* A size class of a heap */
 struct blockslab_class {
-	struct blockslab_cpu __percpu *cpu;
-	struct blockslab_heap *heap;
-	unsigned int size;
-	unsigned int asked;
-	unsigned int canary;
-	unsigned int index;
-	gfp_t kind;
-	unsigned long key;
-	bool noted;
-	bool stands_in;
-	struct blockslab_class *tracked;
-	struct blockslab_class *of;
-	struct list_head list;
-	struct blockslab_node nodes[];
+	struct blockslab_cpu __percpu *cpu;	/* a line a node; or no_class, until lines_work */
+	struct blockslab_heap *heap;	/* it belongs to */
+	unsigned int size;		/* of its slots, in bytes; 0 for whole pages */
+	unsigned int asked;		/* of a cache's objects, as asked for; else 0 */
+	unsigned int canary;		/* offset of the word that tells a cached slot */
+	unsigned int index;		/* among the sizes */
+	gfp_t kind;			/* GFP bits of all its pages, besides a request's */
+	unsigned long key;		/* of its pages */
+	bool noted;			/* its blocks have notes, its slots are not cached */
+	bool stands_in;			/* slots of smaller classes' sizes are served, too */
+	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
+	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
+	struct list_head list;		/* in heap->classes, RCU, never removed */
+	struct blockslab_node nodes[];	/* nr_node_ids of them */
 };
 
 /*
@@ -230,89 +149,49 @@ enum heap_state {
 
 #define HEAP_ENDING	21	/* bytes of a dot and a number */
 
-/**
- * struct blockslab_heap - an isolated set of classes
- * @cpu: by size index: the class's per-CPU state, or the empty one that leads to the slow path
- * @class: by size index: the class, NULL until it is first used
- * @rare: classes of rare GFP kinds, by kind and index
- * @classes: all of them
- * @flags: BLOCKSLAB_*
- * @state: what it is
- * @zone: bytes added to every request for the red zone
- * @ctor: of a cache's slots
- * @cache: it is the heap of, or NULL
- * @window_start: where in a cache's objects copies to and from user space may begin
- * @window_size: and how many bytes are theirs
- * @track: one of so many bytes is tracked; 1 for all, 0 for none
- * @module: that made it; NULL for the kernel's own code, and once it is gone
- * @maker: its name
- * @control: guards @limit, @track, @validated, @shrunk, and what becomes of it
- * @lock: guards @fixed, @reserve, @reserved, and that a class is made once
- * @fixed: bytes of structures that do not count against the limit
- * @reserve: blocks kept for when pages are not to be had
- * @reserved: bytes of their pages
- * @limit: most bytes it may hold
- * @held: bytes it holds
- * @nr_blocks: blocks and large allocations
- * @moving: blocks that are charged, but on no list at the moment, and trims under way
- * @kept: about how many bytes of empty blocks and of slots in depots there are; see overstocked()
- * @reclaimed: jiffies when a refused allocation trimmed it last
- * @allowance: bytes that it may keep beyond what any may, see heap_missed()
- * @trim: gives back what is not used
- * @armed: @trim is pending
- * @refs: one for the owner, one for each block, one for each reader
- * @free_work: ends it after the last reference
- * @rcu: frees it when nobody looks at it any more
- * @id: ever rising; the order in heaps
- * @list: in heaps, or in graves (heaps_lock)
- * @dir: in debugfs (heap_names)
- * @renamed: its name is another's now, and an ending was added to it (heap_names)
- * @validated: last result of the debugfs file validate
- * @shrunk: last result of the debugfs file shrink
- * @name: of the heap, with room for an ending
- */
+/* An isolated set of classes */
 struct blockslab_heap {
-	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* first: struct blockslab_heap_cpus */
-	struct blockslab_class *class[NR_INDEXES];
-	struct xarray rare;
-	struct list_head classes;
-	unsigned long flags;
-	enum heap_state state;
-	unsigned int zone;
-	void (*ctor)(void *object);
-	struct blockslab_cache *cache;
-	u16 window_start;
-	u16 window_size;
-	unsigned long track;
-	struct module *module;
-	char maker[MODULE_NAME_LEN];
-	struct mutex control;	/* see above */
+	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* by size; first: blockslab_heap_cpus */
+	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
+	struct xarray rare;		/* classes of rare GFP kinds */
+	struct list_head classes;	/* all of them */
+	unsigned long flags;		/* BLOCKSLAB_* */
+	enum heap_state state;		/* what it is */
+	unsigned int zone;		/* bytes of the red zone of a slot */
+	void (*ctor)(void *object);	/* of a cache's slots */
+	struct blockslab_cache *cache;	/* it is the heap of, or NULL */
+	u16 window_start;		/* of what user space may see of an object */
+	u16 window_size;		/* in bytes */
+	unsigned long track;		/* one of so many bytes; 0: none */
+	struct module *module;		/* that made it; NULL: the kernel, or gone */
+	char maker[MODULE_NAME_LEN];	/* its name */
+	struct mutex control;		/* limit, track, validated, shrunk, state */
 
-	spinlock_t lock;	/* fixed, reserve, and that a class is made once */
-	size_t fixed;
-	struct list_head reserve;
-	size_t reserved;
-	size_t limit;
-	atomic_long_t held;
-	atomic_long_t nr_blocks;
-	atomic_long_t moving;
-	atomic_long_t kept;
-	unsigned long allowance;
+	spinlock_t lock;		/* fixed, reserve, and making a class */
+	size_t fixed;			/* bytes that do not count for the limit */
+	struct list_head reserve;	/* blocks for when there are no pages */
+	size_t reserved;		/* bytes of their pages */
+	size_t limit;			/* most bytes it may hold */
+	atomic_long_t held;		/* bytes it holds */
+	atomic_long_t nr_blocks;	/* blocks and large allocations */
+	atomic_long_t moving;		/* blocks charged and on no list, and trims */
+	atomic_long_t kept;		/* bytes, about: see overstocked() */
+	unsigned long allowance;	/* beyond what any may keep: heap_missed() */
 
-	unsigned long reclaimed;
-	struct delayed_work trim;
-	bool armed;
+	unsigned long reclaimed;	/* in jiffies, by a refused allocation */
+	struct delayed_work trim;	/* gives back what is not used */
+	bool armed;			/* @trim is pending */
 
-	refcount_t refs;
-	struct work_struct free_work;
-	struct rcu_head rcu;
-	u64 id;
-	struct list_head list;
-	struct dentry *dir;
-	bool renamed;
-	int validated;
-	size_t shrunk;
-	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];
+	refcount_t refs;		/* of owner, blocks and readers */
+	struct work_struct free_work;	/* after the last reference */
+	struct rcu_head rcu;		/* when nobody looks at it any more */
+	u64 id;				/* ever rising; the order in heaps */
+	struct list_head list;		/* heaps or graves (heaps_lock) */
+	struct dentry *dir;		/* in debugfs (heap_names) */
+	bool renamed;			/* an ending was added (heap_names) */
+	int validated;			/* result of the debugfs file */
+	size_t shrunk;			/* the same */
+	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];	/* with room for an ending */
 };
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
@@ -330,30 +209,18 @@ static bool heap_destroyed(const struct blockslab_heap *heap)
 	return state != HEAP_LIVE && state != HEAP_DEBUG;
 }
 
-/**
- * struct blockslab_cache - a heap of one class
- * @cpu: of its class; the empty one where the slow path is due
- * @key: of its pages, if the fast path may free what is in them
- * @keyed: sum of @key and @first
- * @first: its lines: what its pages name is these, or another node's behind them
- * @bytes: of all of them
- * @canary: offset of the word that tells a cached slot
- * @size: of its objects, as asked for
- * @zeroed: bytes of a slot that are to be zeroed when zeroes are wanted
- * @class: its only one
- * @heap: it is
- */
+/* A heap of one class */
 struct blockslab_cache {
-	struct blockslab_cpu __percpu *cpu;
-	unsigned long key;
-	unsigned long keyed;
-	unsigned long first;
-	unsigned long bytes;
-	unsigned long canary;
-	unsigned int size;
-	unsigned int zeroed;
-	struct blockslab_class *class;
-	struct blockslab_heap *heap;
+	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
+	unsigned long key;			/* of pages that the fast path may free into */
+	unsigned long keyed;			/* sum of @key and @first */
+	unsigned long first;			/* its lines: its pages name them */
+	unsigned long bytes;			/* of all of them */
+	unsigned long canary;			/* offset of the word that tells a cached slot */
+	unsigned int size;			/* of its objects, as asked for */
+	unsigned int zeroed;			/* bytes of a slot for __GFP_ZERO */
+	struct blockslab_class *class;		/* its only one */
+	struct blockslab_heap *heap;		/* it is */
 };
 
 /* Index of the class that serves a size. */
