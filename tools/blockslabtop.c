@@ -694,15 +694,19 @@ static void put(struct line *line, wchar_t c)
 	line->text[line->len] = L'\0';
 }
 
-/* Right-aligned in width; or left-aligned in -width, and cut so that a space is left. */
+/* Right-aligned in width; or left-aligned in -width, and cut so that a space is left: one sees that. */
 static void put_text(struct line *line, const char *text, int width)
 {
-	int len = strlen(text), i;
+	int len = strlen(text), room = width < 0 ? -width - 1 : len, i;
 
 	for (i = len; i < width; i++)
 		put(line, ' ');
-	for (i = 0; i < len && (width >= 0 || i < -width - 1); i++)
-		put(line, text[i] >= ' ' && text[i] <= '~' ? text[i] : '?');
+	for (i = 0; i < len && i < room; i++) {
+		if (i == room - 1 && len > room)
+			put(line, utf8 ? L'…' : L'>');
+		else
+			put(line, text[i] >= ' ' && text[i] <= '~' ? text[i] : '?');
+	}
 	for (; i < -width; i++)
 		put(line, ' ');
 }
@@ -1009,11 +1013,22 @@ static int rank_of(size_t nr)
 	return view->columns[nr].rank;
 }
 
+/* What names leave to the figure that matters most, and to that sorted by. */
+static int room_for_names(int columns)
+{
+	size_t i;
+
+	for (i = 1; i < view->nr; i++)
+		if (rank_of(i) == 1)
+			columns -= view->columns[i].width;
+	return columns;
+}
+
 /* Whole columns as long as they have room, by their rank. */
 static void layout(int columns)
 {
 	size_t i, last = view->nr - 1;
-	int rank, width, left = columns;
+	int rank, width, left = columns, names = room_for_names(columns);
 
 	memset(view->widths, 0, sizeof(view->widths));
 	for (rank = 0; rank < LAST; rank++) {
@@ -1023,7 +1038,9 @@ static void layout(int columns)
 			width = view->columns[i].width ?: text_width(&view->columns[i]);
 			if (width > left && rank)
 				continue;
-			view->widths[i] = width < columns ? width : columns;
+			if (!rank)
+				width = fmin(width, names > 6 ? names : columns);
+			view->widths[i] = width;
 			left -= view->widths[i];
 		}
 	}

@@ -928,6 +928,13 @@ class Screen(Case):
         self.assertEqual(len(lines), 10)
         self.assertRegex(lines[3], r"^HEAP +HELD$")
         self.assertRegex(lines[9], r"^\? help  q quit  / filter")
+        # One that leaves no room for a number is cut, and that is seen.
+        make_snapshot(self.live, heaps=("a" * 60, "netns"))
+        self.restart()
+        self.tmux("resize-window", "-x", "40", "-y", "10")
+        lines = self.wait_for(r"(?m)^a{32}… +[\d.]+[KM]( ▇)?$")
+        self.assertRegex(next(line for line in lines if line.startswith("netns")), r"^netns +[\d.]+[KM]( ▇)?$")
+        shutil.rmtree(self.live)
         make_snapshot(self.live, heaps=("netns", "b"))
         self.restart()
         for width in (40, 47, 53, 60, 71):
@@ -1253,7 +1260,7 @@ sh /blockslab-snapshot /after || exit 1
 
 
 GUEST_LEAK = """
-insmod /blockslab.ko && insmod /blockslab_paths.ko leak=1000 || exit 1
+insmod /blockslab.ko && insmod /blockslab_paths.ko leak=250 || exit 1
 track=/sys/kernel/debug/blockslab/heap/paths/track
 run=/sys/module/blockslab_paths/parameters/run
 grow()
@@ -1265,8 +1272,8 @@ grow()
 	sh /blockslab-snapshot /saved/$4-after || exit 1
 }
 mkdir /saved
-grow 1 20000 4000000 full
-grow 1024 20000 40000000 sampled
+grow 1 20000 1000000 full
+grow 256 20000 5000000 sampled
 dmesg -c >/dev/null
 rmmod blockslab_paths
 dmesg >/saved/leaks
@@ -1297,7 +1304,7 @@ needs_guest = unittest.skipUnless(
 
 @needs_guest
 class GuestLeak(Case):
-    """Of the fifty call paths of a client on four CPUs, one loses one slot in a thousand."""
+    """Of the fifty call paths of a client on four CPUs, one loses one slot in 250."""
 
     @classmethod
     def setUpClass(cls):
@@ -1321,7 +1328,7 @@ class GuestLeak(Case):
         grew = self.grew("full")["grew"]["callers"]
         self.assertEqual(len(grew), 50)
         self.assertLeaky(grew[0]["stack"])
-        # Some 40,000 of the allocations were its; all others but a few have come and gone.
+        # Some 10,000 of the allocations were its; all others but a few have come and gone.
         self.assertGreater(grew[0]["slots"], 25)
         self.assertLess(grew[1]["slots"], 10)
 
@@ -1375,15 +1382,14 @@ class GuestHeaps(Case):
     def setUpClass(cls):
         cls.saved = tempfile.mkdtemp(prefix="blockslab-test.")
         cls.addClassCleanup(shutil.rmtree, cls.saved)
-        cls.output = run_guest(GUEST_HEAPS, cls.saved, ["blockslab_holds"], files=[built()],
+        # Time that counts instructions, a billion a second, is the same on a busy machine.
+        cls.output = run_guest(GUEST_HEAPS, cls.saved, ["blockslab_holds"], "--icount", files=[built()],
                                get=["free", "locked", "metrics"])
 
     def test_snapshot_is_fast(self):
         start, end = map(float, re.findall(r"(?m)^(\d+\.\d+)$", self.output))
-        print(f"a snapshot of 500 heaps took {end - start:.2f} s", file=sys.stderr)
-        # On a machine that has nothing else to do: what a busy one takes says nothing.
-        if os.getloadavg()[0] < os.cpu_count():
-            self.assertLess(end - start, 2)
+        # 0.14 when this was written, which is less than a second where a processor is emulated.
+        self.assertLess(end - start, 0.3)
         self.assertEqual(len(os.listdir(f"{self.saved}/free/heap")), 501)
 
     def test_what_is_locked_down_is_left_out_and_said(self):
