@@ -77,6 +77,13 @@ static size_t magazine_bytes(unsigned int capacity)
 	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);
 }
 
+/* So many slots more have room in the magazines of a node. */
+static void count_room(struct blockslab_node *node, long slots)
+{
+	atomic_long_add(slots, &node->magazine_slots);
+	atomic_long_add(slots * (long)node->class->size, &node->class->heap->roomy);
+}
+
 static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_t gfp)
 {
 	unsigned int capacity = READ_ONCE(node->capacity);
@@ -94,7 +101,7 @@ static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_
 	kmemleak_scan_area(&magazine->below, sizeof(magazine->below), gfp);
 	magazine->node = node;
 	magazine->capacity = capacity;
-	atomic_long_add(capacity, &node->magazine_slots);
+	count_room(node, capacity);
 	return magazine;
 }
 
@@ -102,7 +109,7 @@ static void magazine_put(struct blockslab_magazine *magazine)
 {
 	struct blockslab_node *node = magazine->node;
 
-	atomic_long_sub(magazine->capacity, &node->magazine_slots);
+	count_room(node, -(long)magazine->capacity);
 	heap_uncharge(node, magazine_bytes(magazine->capacity));
 	kfree_rcu(magazine, rcu);
 }

@@ -176,6 +176,7 @@ struct blockslab_heap {
 	atomic_long_t nr_blocks;	/* blocks and large allocations */
 	atomic_long_t moving;		/* blocks charged and on no list, and trims */
 	atomic_long_t kept;		/* bytes, about: see overstocked() */
+	atomic_long_t roomy;		/* bytes of slots that its magazines have room for */
 	unsigned long allowance;	/* beyond what any may keep: heap_missed() */
 
 	unsigned long reclaimed;	/* in jiffies, by a refused allocation */
