@@ -343,12 +343,14 @@ static void __init sizes_init(void)
 
 static void __init bit_order_init(void)
 {
-	unsigned int i, other;
+	unsigned int nr, i, other;
 
-	for (i = 0; i < BITS_PER_LONG; i++) {
-		other = get_random_u32() % (i + 1);
-		bit_order[i] = bit_order[other];
-		bit_order[other] = i;
+	for (nr = 1; nr <= BITS_PER_LONG; nr *= 2) {
+		for (i = 0; i < nr; i++) {
+			other = get_random_u32() % (i + 1);
+			bit_order[nr + i] = bit_order[nr + other];
+			bit_order[nr + other] = i;
+		}
 	}
 }
 

@@ -179,68 +179,65 @@ static struct blockslab_block *best_block(struct blockslab_node *node)
 	return NULL;
 }
 
-/* The bitmap had fewer slots than its count: those behind the end are left out. */
-static noinline __cold unsigned int take_fewer(struct blockslab_block *block, void **slots,
-					       unsigned int nr, unsigned int got)
+/* The bitmap had fewer slots than its count, for @nr slots, the last @got of which are there. */
+static noinline __cold void take_fewer(struct blockslab_block *block, void **slots,
+				       unsigned int nr, unsigned int got)
 {
-	void *end = slot_address(block, block->node->class->size, block->nr_slots);
-	unsigned int first = nr - got;
-
 	report_late(DAMAGED, block, NULL, "free slots that are none were left out");
-	while (first < nr && slots[first] >= end)
-		first++;
-	memmove(slots, slots + first, (nr - first) * sizeof(*slots));
-	bitmap_set(block->map, block->nr_slots,
-		   map_words(block->nr_slots) * BITS_PER_LONG - block->nr_slots);
-	block->nr_free = nr - first;
-	return nr - first;
+	memmove(slots, slots + nr - got, got * sizeof(*slots));
+	block->nr_free = got;
 }
 
-/* A random order of a word's bits, another one at every boot. */
-static u8 bit_order[BITS_PER_LONG] __ro_after_init;
+/*
+ * Random orders of a word's bits, others at every boot: that of the first 2^n bits begins at 2^n.
+ */
+static u8 bit_order[2 * BITS_PER_LONG] __ro_after_init;
 
 /*
- * Takes slots of a word, most of which are free, from @to down to @slots: neighbours in a fresh
- * block do not go out one after the other. Each time bit_order is begun elsewhere.
+ * Takes slots of a word that are free, @bits, of @nr, from @to down to @slots: neighbours in a
+ * fresh block do not go out one after the other. Each time the order is begun elsewhere.
  */
-static void **take_shuffled(struct blockslab_block *block, unsigned long *word, void *base,
-			    void **to, void **slots)
+static void **take_shuffled(struct blockslab_block *block, unsigned long *bits, unsigned int nr,
+			    void *base, void **to, void **slots)
 {
-	unsigned int tail = block->nr_slots - (word - block->map) * BITS_PER_LONG, bit, i;
-	unsigned long size = block->size, bits = *word;
+	unsigned int bit, i, left = 1U << fls(nr - 1);
 	struct blockslab_node *node = block->node;
+	const u8 *order = bit_order + left;
+	unsigned long size = block->size;
 
 	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
-	for (i = 0; i < BITS_PER_LONG && to > slots; i++) {
-		bit = bit_order[((node->seed >> 16) + i) % BITS_PER_LONG];
-		if (bit >= tail || !(bits & BIT(bit)))
+	for (i = node->seed >> 16; left && to > slots; left--, i++) {
+		bit = order[i & (order - bit_order - 1)];
+		if (!(*bits & BIT(bit)))
 			continue;
-		bits ^= BIT(bit);
+		*bits ^= BIT(bit);
 		data_race(*--to = base + size * bit);	/* as in a free */
 	}
-	WRITE_ONCE(*word, bits);
 	return to;
 }
 
 /* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
-	unsigned long *word = block->map, *end = deferred_map(block), size = block->size, bits;
+	unsigned long *word = block->map, size = block->size, bits, tail;
+	unsigned int got, rest = block->nr_slots, here;
 	void *base = block->base, **to;
-	unsigned int got;
 
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
-	for (to = slots + nr; to > slots && word < end; word++, base += size * BITS_PER_LONG) {
-		if (READ_ONCE(shuffle) && hweight_long(*word) > BITS_PER_LONG / 2)
-			to = take_shuffled(block, word, base, to, slots);
-		for (bits = *word; bits && to > slots; bits &= bits - 1)
+	for (to = slots + nr; to > slots && rest; rest -= here, base += size * here, word++) {
+		here = min_t(unsigned int, rest, BITS_PER_LONG);
+		tail = here < BITS_PER_LONG ? *word & ~0UL << here : 0;
+		bits = *word ^ tail;
+		if (READ_ONCE(shuffle) && hweight_long(bits) > here / 2)
+			to = take_shuffled(block, &bits, here, base, to, slots);
+		for (; bits && to > slots; bits &= bits - 1)
 			data_race(*--to = base + size * __ffs(bits));	/* as in a free */
-		WRITE_ONCE(*word, bits);
+		WRITE_ONCE(*word, bits | tail);
 	}
 	got = slots + nr - to;
-	if (unlikely(got < nr || slots[0] >= slot_address(block, size, block->nr_slots)))
-		got = take_fewer(block, slots, nr, got);
+	if (unlikely(got < nr))
+		take_fewer(block, slots, nr, got);
 	block->nr_free -= got;
 	blockslab_sub(block->node->nr_free, got);
 	block_list(block);

@@ -105,10 +105,13 @@ static void put_canary(const struct blockslab_node *node, const void *slot)
 /* The block that a pointer points into; NULL for a foreign one. Under RCU: see page.h. */
 static struct blockslab_block *block_of(const void *slot)
 {
-	struct page *page = page_of(slot);
+	unsigned long offset = blockslab_offset(slot), lines;
 	struct blockslab_block *block;
+	struct page *page;
 
-	if (!page)
+	/* Not even virt_addr_valid(), where a hole is felt. */
+	page = offset < READ_ONCE(blockslab_span.size) ? blockslab_page(offset) : page_of(slot);
+	if (!page || !blockslab_lines(page, &lines))
 		return NULL;
 	block = blockslab_block_of(page);
 	if (!key_known(page_key(page)))
