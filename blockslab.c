@@ -63,9 +63,8 @@
  * block_prepare() makes slots of them and writes the pages' words; block_link() puts it on the list
  * that its number of free slots names, among which block_list() moves it. Empty, it is retained or
  * block_unlink() takes it off; block_put() clears the words, page_counts_restore() finds the pages
- * unused by others, and block_end() gives them back. The descriptor lives on for a grace period.
- *
- * The life of a heap stands as a table at enum heap_state.
+ * unused by others, and block_end() gives them back. The descriptor lives on for a grace period. The
+ * life of a heap stands as a table at enum heap_state.
  *
  * What leads off the fast path; none of it is a test of its own:
  *	what					is felt by
@@ -209,6 +208,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/client.c"
 #include "core/fault.c"
 #include "core/account.c"
+#include "core/quarantine.c"
 #include "core/provider.c"
 #include "core/retain.c"
 #include "core/block.c"

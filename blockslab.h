@@ -58,7 +58,8 @@ struct blockslab_cache;
  * struct blockslab_heap_attrs - what a new heap is to be
  * @flags: BLOCKSLAB_ZERO, _POISON, _RED_ZONE, _TRACK, _ACCOUNT, _HWCACHE_ALIGN, _PANIC,
  *	_RECLAIMABLE
- * @limit: most bytes the heap may hold, 0 for no limit
+ * @limit: most bytes the heap may hold, 0 for no limit. With __GFP_NOFAIL a call waits for room,
+ *	for ever, if it wants more than the limit; the log says so after a second
  * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none
  */
 struct blockslab_heap_attrs {

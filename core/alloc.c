@@ -46,6 +46,16 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 	}
 }
 
+/* Slots of a larger class than that of their size stand in for such. */
+static void tell_stand_ins(const struct request *want, const struct blockslab_class *class,
+			   size_t nr, void **slots)
+{
+	if (likely(want->class || class->index == heap_index(want->heap, want->size)))
+		return;
+	while (nr--)
+		block_stands_in(own_block(slots[nr]));
+}
+
 /* Up to @nr slots, finished; fewer only where there are no more. */
 static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 {
@@ -69,23 +79,49 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 					      want->caller);
 			got = !!slots[0];
 		}
+		tell_stand_ins(want, class, got, slots);
 	}
 	finish(want, class, got, slots);
 	return got;
 }
 
 /*
- * The special way: @nr slots, or fewer where there are no more. Who may not fail waits here, a
- * little longer each time: a refusal costs next to nothing, and whatever makes room is not told.
+ * For who may not fail: waits a little longer each time, as a refusal costs next to nothing, and
+ * whatever makes room is not told. A limit holds for him too; if he waits for it, he is named.
  */
+static size_t alloc_surely(const struct request *want, size_t got, size_t nr, void **slots)
+{
+	unsigned long tell = jiffies + HZ;
+	struct blockslab_heap *heap = want->heap;
+	unsigned int pause = 1;
+	bool told = false;
+
+	while (got < nr && !heap_destroyed(heap)) {
+		schedule_timeout_uninterruptible(pause);
+		pause = min_t(unsigned int, 2 * pause, HZ / 20 + 1);
+		got += alloc_some(want, nr - got, slots + got);
+		if (told || got == nr || !READ_ONCE(heap->limit) || time_before(jiffies, tell))
+			continue;
+		told = true;
+		pr_warn("heap %s: %pS may not fail, and waits until there is room for %zu bytes: %zu of the limit of %zu are held\n",
+			heap->name, (void *)want->caller, want->size, held_bytes(heap),
+			READ_ONCE(heap->limit));
+	}
+	return got;
+}
+
+/* The special way: @nr slots, or fewer where there are no more. */
 static noinline size_t alloc_special(struct request *want, size_t nr, void **slots)
 {
-	unsigned int pause = 1;
 	size_t got;
 
 	might_alloc(want->gfp);
 	if (!heap_usable(want->heap, want->caller))
 		return 0;
+	if (unlikely(!want->class && want->heap->cache)) {
+		report_heap(CACHE_HEAP, want->heap, want->caller);
+		return 0;
+	}
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))
 		return 0;
 	if (!node_usable(want->nid))
@@ -95,12 +131,8 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	if (want->heap->flags & BLOCKSLAB_ACCOUNT)
 		want->gfp |= __GFP_ACCOUNT;
 	got = alloc_some(want, nr, slots);
-	while (unlikely(got < nr) && want->gfp & __GFP_NOFAIL &&
-	       gfpflags_allow_blocking(want->gfp) && !heap_destroyed(want->heap)) {
-		schedule_timeout_uninterruptible(pause);
-		pause = min_t(unsigned int, 2 * pause, HZ / 20 + 1);
-		got += alloc_some(want, nr - got, slots + got);
-	}
+	if (unlikely(got < nr) && want->gfp & __GFP_NOFAIL && gfpflags_allow_blocking(want->gfp))
+		got = alloc_surely(want, got, nr, slots);
 	return got;
 }
 

@@ -54,7 +54,9 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->bytes = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->keyed = cache->key + cache->first;
 	heap->window_size = size;
+	mutex_lock(&heap->control);	/* it can be found in debugfs, and tracked */
 	cache_publish(cache);
+	mutex_unlock(&heap->control);
 	return 0;
 }
 
@@ -245,7 +247,8 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_node);
  * blockslab_cache_heap() - the heap that a cache is
  * @cache: any
  *
- * For blockslab_track(), blockslab_shrink(), blockslab_validate() and blockslab_heap_stats().
+ * For blockslab_track(), blockslab_shrink(), blockslab_validate() and blockslab_heap_stats(). It
+ * gives out the cache's objects alone: an allocation of a size from it is reported and refused.
  *
  * Context: any.
  * Return: the heap, for as long as the cache lives.

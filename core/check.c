@@ -98,7 +98,7 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Validation: the equations at the top of this file
+ * Validation: the equations at the top of blockslab.c
  */
 
 #define FINDINGS	8
@@ -196,7 +196,8 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 		invalid(findings, "free slots of block", block->base, bits, block->nr_free);
 	if (block->state != block_state(block))
 		invalid(findings, "list of block", block->base, block->state, block_state(block));
-	if (class->size && (block->size != class->size || block->sizes != class_sizes(class) ||
+	if (class->size && (block->size != class->size ||
+			    (block->sizes != class_sizes(class) && block->sizes <= block->size) ||
 			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
 			    block->nr_slots > block->nr_pages * PAGE_SIZE / class->size))
 		invalid(findings, "class of block", block->base, block->size, class->size);

@@ -278,10 +278,7 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
 	unsigned int index = heap_index(heap, size);
 	struct blockslab_class *class = class_get(heap, kind, index, gfp);
 
-	while (!class && ++index < NR_SIZES) {
+	while (!class && ++index < NR_SIZES)
 		class = class_find(heap, kind, index);
-		if (class)
-			WRITE_ONCE(class->stands_in, true);
-	}
 	return class;
 }

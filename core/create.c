@@ -113,30 +113,22 @@ static int heap_enter(struct blockslab_heap *heap)
 
 static struct blockslab_block *reserve_block(struct blockslab_heap *heap)
 {
-	size_t bytes = PAGE_SIZE << RESERVE_ORDER;
-	struct blockslab_block *block = descriptor_get(bytes / 8, GFP_KERNEL, NUMA_NO_NODE);
+	struct blockslab_block *block = reserve_descriptor(heap, GFP_KERNEL);
 	struct page *page;
 
 	if (!block)
 		return NULL;
-	block->nr_slots = RESERVE_NOTES;
-	if (heap->flags & EXACT_FLAGS && !notes_get(block, GFP_KERNEL))
-		goto no_notes;
 	page = pages_get(heap, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE,
 			 RESERVE_ORDER);
-	if (!page)
-		goto no_pages;
+	if (!page) {
+		descriptor_put(block);
+		return NULL;
+	}
 	block->base = page_address(page);
 	block->nr_pages = 1U << RESERVE_ORDER;
 	block->reserved = true;
 	count_pages(heap, block, 1);
 	return block;
-
-no_pages:
-	kfree(block->notes);
-no_notes:
-	descriptor_put(block);
-	return NULL;
 }
 
 /* Blocks aside, and the largest class, so that no allocation fails for want of a class. */

@@ -7,12 +7,13 @@
  * leads every free there to the check. A worker takes the blocks that have marks, notes which,
  * waits for a grace period, and frees those slots; what is marked since waits for its next turn. So
  * every mark waits for a grace period, those from NMI too, and whoever set one is through with the
- * block when its slot is freed, as he was an RCU reader.
+ * block when its slot is freed, as he was an RCU reader. A block whose last slot is freed while it
+ * is queued again goes by the worker: see enum block_queued.
  *
  * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one.
  */
 
-/* Blocks that have marks; each once. A block that is queued has a mark, and so stays. */
+/* Blocks that have marks, or had some when they were queued; each once. */
 static LLIST_HEAD(deferred_blocks);
 
 /* What is noted of a block: the marks that a grace period makes ripe. */
@@ -32,57 +33,64 @@ static unsigned int ripe_size(const struct blockslab_block *block)
 	return 1 + map_words(block->nr_slots);
 }
 
-/* Notes the marks of a block that was queued. Who marks from now on queues it again. */
-static void ripe_note(struct ripe *ripe, struct blockslab_block *block)
+/*
+ * Notes the marks of a block that was queued, which stays as long as it has any; false where there
+ * is none. Who marks from now on queues it again.
+ */
+static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 {
 	const unsigned long *marks = deferred_map(block);
+	unsigned long any = 0;
 	unsigned int word;
 
 	ripe->block = block;
-	xchg(&block->queued, 0);
+	if (xchg(&block->queued, 0) == BLOCK_LEFT) {
+		block_put(block);
+		return false;
+	}
 	for (word = 0; word < map_words(block->nr_slots); word++)
-		ripe->marks[word] = READ_ONCE(marks[word]);
+		any |= ripe->marks[word] = READ_ONCE(marks[word]);
+	return any;
 }
 
 /* Notes as many blocks as there is room for, and takes them off @rest; how many words that took. */
 static unsigned int ripe_gather(struct llist_node **rest)
 {
 	struct blockslab_block *block;
-	unsigned int used = 0;
+	unsigned int used = 0, size;
 
+	rcu_read_lock();	/* one without marks may go at once */
 	while (*rest) {
 		block = llist_entry(*rest, struct blockslab_block, deferred);
-		if (used + ripe_size(block) > RIPE_WORDS)
+		size = ripe_size(block);
+		if (used + size > RIPE_WORDS)
 			break;
 		*rest = block->deferred.next;	/* before it may be queued again */
-		ripe_note((struct ripe *)&ripe_words[used], block);
-		used += ripe_size(block);
+		if (ripe_note((struct ripe *)&ripe_words[used], block))
+			used += size;
 	}
+	rcu_read_unlock();
 	return used;
 }
 
-/*
- * Frees the slots of a note. A block that was queued again must not go with the last of them: one
- * mark is left for its next turn then.
- */
+/* Frees the slots of a note. The block may go with the last of them, its descriptor does later. */
 static void ripe_free(const struct ripe *ripe)
 {
 	struct blockslab_block *block = ripe->block;
 	unsigned int bits = block->nr_slots, size = block->node->class->size, number;
-	unsigned int nr = bitmap_weight(ripe->marks, bits) - READ_ONCE(block->queued);
 
+	rcu_read_lock();
 	for_each_set_bit(number, ripe->marks, bits) {
 		void *slot = slot_address(block, size, number);
 
-		if (!nr--)
-			break;
 		clear_bit(number, deferred_map(block));
 		page_defer(virt_to_page(slot), block->node->class, false);
 		if (likely(!has_canary(block->node, slot)))
-			free_found(block, slot, 0);	/* the block may go with the last */
+			free_found(block, slot, 0);
 		else	/* freed meanwhile by who saw no mark yet */
 			report(DOUBLE_FREE, slot, block, 0);
 	}
+	rcu_read_unlock();
 }
 
 /* A turn: what is queued from now on has its own, so that who waits for one does so for a while. */
@@ -113,21 +121,30 @@ static void deferred_irq_work(struct irq_work *work)
 /* In an interrupt on PREEMPT_RT too: a thread would not run on a CPU that goes offline. */
 static struct irq_work deferred_irq = IRQ_WORK_INIT_HARD(deferred_irq_work);
 
+/* Has the worker look at a block that has a mark; false where that has gone. Any context. */
+static bool defer_block(struct blockslab_block *block)
+{
+	u32 queued = READ_ONCE(block->queued);
+
+	if (!queued)
+		queued = cmpxchg(&block->queued, 0, BLOCK_QUEUED);
+	if (!queued && llist_add(&block->deferred, &deferred_blocks))
+		irq_work_queue(&deferred_irq);
+	return queued != BLOCK_GONE;
+}
+
 /* Marks a checked slot; false where it was marked before. Any context, under RCU. */
 static bool defer_free(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_note *note = note_of(block, number);
 
-	if (test_and_set_bit(number, deferred_map(block)))
+	if (test_and_set_bit(number, deferred_map(block)) || !defer_block(block))
 		return false;
 	page_defer(virt_to_page(slot), block->node->class, true);
 	/* Stacks are kept under locks, which sleep on PREEMPT_RT. */
 	if (note && !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		note_freed_by(note, caller);
-	if (!READ_ONCE(block->queued) && !xchg(&block->queued, 1) &&
-	    llist_add(&block->deferred, &deferred_blocks))
-		irq_work_queue(&deferred_irq);
 	return true;
 }
 
@@ -183,20 +200,9 @@ void blockslab_free_rcu(const void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
-/*
- * Waits until all that was deferred so far is freed: in the turn that runs or comes next, and one
- * mark of a block that was queued again in the one after.
- */
+/* Waits until all that was deferred so far is freed: in the turn that comes next, at the latest. */
 static void deferred_finish(void)
 {
-	/* Where the tick runs irq_work, one waiter is woken: kernel/irq_work.c */
-	static DEFINE_MUTEX(one_waiter);
-	int turn;
-
-	for (turn = 0; turn < 2; turn++) {
-		mutex_lock(&one_waiter);
-		irq_work_sync(&deferred_irq);
-		mutex_unlock(&one_waiter);
-		flush_work(&deferred_work);
-	}
+	queue_work(workqueue, &deferred_work);
+	flush_work(&deferred_work);
 }

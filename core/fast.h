@@ -164,7 +164,7 @@ struct blockslab_block {
 	u32 reserved : 1;		/* it belongs to the heap's reserve */
 	u32 small : 1;			/* from block_cache */
 	u32 born : 27;			/* when it got its pages, by block_clock() */
-	u32 queued;			/* it is in deferred_blocks */
+	u32 queued;			/* whether it is in deferred_blocks: block_queued */
 	struct blockslab_node *node;	/* changes only while it has no slots out */
 	union {
 		struct list_head list;	/* in node->blocks[state] (node->lock), or on its way */

@@ -27,6 +27,7 @@ enum fault {
 	PAST_COPY,
 	DESTROYED,
 	NO_HEAP,
+	CACHE_HEAP,
 	NR_FAULTS,
 };
 
@@ -54,6 +55,7 @@ static const struct {
 	[PAST_COPY] = { "copy to or from user space past a slot", "no byte was copied" },
 	[DESTROYED] = { "use of a destroyed heap", REFUSED },
 	[NO_HEAP] = { "pointer that is no heap", REFUSED },
+	[CACHE_HEAP] = { "allocation of a size from a cache's heap", REFUSED },
 };
 
 static_assert(ARRAY_SIZE(faults) == NR_FAULTS);
@@ -200,7 +202,7 @@ static void print_report(const struct fault_report *report)
 		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->slot);
 	if (report->fault == FOREIGN)
 		pr_err("it is %s\n", foreign_kind(report->slot));
-	if (report->fault == DESTROYED)
+	if (report->fault == DESTROYED || report->fault == CACHE_HEAP)
 		pr_err("heap %s\n", report->heap);
 	print_place(report);
 	print_damage(report);
@@ -327,7 +329,7 @@ static void report(enum fault fault, const void *slot, const struct blockslab_bl
 static void report_heap(enum fault fault, const struct blockslab_heap *heap, unsigned long caller)
 {
 	report_facts(fault, (struct fault_facts){
-		.slot = heap, .heap = fault == DESTROYED ? heap : NULL, .caller = caller,
+		.slot = heap, .heap = fault == NO_HEAP ? NULL : heap, .caller = caller,
 	});
 }
 

@@ -30,7 +30,7 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 
 	if (note)
 		return size != note->asked;
-	if (READ_ONCE(block->node->class->stands_in))
+	if (READ_ONCE(block->sizes) > block->size)
 		return size > usable_bytes(block, number);
 	return !block_serves(block, size);
 }

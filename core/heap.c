@@ -105,6 +105,17 @@ static bool heap_end(struct blockslab_heap *heap)
 	return ended;
 }
 
+/* Pages of live slots of a heap that has ended. */
+static unsigned long heap_pages(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+	unsigned long bytes = 0;
+
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		bytes += READ_ONCE(node->pages);
+	return bytes / PAGE_SIZE;
+}
+
 /* After its end nothing is cached, and a block goes back when its last slot does. */
 static void heap_retire(struct blockslab_heap *heap)
 {
@@ -120,12 +131,16 @@ static void heap_retire(struct blockslab_heap *heap)
 	cpus_read_unlock();
 	heap_trim_last(heap);
 	reserve_drop(heap);
-	if (heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
-		rcu_barrier();
+	if (atomic_long_read(&heap->nr_blocks))
+		rcu_barrier();		/* some wait for a grace period */
 	if (!atomic_long_read(&heap->nr_blocks))
 		return;
-	pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
-		heap->name);
+	if (heap_pages(heap))
+		pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
+			heap->name);
+	else
+		pr_warn("heap %s was destroyed without live slots, but %ld of its blocks are kept, as reported: others refer to their pages, or they were damaged\n",
+			heap->name, atomic_long_read(&heap->nr_blocks));
 	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
 	report_leaks(heap);
 }
@@ -175,17 +190,6 @@ static void lose_slots(struct blockslab_block *block)
 		kmemleak_free(slot_address(block, class->size, number));
 }
 
-/* Pages of live slots of a heap that was let go of. */
-static unsigned long heap_pages(struct blockslab_heap *heap)
-{
-	struct blockslab_node *node;
-	unsigned long bytes = 0;
-
-	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		bytes += READ_ONCE(node->pages);
-	return bytes / PAGE_SIZE;
-}
-
 /*
  * Lets go of a heap that will never drain: this module can be unloaded then, with the slots' pages
  * lost. Until then nothing changes: a slot that is freed late is freed. For heaps that were
@@ -224,7 +228,6 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 		list_for_each_entry_safe(block, next, &node->all, all) {
 			lose_slots(block);
 			page_words_clear(block);
-			kfree(block->notes);
 			descriptor_put(block);
 		}
 	}

@@ -27,7 +27,7 @@ MODULE_IMPORT_NS(BLOCKSLAB_TEST);
  */
 #define BLOCKSLAB_FAIL_PAGES		BIT(0)	/* pages of blocks and of large allocations */
 #define BLOCKSLAB_FAIL_DESCRIPTOR	BIT(1)	/* descriptors of blocks */
-#define BLOCKSLAB_FAIL_MAGAZINE		BIT(2)	/* magazines, and batches of blockslab_free_rcu() */
+#define BLOCKSLAB_FAIL_MAGAZINE		BIT(2)	/* magazines */
 #define BLOCKSLAB_FAIL_CLASS		BIT(3)	/* heaps, classes and their per-CPU state */
 #define BLOCKSLAB_FAIL_TRACK		BIT(4)	/* what TRACK and RED_ZONE keep beside a block */
 #define BLOCKSLAB_FAIL_ONCE_NEVER	ULONG_MAX	/* as @after: only @percent counts */

@@ -144,6 +144,7 @@ static struct blockslab_block *descriptor_get(unsigned int nr_slots, gfp_t gfp, 
 
 static void descriptor_put(struct blockslab_block *block)
 {
+	kfree(block->notes);
 	if (block->small)
 		kmem_cache_free(block_cache, block);
 	else
@@ -152,10 +153,7 @@ static void descriptor_put(struct blockslab_block *block)
 
 static void descriptor_free_rcu(struct rcu_head *rcu)
 {
-	struct blockslab_block *block = container_of(rcu, struct blockslab_block, rcu);
-
-	kfree(block->notes);
-	descriptor_put(block);
+	descriptor_put(container_of(rcu, struct blockslab_block, rcu));
 }
 
 static bool notes_get(struct blockslab_block *block, gfp_t gfp)
@@ -201,69 +199,9 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	}
 	block->nr_slots = nr_slots;
 	block->nr_free = nr_slots;
+	block->queued = 0;
 	bitmap_fill(block->map, nr_slots + 1);
 	bitmap_zero(deferred_map(block), nr_slots + 1);
-}
-
-/*
- * Pages of destroyed heaps, if the parameter quarantine_kib says so: nobody gets them for a while,
- * so that who still has a pointer there meets nobody's data. Under memory pressure they go back.
- */
-static LIST_HEAD(quarantine);			/* by page->lru, the oldest first */
-static DEFINE_SPINLOCK(quarantine_lock);	/* quarantine and quarantined */
-
-static void quarantine_count(struct page *page, unsigned int order, long sign)
-{
-	quarantined += sign * (1L << order);
-	mod_node_page_state(page_pgdat(page), NR_SLAB_UNRECLAIMABLE_B,
-			    sign * (long)(PAGE_SIZE << order));
-}
-
-/* Gives back all but @most pages; how many. */
-static unsigned long quarantine_trim(unsigned long most)
-{
-	unsigned long pages = 0, irq;
-	struct page *page, *next;
-	LIST_HEAD(gone);
-
-	spin_lock_irqsave(&quarantine_lock, irq);
-	list_for_each_entry_safe(page, next, &quarantine, lru) {
-		if (quarantined <= most)
-			break;
-		quarantine_count(page, page_private(page), -1);
-		list_move(&page->lru, &gone);
-	}
-	spin_unlock_irqrestore(&quarantine_lock, irq);
-	list_for_each_entry_safe(page, next, &gone, lru) {
-		unsigned int order = page_private(page);
-
-		pages += 1UL << order;
-		set_page_private(page, 0);
-		INIT_LIST_HEAD(&page->lru);
-		__free_pages(page, order);
-	}
-	return pages;
-}
-
-static void quarantine_add(struct page *page, unsigned int order)
-{
-	unsigned long irq;
-
-	memset(page_address(page), POISON_FREE, PAGE_SIZE << order);
-	spin_lock_irqsave(&quarantine_lock, irq);
-	set_page_private(page, order);
-	list_add_tail(&page->lru, &quarantine);
-	quarantine_count(page, order, 1);
-	spin_unlock_irqrestore(&quarantine_lock, irq);
-	quarantine_trim(READ_ONCE(quarantine_kib) / (PAGE_SIZE / SZ_1K));
-}
-
-static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned int order)
-{
-	if (heap_destroyed(heap) && READ_ONCE(quarantine_kib))
-		quarantine_add(page, order);
-	else
-		__free_pages(page, order);
 }
 
 static void block_free_pages(struct blockslab_block *block)
@@ -352,6 +290,41 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 	return block;
 }
 
+/* For a block of the reserve, whatever class it may serve. */
+static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *heap, gfp_t gfp)
+{
+	struct blockslab_block *block;
+
+	block = descriptor_get((PAGE_SIZE << RESERVE_ORDER) / 8, gfp, NUMA_NO_NODE);
+	if (!block)
+		return NULL;
+	block->nr_slots = RESERVE_NOTES;
+	if (!(heap->flags & EXACT_FLAGS) || notes_get(block, gfp))
+		return block;
+	descriptor_put(block);
+	return NULL;
+}
+
+/*
+ * Pages of the reserve may serve again at once, but not under a descriptor that somebody may still
+ * look at. False, and they wait until nobody does, where there is no memory for another.
+ */
+static bool reserve_renew(struct blockslab_block **block)
+{
+	struct blockslab_block *old = *block, *new;
+	struct blockslab_note *notes;
+
+	new = reserve_descriptor(old->node->class->heap, GFP_ATOMIC | __GFP_NOWARN);
+	if (!new)
+		return false;
+	notes = new->notes;
+	*new = *old;
+	new->notes = notes;
+	call_rcu(&old->rcu, descriptor_free_rcu);
+	*block = new;
+	return true;
+}
+
 static void reserve_put_back(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
@@ -379,8 +352,7 @@ static void reserve_drop(struct blockslab_heap *heap)
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(heap, block, -1);
 		__free_pages(first_page(block), RESERVE_ORDER);
-		/* it may have been in use just now */
-		call_rcu(&block->rcu, descriptor_free_rcu);
+		descriptor_put(block);
 	}
 }
 
@@ -511,7 +483,6 @@ static unsigned long referenced_lose(void)
 
 	list_for_each_entry_safe(block, next, &referenced_blocks, list) {
 		pages += block->nr_pages;
-		kfree(block->notes);
 		descriptor_put(block);
 	}
 	return pages;
@@ -531,23 +502,46 @@ static bool block_sound(const struct blockslab_block *block)
 }
 
 /*
- * Gives a block's pages back; it is on no list any more. One that does not know its pages is kept
- * with all that it belongs to.
+ * Whether a block may go now. One that waits for the worker of deferred frees is put by that. Where
+ * a slot was freed at once by one CPU and deferred by another, either this sees the mark, or
+ * defer_free() that the block is gone.
+ */
+static bool block_close(struct blockslab_block *block)
+{
+	u32 was = READ_ONCE(block->queued), will;
+	bool sound = block_sound(block);
+
+	do {
+		will = was == BLOCK_QUEUED ? BLOCK_LEFT : BLOCK_GONE;
+	} while (!try_cmpxchg(&block->queued, &was, will));
+	if (will == BLOCK_LEFT)
+		return false;
+	if (likely(sound && bitmap_empty(deferred_map(block), block->nr_slots)))
+		return true;
+	report_facts(sound ? DOUBLE_FREE : DAMAGED, (struct fault_facts){
+		.slot = sound ? block->base : block,
+		.done = sound ? "a slot of its block is yet to be freed; the block is kept" : NULL,
+	});
+	atomic_long_dec(&block->node->class->heap->moving);
+	return false;
+}
+
+/*
+ * Gives a block's pages back; it is on no list any more. One that does not know its pages, or that
+ * has a slot that is free and yet to be freed, is kept with all that it belongs to.
  */
 static void block_put(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
+	bool wait = class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
 
-	if (unlikely(!block_sound(block))) {
-		report(DAMAGED, block, NULL, 0);
-		atomic_long_dec(&class->heap->moving);
+	if (unlikely(!block_close(block)))
 		return;
-	}
 	trace_blockslab_block_put(class->heap->name, class->size, node_id(block->node),
 				  block_order(block));
 	page_words_clear(block);
 	kasan_block(block, true);
-	if (class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+	if (wait || (block->reserved && !reserve_renew(&block)))
 		call_rcu(&block->rcu, block_end_rcu);
 	else
 		block_try_end(block);

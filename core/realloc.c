@@ -78,7 +78,7 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 		moved = resize_by_move(heap, slot, size, usable, gfp, _RET_IP_);
 		if (moved || size > usable)
 			return moved;
-		WRITE_ONCE(block->node->class->stands_in, true);
+		block_stands_in(block);
 	}
 	resize_in_place(block, (void *)slot, size, usable, gfp);
 	return (void *)slot;

@@ -25,15 +25,15 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
-/* The heap that has most unused, but less than @below; with a reference. */
-static struct blockslab_heap *least_used(unsigned long below)
+/* The heap that has most unused, but less than @below, which that becomes; with a reference. */
+static struct blockslab_heap *least_used(unsigned long *below)
 {
 	struct blockslab_heap *heap, *largest = NULL;
 	unsigned long most = 0, unused;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
 		unused = heap_unused(heap);
-		if (unused <= most || unused >= below)
+		if (unused <= most || unused >= *below)
 			continue;
 		if (largest)
 			heap_put(largest);
@@ -41,6 +41,7 @@ static struct blockslab_heap *least_used(unsigned long below)
 		largest = heap;
 		most = unused;
 	}
+	*below = most;
 	return largest;
 }
 
@@ -52,11 +53,10 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 	struct blockslab_heap *heap;
 
 	while (pages < control->nr_to_scan) {
-		heap = least_used(below);
+		heap = least_used(&below);
 		if (!heap)
 			break;
-		below = heap_unused(heap);
-		pages += heap_trim(heap, wait) / PAGE_SIZE;
+		pages += heap_trim(heap, wait && heap_may_ask(heap)) / PAGE_SIZE;
 		heap_put(heap);
 	}
 	if (!pages)

@@ -80,19 +80,18 @@ static bool heap_keeps(struct blockslab_heap *heap)
 }
 
 /*
- * What the heap caches goes back, for a request that would be refused. Other CPUs are asked once a
- * trim period at most, so that a heap at its limit does not disturb them at every refusal. False
- * where there was nothing to do.
+ * What the heap caches goes back, for a request that would be refused. False where there was
+ * nothing to do.
  */
 static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
 {
-	bool wait = gfpflags_allow_blocking(gfp) &&
-		    time_after_eq(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD);
+	bool wait;
 
-	if (irqs_disabled() || (!wait && !heap_keeps(heap)))
+	if (irqs_disabled())
 		return false;
-	if (wait)
-		WRITE_ONCE(heap->reclaimed, jiffies);
+	wait = gfpflags_allow_blocking(gfp) && heap_may_ask(heap);
+	if (!wait && !heap_keeps(heap))
+		return false;
 	heap_trim(heap, wait);
 	return true;
 }
@@ -366,7 +365,6 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	if (large_fill(block, class, gfp, nid))
 		return block;
 	atomic_long_dec(&class->heap->moving);
-	kfree(block->notes);
 no_notes:
 	descriptor_put(block);
 	return NULL;

@@ -105,6 +105,21 @@ static void copy_note(struct callers *callers, struct blockslab_block *block)
 	callers->nr_notes++;
 }
 
+/* The block that has the next notes, from @number up to @end; NULL at the end of the node. */
+static struct blockslab_block *next_notes(struct place *place, unsigned int *number,
+					  unsigned int *end)
+{
+	struct blockslab_block *block = place->block;
+
+	lockdep_assert_held(&place->node->lock);
+	if (!block || *number >= nr_notes(block)) {
+		block = place_next(place);
+		*number = 0;
+	}
+	*end = block ? min_t(unsigned int, *number + NOTES_AT_ONCE, nr_notes(block)) : 0;
+	return block;
+}
+
 /* Copies some more notes of the node it is in; false at its end. */
 static bool read_notes(struct callers *callers)
 {
@@ -115,14 +130,9 @@ static bool read_notes(struct callers *callers)
 
 	callers->nr_notes = 0;
 	spin_lock_irqsave(&node->lock, irq);
-	block = callers->place.block;
-	if (!block || callers->number >= nr_notes(block)) {
-		block = place_next(&callers->place);
-		callers->number = 0;
-	}
+	block = next_notes(&callers->place, &callers->number, &end);
 	if (block) {
 		callers->bytes = slot_bytes(block);
-		end = min_t(unsigned int, callers->number + NOTES_AT_ONCE, nr_notes(block));
 		for (; callers->number < end; callers->number++)
 			copy_note(callers, block);
 	}
@@ -220,18 +230,18 @@ static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct 
 
 static void node_keep_names(struct blockslab_node *node, struct callers *callers)
 {
+	unsigned int number = 0, end;
 	struct blockslab_block *block;
 	depot_stack_handle_t got;
 	struct caller *caller;
-	unsigned int number;
 	struct place place;
 	unsigned long irq;
 
 	place_start(&place, node);
 	do {
 		spin_lock_irqsave(&node->lock, irq);
-		block = place_next(&place);
-		for (number = 0; block && number < nr_notes(block); number++) {
+		block = next_notes(&place, &number, &end);
+		for (; number < end; number++) {
 			got = READ_ONCE(block->notes[number].got);
 			caller = xa_load(&callers->by_stack, got);
 			/* note_alloc() holds no lock */

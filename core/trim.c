@@ -223,6 +223,18 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 	return heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
 }
 
+/*
+ * Whether a trim that somebody else's need asks for may ask other CPUs: once a period at most, so
+ * that a heap at its limit, or the want of memory, does not disturb them all the time.
+ */
+static bool heap_may_ask(struct blockslab_heap *heap)
+{
+	if (time_before(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD))
+		return false;
+	WRITE_ONCE(heap->reclaimed, jiffies);
+	return true;
+}
+
 /* Trades with a node that have begun on all CPUs so far, and that have ended: modulo 256. */
 static u8 trades_begun(struct blockslab_node *node)
 {

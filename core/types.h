@@ -52,6 +52,13 @@ static_assert(MAX_PAGE_ORDER < 16);	/* nr_pages */
 static_assert(PAGE_SIZE <= 8 * BLOCK_SLOTS_MAX);	/* the smallest slots, in one page */
 static_assert(BLOCK_UNLISTED < 8);	/* state */
 
+/* What block->queued says of a block with marks. Changed by atomic operations alone. */
+enum block_queued {
+	BLOCK_QUEUED = 1,	/* defer_free(): it is in deferred_blocks, and stays as it is */
+	BLOCK_LEFT,		/* block_close(), from that: it is empty, the worker is to put it */
+	BLOCK_GONE,		/* block_close(), from 0: it may not be queued any more */
+};
+
 /* For how many periods of the trim something stood still, and what it stood at. */
 struct blockslab_quiet {
 	unsigned long activity;
@@ -121,7 +128,6 @@ struct blockslab_class {
 	gfp_t kind;			/* GFP bits of all its pages, besides a request's */
 	unsigned long key;		/* of its pages */
 	bool noted;			/* its blocks have notes, its slots are not cached */
-	bool stands_in;			/* slots of smaller classes' sizes are served, too */
 	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
 	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
 	struct list_head list;		/* in heap->classes, RCU, never removed */
@@ -179,7 +185,7 @@ struct blockslab_heap {
 	atomic_long_t roomy;		/* bytes of slots that its magazines have room for */
 	unsigned long allowance;	/* beyond what any may keep: heap_missed() */
 
-	unsigned long reclaimed;	/* in jiffies, by a refused allocation */
+	unsigned long reclaimed;	/* jiffies when CPUs were asked for others */
 	struct delayed_work trim;	/* gives back what is not used */
 	bool armed;			/* @trim is pending */
 

@@ -396,7 +396,43 @@ static void a_typesafe_cache_gives_its_blocks_back_in_the_end(struct kunit *test
 	}
 }
 
+static void count_construction(void *object)
+{
+	atomic_inc(object);
+}
+
+/* Its constructor is for its objects alone. */
+static void a_cache_s_heap_gives_nothing_else(struct kunit *test)
+{
+	static const char what[] = "allocation of a size from a cache's heap";
+	struct blockslab_cache *cache;
+	struct blockslab_heap *heap;
+	void *slots[2], *slot;
+
+	cache = blockslab_cache_create("alone", 100, 0, 0, count_construction);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	heap = blockslab_cache_heap(cache);
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 1, GFP_KERNEL));
+	expect_fault(test, what, heap);
+	KUNIT_EXPECT_NULL(test, blockslab_zalloc(heap, 100, GFP_KERNEL));
+	expect_fault(test, what, heap);
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 100000, GFP_KERNEL));
+	expect_fault(test, what, heap);
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(heap, 100, GFP_KERNEL, 2, slots), 0);
+	expect_fault(test, what, heap);
+	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(heap, 100));
+	slot = must_alloc(test, fixture.heap, 10);
+	KUNIT_EXPECT_NULL(test, blockslab_realloc(heap, slot, 1000, GFP_KERNEL));
+	expect_fault(test, what, heap);
+	blockslab_free(slot);
+	slot = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_EXPECT_NOT_NULL(test, slot);
+	blockslab_cache_free(cache, slot);
+	blockslab_cache_destroy(cache);
+}
+
 static struct kunit_case cache_cases[] = {
+	KUNIT_CASE(a_cache_s_heap_gives_nothing_else),
 	KUNIT_CASE(objects_of_a_cache_are_distinct),
 	KUNIT_CASE(every_object_is_constructed),
 	KUNIT_CASE(an_object_is_constructed_once_and_keeps_its_state),

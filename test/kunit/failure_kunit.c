@@ -286,6 +286,26 @@ static void a_class_does_without_lines_until_there_are_some(struct kunit *test)
 	KUNIT_EXPECT_NE(test, stats_of(fixture.heap).cached, 0);
 }
 
+/* For it alone, and what shares its block, a size that is too small is right. */
+static void a_larger_slot_stands_in_for_its_size(struct kunit *test)
+{
+	void *large = must_alloc(test, fixture.heap, 2000), *small, *other;
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	small = try_alloc(fixture.heap, 1500, GFP_TRY);
+	blockslab_fail(0, 0, 0);
+	KUNIT_ASSERT_NOT_NULL(test, small);
+	KUNIT_EXPECT_GE(test, blockslab_usable_size(small), 2000);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	blockslab_free_sized(small, 1500);
+	blockslab_free_sized(large, 2000);
+	blockslab_shrink(fixture.heap);
+	other = must_alloc(test, fixture.heap, 2000);
+	blockslab_free_sized(other, 1500);
+	expect_fault(test, "wrong size", other);
+	blockslab_free_sized(other, 2000);
+}
+
 static void frees_work_without_magazines(struct kunit *test)
 {
 	void **slots = slot_array(test, 2000);
@@ -311,6 +331,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(what_may_neither_fail_nor_wait_fails),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),
 	KUNIT_CASE(a_class_does_without_lines_until_there_are_some),
+	KUNIT_CASE(a_larger_slot_stands_in_for_its_size),
 	KUNIT_CASE(frees_work_without_magazines),
 	{}
 };

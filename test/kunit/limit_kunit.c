@@ -208,6 +208,40 @@ static void a_used_reserve_is_made_up_again(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Who still looks at a block as it was must not meet what it has become. */
+static void a_used_reserve_serves_under_another_descriptor(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+	unsigned long was;
+	void *first;
+	size_t nr;
+	int tries;
+
+	nr = live_on_reserve(heap, 8000, slots);
+	KUNIT_ASSERT_GT(test, nr, 0);
+	first = slots[0];
+	was = page_private(virt_to_page(first));
+	free_many(slots, nr);
+	blockslab_shrink(heap);
+	nr = live_on_reserve(heap, 8000, slots);
+	KUNIT_EXPECT_TRUE(test, blockslab_owns(first));
+	KUNIT_EXPECT_NE(test, page_private(virt_to_page(first)), was);
+	/* and where there is none, when nobody looks any more */
+	blockslab_fail(BLOCKSLAB_FAIL_DESCRIPTOR, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	free_many(slots, nr);
+	blockslab_shrink(heap);
+	for (tries = 0; tries < 500; tries++) {
+		if (table_cell(test, "heaps", "name", "reserve", "reserve") == RESERVE)
+			break;
+		msleep(20);
+	}
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, live_on_reserve(heap, 8000, slots), nr);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
 static void shrink_leaves_the_reserve_and_no_more(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
@@ -372,6 +406,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(the_reserve_serves_when_there_are_no_pages),
 	KUNIT_CASE(the_reserve_serves_no_dma),
 	KUNIT_CASE(a_used_reserve_is_made_up_again),
+	KUNIT_CASE(a_used_reserve_serves_under_another_descriptor),
 	KUNIT_CASE(shrink_leaves_the_reserve_and_no_more),
 	{}
 };

@@ -150,7 +150,81 @@ static void a_stale_pointer_is_told_while_its_block_goes(struct kunit *test)
 	run_race(test, use_what_is_gone);
 }
 
+#define NR_MEETINGS	30
+
+/* One frees a slot at once and one later, at the same time; each waits for the other before. */
+struct meeting {
+	struct blockslab_heap *heap;
+	size_t size;
+	unsigned int frees_on;
+	atomic_t here;
+	void *slot;
+};
+
+static bool meet(struct meeting *meeting, int people)
+{
+	int tries;
+
+	atomic_inc(&meeting->here);
+	for (tries = 0; tries < 100000000 && atomic_read(&meeting->here) < people; tries++)
+		cond_resched();
+	return atomic_read(&meeting->here) >= people;
+}
+
+static int free_now_and_later(void *data, unsigned int cpu)
+{
+	struct meeting *meeting = data;
+	int i;
+
+	for (i = 0; i < NR_MEETINGS; i++) {
+		if (cpu == meeting->frees_on)
+			meeting->slot = try_alloc(meeting->heap, meeting->size, GFP_KERNEL);
+		if (!meet(meeting, 4 * i + 2))
+			return -ETIME;
+		if (cpu == meeting->frees_on)
+			blockslab_free(meeting->slot);
+		else
+			blockslab_free_rcu(meeting->slot);
+		if (!meet(meeting, 4 * i + 4))
+			return -ETIME;
+		if (cpu != meeting->frees_on)
+			continue;
+		/* what was deferred before has been freed, or told, with this */
+		blockslab_free_rcu(try_alloc(fixture.heap, 40, GFP_KERNEL));
+		if (!drains(fixture.heap))
+			return -ETIME;
+	}
+	return 0;
+}
+
+/*
+ * One of them is told, at once or when its turn comes. The block of a slot that was free and yet
+ * to be freed may be kept, and with it its heap.
+ */
+static void a_free_at_once_meets_one_that_is_deferred(struct kunit *test)
+{
+	struct meeting meeting = { .size = *(const size_t *)test->param_value };
+	struct cpumask cpus;
+	int told;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "this machine has one CPU");
+#ifdef MODULE
+	kunit_skip(test, "blockslab, kept by such a block, could not be unloaded");
+#endif
+	meeting.heap = make_heap(test, "meeting", meeting.size == 64 ? BLOCKSLAB_POISON : 0, 0, 0);
+	meeting.frees_on = raw_smp_processor_id();
+	cpumask_clear(&cpus);
+	cpumask_set_cpu(meeting.frees_on, &cpus);
+	cpumask_set_cpu(other_cpu(), &cpus);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, &cpus, free_now_and_later, &meeting), 0);
+	blockslab_heap_destroy(meeting.heap);
+	told = atomic_xchg(&fixture.faults, 0);
+	KUNIT_EXPECT_GE(test, told, NR_MEETINGS);
+}
+
 static struct kunit_case race_cases[] = {
+	KUNIT_CASE_PARAM(a_free_at_once_meets_one_that_is_deferred, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_second_free_is_told_while_another_cpu_trims, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_stale_pointer_is_told_while_its_block_goes, race_size_gen_params),
 	{}

@@ -273,7 +273,49 @@ static void a_page_is_as_it_was_when_none_waits(struct kunit *test)
 	free_many(slots, ARRAY_SIZE(slots));
 }
 
+/* Slots of one page, the last of which is freed first, while the others follow one by one. */
+static size_t slots_of_page(void **slots, size_t nr)
+{
+	unsigned long page = (unsigned long)slots[nr / 2] & PAGE_MASK;
+	size_t i, found = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (((unsigned long)slots[i] & PAGE_MASK) != page)
+			continue;
+		swap(slots[found], slots[i]);
+		found++;
+	}
+	for (i = 1; i < found; i++)
+		if (slots[i] > slots[0])
+			swap(slots[0], slots[i]);
+	return found;
+}
+
+static void none_waits_for_those_that_follow(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t i, nr, done = 0;
+	long *last;
+
+	if (IS_ENABLED(CONFIG_KASAN))
+		kunit_skip(test, "a free slot is looked at");
+	alloc_many(test, fixture.heap, 8, slots, NR_SLOTS);
+	nr = slots_of_page(slots, NR_SLOTS);
+	last = slots[0];
+	WRITE_ONCE(*last, 0);
+	for (i = 0; i < nr; i++) {
+		blockslab_free_rcu(slots[i]);
+		udelay(500);	/* many in a turn of the worker, some turns in all */
+		cond_resched();
+		done += READ_ONCE(*last) != 0;	/* its canary, when it is free */
+	}
+	KUNIT_EXPECT_GT(test, done, 0);
+	free_many(slots + nr, NR_SLOTS - nr);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
 static struct kunit_case rcu_cases[] = {
+	KUNIT_CASE(none_waits_for_those_that_follow),
 	KUNIT_CASE(a_slot_comes_back_after_a_grace_period),
 	KUNIT_CASE(a_reader_s_slot_is_not_given_to_another),
 	KUNIT_CASE_PARAM(slots_of_every_size_can_wait, rcu_size_gen_params),

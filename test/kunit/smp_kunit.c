@@ -179,6 +179,32 @@ static void shrink_and_validate_meet_users_at_work(struct kunit *test)
 	one_meets_the_others(test, 72, trade_while_looked_at);
 }
 
+/* This CPU switches tracking while all others are hardly ever off their lines. */
+static int bulk_while_tracked(void *data, unsigned int cpu)
+{
+	struct exchange *exchange = data;
+	void *slots[48];
+	int i;
+
+	if (cpu == exchange->producer) {
+		for (i = 0; i < 40; i++)
+			if (blockslab_track(exchange->heap, i % 2 ? 0 : SZ_1M))
+				atomic_inc(&exchange->bad);
+		WRITE_ONCE(exchange->stop, true);
+	}
+	while (!READ_ONCE(exchange->stop)) {
+		if (blockslab_alloc_bulk(exchange->heap, 24, GFP_KERNEL, 48, slots))
+			blockslab_free_bulk(48, slots);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void tracking_is_switched_under_load(struct kunit *test)
+{
+	one_meets_the_others(test, 24, bulk_while_tracked);
+}
+
 /* All other CPUs take out what is cached, while this one releases all there is. */
 static int release_while_shrunk(void *data, unsigned int cpu)
 {
@@ -491,6 +517,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
 	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
+	KUNIT_CASE(tracking_is_switched_under_load),
 	KUNIT_CASE(release_meets_shrink),
 	KUNIT_CASE(cpus_that_hold_nothing_are_left_alone),
 	KUNIT_CASE(release_meets_a_cpu_that_goes),

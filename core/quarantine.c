@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Quarantine: pages of destroyed heaps, if the parameter quarantine_kib says so
+ *
+ * Nobody gets them for a while, so that who still has a pointer there meets nobody's data. Under
+ * memory pressure they go back. Lock: quarantine_lock.
+ */
+
+static LIST_HEAD(quarantine);			/* by page->lru, the oldest first */
+static DEFINE_SPINLOCK(quarantine_lock);	/* quarantine and quarantined */
+
+static void quarantine_count(struct page *page, unsigned int order, long sign)
+{
+	quarantined += sign * (1L << order);
+	mod_node_page_state(page_pgdat(page), NR_SLAB_UNRECLAIMABLE_B,
+			    sign * (long)(PAGE_SIZE << order));
+}
+
+/* Gives back all but @most pages; how many. */
+static unsigned long quarantine_trim(unsigned long most)
+{
+	unsigned long pages = 0, irq;
+	struct page *page, *next;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &quarantine, lru) {
+		if (quarantined <= most)
+			break;
+		quarantine_count(page, page_private(page), -1);
+		list_move(&page->lru, &gone);
+	}
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	list_for_each_entry_safe(page, next, &gone, lru) {
+		unsigned int order = page_private(page);
+
+		pages += 1UL << order;
+		set_page_private(page, 0);
+		INIT_LIST_HEAD(&page->lru);
+		__free_pages(page, order);
+	}
+	return pages;
+}
+
+static void quarantine_add(struct page *page, unsigned int order)
+{
+	unsigned long irq;
+
+	memset(page_address(page), POISON_FREE, PAGE_SIZE << order);
+	spin_lock_irqsave(&quarantine_lock, irq);
+	set_page_private(page, order);
+	list_add_tail(&page->lru, &quarantine);
+	quarantine_count(page, order, 1);
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	quarantine_trim(READ_ONCE(quarantine_kib) / (PAGE_SIZE / SZ_1K));
+}
+
+static void pages_put(struct blockslab_heap *heap, struct page *page, unsigned int order)
+{
+	if (heap_destroyed(heap) && READ_ONCE(quarantine_kib))
+		quarantine_add(page, order);
+	else
+		__free_pages(page, order);
+}
