@@ -12,9 +12,8 @@
  * CPUs trade. A *retained* block is an empty one that is kept for reuse. A *cache* is a heap of one
  * class, with constructor and alignment.
  *
- * The house. This file includes the parts of core/ in reading order, from the page allocator up: a
- * part uses only what stands above it. Each says on top what it is for, what it does not do and
- * what its locks are. HACKING.md has the map.
+ * The house. This file includes the parts of core/ in reading order: a part uses only what stands
+ * above it. Each says on top what it is for and what its locks are. HACKING.md has the map.
  *
  * Design:
  *
@@ -40,31 +39,30 @@
  * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line per node, so
  *   that a slot freed anywhere is cached with its own node's slots and goes home with them in
  *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
- * - Deferred frees (defer.c) are marks in the block from the call on. The key of a page that has
- *   some leads its frees to the check, and counts them.
+ * - Deferred frees (defer.c) are marks in the block from the call on; the page's key counts them.
  * - Giving back (retain.c, trim.c). Twice a second, as long as a heap has anything to give back and
  *   is in use, its classes are looked at: after two seconds without a change, what lies in a depot
  *   and in empty blocks goes back, and from a class that is not used at all the CPUs' magazines,
  *   too. For that a CPU is interrupted only if it holds some, and an isolated one never.
- * - Tracking (sample.c, note.c, track.c). Every line counts the bytes asked for down from a credit;
- *   when that is used up, the allocation takes the slow path, and there may be sampled. Tracked
- *   slots come from blocks of their own, with notes beside them, so that what is not tracked pays
- *   nothing.
+ * - Tracking (sample.c, note.c, track.c, watch.c). Every line counts bytes down from a credit; when
+ *   it is used up, the allocation takes the slow path, and there may be sampled. Tracked slots have
+ *   blocks of their own, with notes, and zones around them, and are kept for a while after their
+ *   free: who writes where nobody may is told. What is not tracked pays nothing.
  *
  * The life of a slot:
  *	free, in its block -> cached -> allocated -> cached -> free
  *	       bit set         bit clear, canary   no canary   canary   bit set, canary
  *
  * In heaps with POISON or RED_ZONE, and where it is tracked, it is never cached and has no canary:
- * the bit alone says what it is. Between blockslab_free_rcu() and the end of the grace period it is
- * allocated, with its mark set.
+ * the bit says what it is, and of a tracked one enum watch_state. Between blockslab_free_rcu() and
+ * the end of the grace period it is allocated, with its mark set.
  *
  * The life of a block: block_new() charges the heap, asks for pages and binds them to a class;
  * block_prepare() makes slots of them and writes the pages' words; block_link() puts it on the list
  * that its number of free slots names, among which block_list() moves it. Empty, it is retained or
  * block_unlink() takes it off; block_put() clears the words, page_counts_restore() finds the pages
- * unused by others, and block_end() gives them back. The descriptor lives on for a grace period. The
- * life of a heap stands as a table at enum heap_state.
+ * unused by others, and block_end() gives them back. The descriptor lives on for a grace period.
+ * The life of a heap stands at enum heap_state.
  *
  * What leads off the fast path; none of it is a test of its own:
  *	what					is felt by
@@ -104,8 +102,7 @@
  * - allocated + cached + free == slots of all blocks
  * - allocs - frees == allocated
  * - held == block bytes + descriptors + magazines, and never above the limit
- * - a block is on the list that its number of free slots names, and its bitmap has that many bits
- *   set
+ * - a block is on the list that its number of free slots names, and has that many bits set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
  * (tools/bench --listing shows them; 63 in all, where kmalloc() and kfree() spend 262):
@@ -116,8 +113,7 @@
  * - canary 1 + 5, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
  *
- * A free with the size looks at 5 more, as what it is told cannot stand in for what it has to
- * check; it is inline, some 170 bytes at every place that calls it, and so ends 2 above the other.
+ * A free with the size looks at 5 more, and is inline: 170 bytes at every place that calls it.
  *
  * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
@@ -127,15 +123,15 @@
  * retain.c.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
- * more than the page allocator's largest order, and does not find a double free of a slot that
+ * more than the page allocator's largest order, and finds no double free of an untracked slot that
  * has a new owner.
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
  * heap->lock (the reserve, and that a class is made once), heaps_lock (the lists of heaps),
- * clients_lock, referenced_lock and quarantine_lock. Lines, depots, deferred frees and reports have
- * none. No page and no descriptor is asked for under a spinlock, and none is taken with preemption
- * disabled by this file, so all of them may sleep on PREEMPT_RT. Nothing is printed under one.
+ * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, depots, deferred frees and
+ * reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
+ * with preemption disabled, so all may sleep on PREEMPT_RT. Nothing is printed under one.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -214,8 +210,9 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/block.c"
 #include "core/magazine.c"
 #include "core/depot.c"
-#include "core/trim.c"
 #include "core/note.c"
+#include "core/watch.c"
+#include "core/trim.c"
 #include "core/class.c"
 #include "core/sample.c"
 #include "core/take.c"
@@ -441,6 +438,7 @@ static int __init blockslab_init(void)
 	debugfs_init();
 	heap_init(&blockslab_shared, "shared", 0, 0);
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
+	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);

@@ -41,8 +41,9 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 		for (i = 0; i < nr; i++)
 			after_alloc(heap, slots[i], want->size, want->gfp, want->caller);
 	} else if (class && zero_wanted(heap, want->gfp)) {
-		for (i = 0; i < nr; i++)
-			memset(slots[i], 0, class->canary ?: class->size);
+		for (i = 0; i < nr; i++)	/* watch_alloc() has done it, or: */
+			if (!READ_ONCE(class->tracked) || !block_watched(own_block(slots[i])))
+				memset(slots[i], 0, class->canary ?: class->size);
 	}
 }
 

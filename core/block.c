@@ -77,6 +77,7 @@ static void block_link(struct blockslab_block *block)
 	blockslab_add(node->nr_slots, block->nr_slots);
 	blockslab_add(node->nr_free, block->nr_free);
 	blockslab_add(node->pages, block->nr_pages * PAGE_SIZE);
+	node->aside += bytes_around(block);
 	block_list(block);
 }
 
@@ -151,6 +152,7 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	blockslab_sub(node->nr_slots, block->nr_slots);
 	blockslab_sub(node->nr_free, block->nr_free);
 	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
+	node->aside -= bytes_around(block);
 	block->state = BLOCK_UNLISTED;
 	places_leave(block);
 	list_del(&block->all);

@@ -28,7 +28,7 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 {
 	struct blockslab_heap *heap = cache->heap;
-	struct blockslab_class *class = class_alloc(heap, size, GFP_KERNEL);
+	struct blockslab_class *class = class_alloc(heap, size, NULL, GFP_KERNEL);
 	int error, nid;
 
 	if (!class)
@@ -180,14 +180,15 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 	return alloc_special(&want, 1, &slot) ? slot : NULL;
 }
 
-/* As alloc_rare(). Bytes are counted here: so the fast path is open while a sample is tracked. */
+/* As alloc_rare(). */
 static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 				       unsigned long caller)
 {
 	void *slot;
 
 	if (unlikely(!request_plain(cache->size, gfp) ||
-		     !blockslab_alloc_fast(cache_lines(cache), cache->size, cache->canary, &slot)))
+		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
+					   cache->canary, &slot)))
 		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
@@ -200,7 +201,8 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 
 	blockslab_might_alloc(gfp);
 	if (!static_branch_unlikely(&blockslab_rare) &&
-	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), 0, cache->canary, &slot)))
+	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
+					cache->canary, &slot)))
 		return slot;
 	return cache_alloc_rare(cache, gfp, _RET_IP_);
 }

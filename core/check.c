@@ -58,7 +58,8 @@ static void add_blocks(struct sums *sums, struct blockslab_node *node)
 		sums->partial += node->nr[BLOCK_PARTIAL + i];
 	sums->retained += node->nr[BLOCK_RETAINED];
 	sums->retained_bytes += node->retained;
-	sums->pages += node->pages;
+	sums->pages += node->pages - node->aside;
+	sums->cached += node->waiting;
 	sums->slots += node->nr_slots;
 	sums->free += node->nr_free;
 	sums->allocs += node->allocs;
@@ -136,11 +137,11 @@ static unsigned int tell_findings(struct findings *findings, struct blockslab_cl
 
 		if (finding->nr_bytes)
 			pr_err("validate: heap %s, class of %u bytes: %s at %p: from byte %lu on %*ph, where 0x%02lx was expected\n",
-			       class->heap->name, class->size, finding->what, finding->where,
+			       class->heap->name, object_size(class), finding->what, finding->where,
 			       finding->is, finding->nr_bytes, finding->bytes, finding->should);
 		else
 			pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
-			       class->heap->name, class->size, finding->what, finding->where,
+			       class->heap->name, object_size(class), finding->what, finding->where,
 			       finding->is, finding->should);
 	}
 	findings->nr = 0;
@@ -152,7 +153,7 @@ static void validate_pages(struct blockslab_block *block, struct findings *findi
 	struct blockslab_node *node = block->node;
 	unsigned long lines = (__force unsigned long)node_cpu(node);
 	unsigned long none = (__force unsigned long)(no_class + node_id(node));
-	struct page *page = page_of(block->base);
+	struct page *page = page_of(block_start(block));
 	unsigned int i, right = 0;
 
 	for (i = 0; page && i < block->nr_pages; i++, page++)
@@ -199,7 +200,7 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 	if (class->size && (block->size != class->size ||
 			    (block->sizes != class_sizes(class) && block->sizes <= block->size) ||
 			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
-			    block->nr_slots > block->nr_pages * PAGE_SIZE / class->size))
+			    block->nr_slots > slots_in(class, block->nr_pages * PAGE_SIZE)))
 		invalid(findings, "class of block", block->base, block->size, class->size);
 }
 
@@ -207,8 +208,8 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
 {
 	struct findings findings = {};
+	unsigned int faults = 0, number;
 	struct blockslab_block *block;
-	unsigned int faults = 0;
 	struct place place;
 	unsigned long irq;
 
@@ -218,6 +219,8 @@ static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, s
 		block = place_next(&place);
 		if (block) {
 			validate_block(block, &findings);
+			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
+				faults += validate_watched(block, number);
 			*held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;

@@ -69,11 +69,11 @@ static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, g
 }
 
 /*
- * A class of a heap. In atomic context there is hardly any per-CPU memory: without its lines it
- * works on its blocks alone.
+ * A class of a heap, with these lines, or with some of its own. In atomic context there is hardly
+ * any per-CPU memory: without its lines it works on its blocks alone.
  */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
-					   gfp_t gfp)
+					   struct blockslab_cpu __percpu *lines, gfp_t gfp)
 {
 	struct blockslab_class *class;
 	int nid;
@@ -87,7 +87,7 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
-	class->cpu = lines_get(class, gfp) ?: no_class;
+	class->cpu = lines ?: lines_get(class, gfp) ?: no_class;
 	return class;
 }
 
@@ -105,19 +105,13 @@ static void class_publish(struct blockslab_class *class)
 			smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
 }
 
-/* Where its fast path may go, but for tracking. */
-static struct blockslab_cpu __percpu *cache_lines(const struct blockslab_cache *cache)
-{
-	if (!heap_caches(cache->heap) || !cache->class ||
-	    cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
-		return no_class;
-	return cache->class->cpu;
-}
-
-/* The fast path counts slots and not bytes, so it is closed while anything is tracked. */
+/* Where its fast path may go. */
 static void cache_publish(struct blockslab_cache *cache)
 {
-	WRITE_ONCE(cache->cpu, READ_ONCE(cache->heap->track) ? no_class : cache_lines(cache));
+	bool open = heap_caches(cache->heap) && cache->class &&
+		    !(cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT));
+
+	WRITE_ONCE(cache->cpu, open ? cache->class->cpu : no_class);
 }
 
 /* Its heap has ended: every call takes the slow path, where it is told. */
@@ -216,7 +210,7 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 
 	if (likely(class))
 		return class;
-	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], gfp);
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], NULL, gfp);
 	if (class) {
 		class->index = index;
 		class->kind = kind;
@@ -230,16 +224,26 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 	return class_find(heap, kind, index);
 }
 
+/* Slots as aligned as those of the class, with zones around them. */
+static void watch_layout(struct blockslab_class *class)
+{
+	unsigned int align = min_t(unsigned int, class->size & -class->size, PAGE_SIZE);
+
+	class->lead = ALIGN(WATCH_ZONE, align);
+	class->size = ALIGN(class->size + 2 * WATCH_ZONE, align);
+}
+
 /* Where the class has been made meanwhile, that one; NULL where there is no memory for it. */
 static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp_t gfp)
 {
-	struct blockslab_class *class = class_alloc(of->heap, of->size, gfp), *tracked;
+	struct blockslab_class *class = class_alloc(of->heap, of->size, no_class, gfp), *tracked;
 	struct blockslab_heap *heap = of->heap;
 	unsigned long irq;
 
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;
+	watch_layout(class);
 	class->asked = of->asked;
 	class->canary = of->canary;
 	class->index = of->index;
@@ -251,7 +255,7 @@ static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp
 	if (!tracked) {
 		smp_store_release(&of->tracked, class);		/* initialized */
 		list_add_tail_rcu(&class->list, &heap->classes);
-		blockslab_add(heap->fixed, class_fixed_bytes());
+		blockslab_add(heap->fixed, class_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!tracked)

@@ -32,7 +32,7 @@ EXPORT_SYMBOL_GPL(blockslab_owns);
 /* Slots on their way out after a grace period may still be read. */
 static bool slot_is_live(struct blockslab_block *block, unsigned int number, const void *slot)
 {
-	if (number >= block->nr_slots || slot_is_free(block, number))
+	if (number >= block->nr_slots || slot_is_free(block, number) || slot_waits(block, number))
 		return false;
 	return !block->node->class->size || !has_canary(block->node, slot);
 }
@@ -49,7 +49,7 @@ static size_t window(struct blockslab_block *block, unsigned int number, size_t 
 /* Whether so many bytes in a block are one allocated slot's. */
 static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_t bytes)
 {
-	size_t size = slot_bytes(block), start, room;
+	size_t size = slot_stride(block), start, room;
 	size_t offset = from - block->base;
 	unsigned int number = offset / size;
 	const void *slot = block->base + number * size;

@@ -24,7 +24,6 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	mutex_init(&heap->control);
 	heap->flags = flags;
 	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
-	heap->track = !!(flags & BLOCKSLAB_TRACK);
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
@@ -197,6 +196,22 @@ static void *refuse(const char *name, unsigned long caller, const char *why, int
 	return ERR_PTR(error);
 }
 
+/* What it tracks from the start: what its flags say, else what the module's parameter does. */
+static int heap_track_first(struct blockslab_heap *heap)
+{
+	unsigned long period = READ_ONCE(new_heap_track);
+	int error;
+
+	if (heap->flags & BLOCKSLAB_TRACK)
+		return heap_track(heap, 1);
+	if (heap->flags & EXACT_FLAGS && period > 1)
+		return 0;
+	error = heap_track(heap, period);
+	if (error)
+		pr_warn("heap %s is not tracked: error %d\n", heap->name, error);
+	return 0;
+}
+
 static void heap_made_by(struct blockslab_heap *heap, unsigned long caller)
 {
 	struct client *client;
@@ -225,7 +240,7 @@ static struct blockslab_heap *heap_new(const char *name, unsigned long flags, si
 	heap_init(heap, name, flags, limit);
 	heap->ctor = ctor;
 	heap_made_by(heap, caller);
-	error = heap->track ? stacks_init() : 0;
+	error = heap_track_first(heap);
 	if (!error)
 		error = heap_start(heap, reserve);
 	if (!error)

@@ -14,6 +14,7 @@
 
 #define BLOCKSLAB_NR_STEPS		64	/* classes of 8-byte steps, to 512 */
 #define BLOCKSLAB_STEPS_PER_DOUBLING	16	/* above them: no step over 6.25 % */
+#define BLOCKSLAB_CACHE_CREDIT		64	/* what a cache's object counts for: sample.c */
 #define BLOCKSLAB_NR_SIZES		(BLOCKSLAB_NR_STEPS + 4 * BLOCKSLAB_STEPS_PER_DOUBLING)
 
 /* GFP bits that lead out of the fast path. */
@@ -34,7 +35,7 @@ struct blockslab_cpu {
 		u16 parts[4];	/* parts[BLOCKSLAB_COUNT_PART] are the loaded slots */
 	};
 	void **loaded;		/* slots of the loaded magazine, NULL for none */
-	long credit;		/* bytes to the slow path; granted - credit were asked for */
+	long credit;		/* to the slow path, see credit_size(); granted - credit is used */
 	u16 capacity;		/* room in the loaded magazine */
 	u8 busy;		/* being changed; interrupts leave it alone then */
 	u8 stale;		/* @credit was given for another period; set by anybody */
@@ -106,8 +107,7 @@ static __always_inline unsigned long *blockslab_word(const void *slot, unsigned 
 
 /*
  * The fast path: a slot of this CPU's loaded magazine; false where that cannot be. Whatever is
- * called from here would cost every caller the saving of registers, so nothing is. Size 0 is a
- * cache's: its bytes are counted by its slots.
+ * called from here would cost every caller the saving of registers, so nothing is.
  */
 static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *cpu, size_t size,
 						 unsigned long canary, void **slot)
@@ -122,11 +122,9 @@ static __always_inline bool blockslab_alloc_fast(struct blockslab_cpu __percpu *
 	count = blockslab_count(line);
 	if (unlikely(!count))
 		goto empty;
-	if (!__builtin_constant_p(size) || size) {
-		blockslab_sub(line->credit, size);
-		if (unlikely(line->credit < 0))
-			goto no_credit;
-	}
+	blockslab_sub(line->credit, size);
+	if (unlikely(line->credit < 0))
+		goto no_credit;
 	*slot = line->loaded[count - 1];
 	blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
 	*blockslab_word(*slot, canary) = 0;

@@ -32,6 +32,7 @@ enum fault {
 };
 
 #define REFUSED	"the call was refused; nothing was changed"
+#define NO_REUSE "the slot is never given out again"
 
 /* What each is called, and what was done where the report says nothing else. */
 static const struct {
@@ -143,12 +144,15 @@ static void print_stack(const char *what, depot_stack_handle_t stack)
 
 static void print_note(const struct blockslab_note *note)
 {
-	if (note->period)
+	if (note->when)
 		pr_err("asked for: %u bytes, on CPU %u, %u ms ago\n", note->asked, note->cpu,
 		       note_age(note->when));
 	else
 		pr_err("asked for: %u bytes\n", note->asked);
 	print_stack("allocated by:", note->got);
+	if (note->gone_when)
+		pr_err("last freed: on CPU %u, %u ms ago\n", note->gone_cpu,
+		       note_age(note->gone_when));
 	print_stack("last freed by:", note->gone);
 }
 
@@ -253,7 +257,7 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 	const struct blockslab_class *class = block->node->class;
 	const void *slot = report->slot;
 
-	report->size = class->size;
+	report->size = object_size(class);
 	report->number = class->size ? (slot - block->base) / class->size : 0;
 	report->nr_slots = block->nr_slots;
 	report->nr_pages = block->nr_pages;

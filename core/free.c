@@ -56,7 +56,7 @@ static enum fault slot_fault(struct blockslab_block *block, const void *slot, si
 	if (cache && node->class->heap != cache)
 		return WRONG_CACHE;
 	if (slot_is_free(block, number) || test_bit(number, deferred_map(block)) ||
-	    has_canary(node, slot))
+	    has_canary(node, slot) || slot_waits(block, number))
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
@@ -131,9 +131,11 @@ static noinline void free_to(struct blockslab_node *node, const void *slot)
 /* What was found to be a slot of its caller's. */
 static void free_found(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
-	if (!before_free(block, (void *)slot, caller))
+	if (block_watched(block))
+		watch_free(block, (void *)slot, caller);
+	else if (!before_free(block, (void *)slot, caller))
 		return;
-	if (block->node->class->size)
+	else if (block->node->class->size)
 		free_to(block->node, slot);
 	else
 		large_put(block, caller);
@@ -389,8 +391,8 @@ static size_t usable_size(const void *slot, unsigned long caller)
  * @slot: an allocated slot; NULL and ZERO_SIZE_PTR have 0 bytes
  *
  * Context: any.
- * Return: the slot's size, at least what was asked for; in heaps with BLOCKSLAB_RED_ZONE just
- * that. All of it may be written to, also under FORTIFY: where the compiler knows the allocation
+ * Return: the slot's size, at least what was asked for; just that in heaps with
+ * BLOCKSLAB_RED_ZONE, and where the slot is tracked, as what lies behind it is watched then. All of it may be written to, also under FORTIFY: where the compiler knows the allocation
  * and would not let so much be written, it is what it would. 0, and a report, for a pointer that is
  * no slot.
  */

@@ -42,6 +42,8 @@ static void heap_free_classes(struct blockslab_heap *heap)
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
 	xa_destroy(&heap->rare);
+	kfree(heap->watch);
+	heap->watch = NULL;
 }
 
 static void heap_free_rcu(struct rcu_head *rcu)

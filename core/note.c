@@ -60,7 +60,7 @@ static void note_alloc(struct blockslab_note *note, size_t size, unsigned long p
 	WRITE_ONCE(note->asked, size);
 	if (!period)
 		return;
-	note->cpu = raw_smp_processor_id();
+	WRITE_ONCE(note->cpu, raw_smp_processor_id());
 	WRITE_ONCE(note->when, note_clock());
 	WRITE_ONCE(note->got, stack_now(caller, gfp));
 	smp_store_release(&note->period, period);	/* the rest is there for readers */
@@ -68,8 +68,11 @@ static void note_alloc(struct blockslab_note *note, size_t size, unsigned long p
 
 static void note_freed_by(struct blockslab_note *note, unsigned long caller)
 {
-	if (note->period)
-		note->gone = stack_now(caller, GFP_NOWAIT);
+	if (!note->period)
+		return;
+	note->gone = stack_now(caller, GFP_NOWAIT);
+	note->gone_when = note_clock();
+	note->gone_cpu = raw_smp_processor_id();
 }
 
 /* @caller is 0 where the free was deferred: whose it was has been noted then. */
@@ -80,13 +83,30 @@ static void note_free(struct blockslab_note *note, unsigned long caller)
 	WRITE_ONCE(note->period, 0);
 }
 
+/*
+ * Its slots are watched: see watch.c. In heaps with POISON or RED_ZONE none are, and whole pages
+ * only where there are some before them.
+ */
+static bool block_watched(const struct blockslab_block *block)
+{
+	return block->notes && (block->node->class->of || block->base != block_start(block));
+}
+
+/* A watched slot that nobody has, be it kept out of its block. */
+static bool slot_waits(struct blockslab_block *block, unsigned int number)
+{
+	struct blockslab_note *note = note_of(block, number);
+
+	return note && READ_ONCE(note->state) > WATCH_TOLD;
+}
+
 /* Bytes of a slot that its owner may use. */
 static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 {
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE)
+	if (note && (class->heap->flags & BLOCKSLAB_RED_ZONE || block_watched(block)))
 		return note->asked;
 	if (!class->size)
 		return block->nr_pages * PAGE_SIZE;
@@ -95,7 +115,8 @@ static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 
 static size_t slot_bytes(struct blockslab_block *block)
 {
-	return block->node->class->size ?: block->nr_pages * PAGE_SIZE;
+	return object_size(block->node->class) ?:
+	       block->nr_pages * PAGE_SIZE - bytes_around(block);
 }
 
 /* Free slots of such a heap are filled with POISON_FREE. */
@@ -135,12 +156,6 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
 	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
 		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
-}
-
-/* Slots keep their content while they are free: nobody may write to them. */
-static bool keeps_content(const struct blockslab_heap *heap)
-{
-	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
 }
 
 static bool may_precede(u8 byte)
@@ -218,9 +233,9 @@ static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
 /* What a slot of a class holds from now on. Any context. */
 static void fill_slot(const struct blockslab_class *class, void *slot, size_t size, gfp_t gfp)
 {
-	size_t bytes = class->heap->zone ? size : class->canary ?: class->size;
+	size_t bytes = class->heap->zone || class->of ? size : class->canary ?: class->size;
 
-	kasan_slot(slot, class->size, size);
+	kasan_slot(slot, object_size(class), size);
 	if (zero_wanted(class->heap, gfp))
 		memset(slot, 0, bytes);
 	else if (!keeps_content(class->heap))
@@ -244,6 +259,16 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
 }
 
+static void tell_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+
+	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
+	kmemleak_free(slot);
+	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
+		kasan_slot(slot, slot_bytes(block), 0);
+}
+
 static bool before_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_class *class = block->node->class;
@@ -251,15 +276,12 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 
 	if (block->notes && !exact_free(block, slot, caller))
 		return false;
-	trace_blockslab_free(caller, heap->name, slot, slot_bytes(block));
-	kmemleak_free(slot);
+	tell_free(block, slot, caller);
 	if (class->size && !keeps_content(heap)) {
 		if (!poisoned(heap) && want_init_on_free())
 			memset(slot, 0, class->size - heap->zone);
 		kmsan_poison_memory(slot, class->size - heap->zone, GFP_NOWAIT);
 	}
-	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
-		kasan_slot(slot, slot_bytes(block), 0);
 	return true;
 }
 

@@ -79,9 +79,41 @@ static struct blockslab_cpu __percpu *node_cpu(const struct blockslab_node *node
 	return READ_ONCE(node->class->cpu) + node_id(node);
 }
 
+static unsigned int block_order(const struct blockslab_block *block)
+{
+	return order_base_2(block->nr_pages);
+}
+
+/* Its first page; blocks are as aligned as they are large. The first slot may begin behind it. */
+static void *block_start(const struct blockslab_block *block)
+{
+	unsigned long bytes = PAGE_SIZE << block_order(block);
+
+	return (void *)((unsigned long)block->base & ~(bytes - 1));
+}
+
 static struct page *first_page(const struct blockslab_block *block)
 {
-	return virt_to_page(block->base);
+	return virt_to_page(block_start(block));
+}
+
+/* Bytes of a class's slots that may be their owners'; 0 for whole pages. */
+static unsigned int object_size(const struct blockslab_class *class)
+{
+	return class->of ? class->of->size : class->size;
+}
+
+/* Of whole pages that are watched, there are more before and behind: bytes of these. */
+static size_t bytes_around(const struct blockslab_block *block)
+{
+	return !block->node->class->size && block->base != block_start(block) ? 2 * PAGE_SIZE : 0;
+}
+
+/* Bytes from a slot to where the next may begin. */
+static size_t slot_stride(const struct blockslab_block *block)
+{
+	return block->node->class->size ?:
+	       block_start(block) + block->nr_pages * PAGE_SIZE - block->base;
 }
 
 static bool slot_is_free(const struct blockslab_block *block, unsigned int number)
@@ -261,5 +293,5 @@ static void kasan_block(const struct blockslab_block *block, bool live)
 {
 	size_t bytes = block->nr_pages * PAGE_SIZE;
 
-	kasan_slot(block->base, bytes, live ? bytes : 0);
+	kasan_slot(block_start(block), bytes, live ? bytes : 0);
 }

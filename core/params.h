@@ -19,6 +19,34 @@ static unsigned int quarantine_kib;
 module_param(quarantine_kib, uint, 0644);
 MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
 
+static unsigned int watch_kib = 128;
+module_param(watch_kib, uint, 0644);
+MODULE_PARM_DESC(watch_kib, "KiB of freed tracked slots that a heap keeps from reuse, the latest ones (default 128)");
+
+/* draw_credit() gives up to 23 times as much. */
+#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
+
+static unsigned long new_heap_track;
+
+static int track_param_set(const char *text, const struct kernel_param *param)
+{
+	char *end;
+	u64 period = memparse(text, &end);
+
+	if (end == text || (*end && *end != '\n') || period > PERIOD_MAX)
+		return -EINVAL;
+	*(unsigned long *)param->arg = period;
+	return 0;
+}
+
+static const struct kernel_param_ops track_param_ops = {
+	.set = track_param_set,
+	.get = param_get_ulong,
+};
+
+module_param_cb(track, &track_param_ops, &new_heap_track, 0644);
+MODULE_PARM_DESC(track, "New heaps track one of so many bytes, 8M say (default 0: none)");
+
 static unsigned long quarantined;	/* quarantine_lock */
 module_param(quarantined, ulong, 0444);
 MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
@@ -57,6 +85,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 /* Heaps with these keep the exact state of every slot in its block: no magazines. */
 #define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
+#define WATCH_ZONE	32	/* bytes before a watched slot, and behind it, that are nobody's */
+#define WATCH_SLOTS	128	/* that a heap keeps from reuse at most */
 
 /*
  * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is (page.h). They are farther from one

@@ -3,11 +3,6 @@
  * Page provider
  */
 
-static unsigned int block_order(const struct blockslab_block *block)
-{
-	return order_base_2(block->nr_pages);
-}
-
 /* What a block counts for: pages, descriptor and notes. */
 static size_t block_bytes(const struct blockslab_block *block)
 {
@@ -26,11 +21,23 @@ static size_t notes_bytes(unsigned int nr_slots)
 	return kmalloc_size_roundup(nr_slots * sizeof(struct blockslab_note));
 }
 
+/* Slots of a block of so many bytes. */
+static unsigned int slots_in(const struct blockslab_class *class, size_t bytes)
+{
+	return (bytes - class->lead) / class->size;
+}
+
+/* Of blocks that have one slot at least. */
+static unsigned int least_order(const struct blockslab_class *class)
+{
+	return get_order(class->lead + class->size);
+}
+
 /* What a block of a class will count for, by block_bytes(). */
 static size_t block_cost(const struct blockslab_class *class, unsigned int order)
 {
 	size_t bytes = PAGE_SIZE << order;
-	unsigned int nr_slots = bytes / class->size;
+	unsigned int nr_slots = slots_in(class, bytes);
 
 	return bytes + descriptor_bytes(nr_slots) + (class->noted ? notes_bytes(nr_slots) : 0);
 }
@@ -46,16 +53,17 @@ static unsigned int new_block_order(const struct blockslab_node *node, size_t ro
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
 	size_t most = min_t(size_t, BLOCK_BYTES_MAX, size * BLOCK_SLOTS_MAX);
-	unsigned int order, best = get_order(size);
+	unsigned int least_one = least_order(node->class), order, best = least_one;
 
 	for (order = best; order <= max_order && PAGE_SIZE << order <= most; order++) {
 		size_t bytes = PAGE_SIZE << order;
-		size_t each = bytes % size + descriptor_bytes(bytes / size);
+		unsigned int nr = slots_in(node->class, bytes);
+		size_t tail = bytes - nr * size, each = tail + descriptor_bytes(nr);
 		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
 
-		if (order > get_order(size) && block_cost(node->class, order) > room)
+		if (order > least_one && block_cost(node->class, order) > room)
 			break;
-		if (bytes % size > bytes / 8)
+		if (tail > bytes / 8)
 			waste += SZ_1G;
 		if (waste < least) {
 			least = waste;
@@ -75,7 +83,7 @@ static int charge_order(const struct blockslab_node *node)
 		order = new_block_order(node, heap_room(class->heap));
 		if (likely(heap_charge_bytes(class->heap, block_cost(class, order))))
 			return order;
-	} while (order > get_order(class->size));	/* others were quicker */
+	} while (order > least_order(class));	/* others were quicker */
 	return -1;
 }
 
@@ -106,7 +114,7 @@ static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int 
 static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned int *order)
 {
 	struct blockslab_class *class = node->class;
-	unsigned int least = get_order(class->size);
+	unsigned int least = least_order(class);
 	int nid = node_id(node);
 	struct page *page;
 
@@ -187,7 +195,7 @@ static unsigned int class_sizes(const struct blockslab_class *class)
 /* Makes the pages behind a descriptor slots of a class, all free. */
 static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
 {
-	unsigned int nr_slots = block->nr_pages * PAGE_SIZE / class->size;
+	unsigned int nr_slots = slots_in(class, block->nr_pages * PAGE_SIZE);
 
 	block->node = &class->nodes[page_to_nid(first_page(block))];
 	block->size = class->size;
@@ -228,13 +236,30 @@ static void put_canaries(struct blockslab_block *block)
 		put_canary(block->node, slot_address(block, class->size, number));
 }
 
+/* What nobody may write to in a block of watched slots, all of them free. */
+static void watch_prepare(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number;
+
+	memset(block_start(block), SLUB_RED_ACTIVE, block->nr_pages * PAGE_SIZE);
+	for (number = 0; number < block->nr_slots; number++) {
+		block->notes[number].state = WATCH_KEPT;
+		if (!keeps_content(class->heap))
+			memset(slot_address(block, class->size, number), POISON_FREE,
+			       object_size(class));
+	}
+}
+
 static void block_prepare(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_heap *heap = class->heap;
 	unsigned int i;
 
-	if (heap->flags & BLOCKSLAB_POISON)
+	if (class->of)
+		watch_prepare(block);
+	else if (heap->flags & BLOCKSLAB_POISON)
 		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
 	else if (heap->zone)
 		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
@@ -365,10 +390,10 @@ static struct blockslab_block *block_make(struct blockslab_node *node, unsigned 
 
 	if (!page)
 		return NULL;
-	block = descriptor_get((PAGE_SIZE << order) / class->size, gfp, page_to_nid(page));
+	block = descriptor_get(slots_in(class, PAGE_SIZE << order), gfp, page_to_nid(page));
 	if (!block)
 		goto no_descriptor;
-	block->base = page_address(page);
+	block->base = page_address(page) + class->lead;
 	block->nr_pages = 1U << order;
 	block_bind(block, class);
 	block->born = block_clock();

@@ -36,6 +36,7 @@ struct blocks_reader {
 	bool done;
 	void *base;
 	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
+	unsigned long waits[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* freed, and kept */
 };
 
 static int compare_addresses(const void *a, const void *b)
@@ -92,10 +93,14 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 	}
 }
 
-static bool reader_is_cached(struct blocks_reader *reader, unsigned long address)
+static bool reader_is_cached(struct blocks_reader *reader, unsigned int number)
 {
+	unsigned long address = (unsigned long)reader->base +
+				number * reader->place.node->class->size;
 	unsigned int low = 0, high = reader->nr_cached;
 
+	if (test_bit(number, reader->waits))
+		return true;
 	while (low < high) {
 		unsigned int middle = (low + high) / 2;
 
@@ -163,6 +168,7 @@ static bool read_block(struct blocks_reader *reader)
 {
 	struct blockslab_node *node = reader->place.node;
 	struct blockslab_block *block;
+	unsigned int number;
 	unsigned long irq;
 
 	spin_lock_irqsave(&node->lock, irq);
@@ -172,6 +178,10 @@ static bool read_block(struct blocks_reader *reader)
 		reader->nr_slots = block->nr_slots;
 		reader->order = block_order(block);
 		bitmap_copy(reader->map, block->map, block->nr_slots);
+		bitmap_zero(reader->waits, block->nr_slots);
+		for (number = 0; number < nr_notes(block); number++)
+			if (slot_waits(block, number))
+				__set_bit(number, reader->waits);
 		if (reader->sparse)
 			read_notes_of(reader, block);
 	}
@@ -182,10 +192,10 @@ static bool read_block(struct blocks_reader *reader)
 /* Slots of the block that are allocated. */
 static unsigned int reader_used(struct blocks_reader *reader)
 {
-	unsigned int number, used = 0, size = reader->place.node->class->size;
+	unsigned int number, used = 0;
 
 	for_each_clear_bit(number, reader->map, reader->nr_slots)
-		used += !reader_is_cached(reader, (unsigned long)reader->base + number * size);
+		used += !reader_is_cached(reader, number);
 	return used;
 }
 
@@ -275,7 +285,7 @@ static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
 {
 	unsigned int i;
 
-	seq_printf(m, "%u %d %u %u/%u %u ", reader->place.node->class->size,
+	seq_printf(m, "%u %d %u %u/%u %u ", object_size(reader->place.node->class),
 		   node_id(reader->place.node), reader->order, reader_used(reader),
 		   reader->nr_slots, reader->age);
 	if (!reader->nr_holders)
@@ -292,7 +302,7 @@ static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
 static int blocks_show(struct seq_file *m, void *v)
 {
 	struct blocks_reader *reader = m->private;
-	unsigned int number, size;
+	unsigned int number;
 
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, "# blockslab version 2\n# class node order used/slots ");
@@ -301,15 +311,12 @@ static int blocks_show(struct seq_file *m, void *v)
 	}
 	if (reader->sparse)
 		return sparse_show(m, reader);
-	size = reader->place.node->class->size;
-	seq_printf(m, "%u %d %u %u/%u ", size, node_id(reader->place.node), reader->order,
-		   reader_used(reader), reader->nr_slots);
-	for (number = 0; number < reader->nr_slots; number++) {
-		unsigned long address = (unsigned long)reader->base + number * size;
-
+	seq_printf(m, "%u %d %u %u/%u ", object_size(reader->place.node->class),
+		   node_id(reader->place.node), reader->order, reader_used(reader),
+		   reader->nr_slots);
+	for (number = 0; number < reader->nr_slots; number++)
 		seq_putc(m, test_bit(number, reader->map) ? '.' :
-			    reader_is_cached(reader, address) ? 'c' : '#');
-	}
+			    reader_is_cached(reader, number) ? 'c' : '#');
 	seq_putc(m, '\n');
 	return 0;
 }

@@ -16,7 +16,7 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 	if (heap->flags & BLOCKSLAB_ZERO)
 		gfp |= __GFP_ZERO;
 	kasan_slot(slot, slot_bytes(block), usable);
-	if (heap->zone)
+	if (heap->zone || block_watched(block))
 		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
 	else if (zero_wanted(heap, gfp))
 		memset(slot + size, 0, usable - size);

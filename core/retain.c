@@ -92,10 +92,13 @@ static void retention_reset(struct blockslab_retention *retention)
 	WRITE_ONCE(retention->least, 0);
 }
 
-/* Where slots are not cached, a double free is told for as long as the block stays. */
+/*
+ * Where slots are not cached, a double free is told for as long as the block stays; of those that
+ * are watched, the latest are kept.
+ */
 static unsigned int keep_least(const struct blockslab_node *node)
 {
-	return node->class->noted;
+	return node->class->noted && !node->class->of;
 }
 
 /* A sixteenth of what a heap holds, or so many times what any heap may have. */

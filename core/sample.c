@@ -6,7 +6,8 @@
  * does not suffice takes the slow path, where it is tracked. Credits are drawn from an exponential
  * distribution with a mean of heap->track, so that every byte has the same chance, and an
  * allocation of so many bytes one of 1 - exp(-bytes / track): Poisson sampling, as in gperftools'
- * heap profiler. With no tracking the credit is never used up; where all is tracked, there is none.
+ * heap profiler. Caches count BLOCKSLAB_CACHE_CREDIT for an object, and their period follows. With
+ * no tracking the credit is never used up; where all is tracked, there is none.
  *
  * Once the period changes, every line's credit is stale, and marked so: whoever claims the line on
  * the slow path gives it a new one. A CPU whose magazines would suffice for long is interrupted for
@@ -18,8 +19,6 @@
  */
 
 #define CREDIT		(LONG_MAX / 4)
-/* draw_credit() gives up to 23 times as much. */
-#define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
 
 /* -log2(x / 2^32) in 1/2^16, for x from 1 to 2^32 - 1: digit by digit, by squaring. */
 static u32 minus_log2(u32 x)
@@ -49,9 +48,26 @@ static long draw_credit(unsigned long period)
 	return ((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16;
 }
 
-static long first_credit(const struct blockslab_heap *heap)
+/* What a slot counts for: of a cache always the same, which its fast path need not look up. */
+static size_t credit_size(const struct blockslab_class *class, size_t size)
 {
-	unsigned long track = READ_ONCE(heap->track);
+	return class->asked ? BLOCKSLAB_CACHE_CREDIT : size;
+}
+
+/* The period in what credit_size() counts. */
+static unsigned long class_period(const struct blockslab_class *class)
+{
+	u64 track = READ_ONCE(class->heap->track);
+
+	if (track <= 1 || !class->asked)
+		return track;
+	track = div_u64(track * BLOCKSLAB_CACHE_CREDIT, class->asked);
+	return clamp_t(u64, track, 2, LONG_MAX / 32);
+}
+
+static long first_credit(const struct blockslab_class *class)
+{
+	unsigned long track = class_period(class);
 
 	if (!track)
 		return CREDIT;
@@ -72,24 +88,26 @@ static void credit_follow(struct blockslab_cpu *line)
 		return;
 	WRITE_ONCE(line->stale, 0);
 	smp_mb();	/* the period that made it stale is there, or will do so again */
-	grant(line, first_credit(line->node->class->heap));
+	grant(line, first_credit(line->node->class));
 }
 
-/* Counts bytes asked for on a claimed line, by an allocation that is not to be tracked. */
+/* Counts what credit_size() says on a claimed line, by an allocation that is not to be tracked. */
 static void spend(struct blockslab_cpu *line, size_t bytes)
 {
-	unsigned long track = READ_ONCE(line->node->class->heap->track);
+	unsigned long track;
 
 	blockslab_sub(line->credit, bytes);
-	if (unlikely(line->credit < 0))
+	if (unlikely(line->credit < 0)) {
+		track = class_period(line->node->class);
 		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
+	}
 	credit_follow(line);
 }
 
 /* Whether an allocation is to be tracked. */
 static bool sampled(struct blockslab_node *node, size_t size)
 {
-	unsigned long track = READ_ONCE(node->class->heap->track);
+	unsigned long track = class_period(node->class);
 	struct blockslab_cpu *line;
 	bool sample = false;
 
@@ -101,7 +119,7 @@ static bool sampled(struct blockslab_node *node, size_t size)
 	if (!line)
 		return false;
 	credit_follow(line);
-	if (line->credit < (long)size) {
+	if (line->credit < (long)credit_size(node->class, size)) {
 		sample = line->granted;		/* a new line has had no credit yet */
 		grant(line, draw_credit(track));
 	}
@@ -180,9 +198,9 @@ static int heap_track(struct blockslab_heap *heap, unsigned long period)
 
 	if (error)
 		return error;
+	if (period)
+		watch_init(heap);
 	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
-	if (heap->cache)
-		cache_publish(heap->cache);
 	credits_renew(heap);
 	return 0;
 }
@@ -193,7 +211,9 @@ static int heap_track(struct blockslab_heap *heap, unsigned long period)
  * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB (64 MiB on 32-bit
  *	machines), a sample: one of so many bytes on average, which is cheap enough to be left on
  *
- * What debugfs/blockslab/heap/NAME/track does. Slots that are tracked stay so until they are
+ * What debugfs/blockslab/heap/NAME/track does, and the module parameter track for new heaps. Slots
+ * that are tracked are watched, too: who writes beside them, or to them after their free, is told
+ * at their free, or some time after it. Slots that are tracked stay so until they are
  * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and
  * blockslab_alloc_nolock() is never tracked.
  *

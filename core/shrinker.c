@@ -10,7 +10,8 @@ static unsigned long heap_unused(struct blockslab_heap *heap)
 	unsigned long bytes = 0;
 
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		bytes += READ_ONCE(node->retained) +
+		bytes += READ_ONCE(node->retained) + READ_ONCE(node->aside) +
+			 READ_ONCE(node->waiting) * node->class->size +
 			 atomic_long_read(&node->magazine_slots) * node->class->size;
 	return bytes;
 }

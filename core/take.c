@@ -18,7 +18,7 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 	if (blockslab_count(line)) {
 		slot = line->loaded[blockslab_count(line) - 1];
 		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
-		spend(line, size);
+		spend(line, credit_size(node->class, size));
 		*blockslab_word(slot, node->class->canary) = 0;
 	}
 	unclaim_line(line);
@@ -39,7 +39,7 @@ static void *take_direct(struct blockslab_node *node, size_t size)
 		node->requested += size;
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
-	if (slot && !poisoned(node->class->heap))
+	if (slot && node->class->key != KEY_SLOW)
 		*blockslab_word(slot, node->class->canary) = 0;
 	return slot;
 }
@@ -64,7 +64,7 @@ static struct blockslab_node *node_with_slots(struct blockslab_node *node, gfp_t
 static bool heap_keeps(struct blockslab_heap *heap)
 {
 	struct blockslab_node *node;
-	bool keeps = atomic_long_read(&heap->kept) > 0;
+	bool keeps = atomic_long_read(&heap->kept) > 0 || watch_has(heap);
 
 	rcu_read_lock();	/* a magazine may go meanwhile */
 	for (node = node_after(heap, NULL); node && !keeps; node = node_after(heap, node)) {
@@ -168,16 +168,14 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 			   unsigned long caller)
 {
 	struct blockslab_class *class = tracked_class(node->class, gfp);
-	struct blockslab_block *block;
 	void *slot;
 
 	if (!class)
 		return NULL;
 	slot = take_slot(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN);
-	if (!slot)
+	if (!slot || !watch_take(own_block(slot), slot, caller))
 		return NULL;
-	block = own_block(slot);
-	note_alloc(note_at(block, slot), size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
+	watch_alloc(own_block(slot), slot, class->asked ?: size, gfp, caller);
 	return slot;
 }
 
@@ -227,6 +225,7 @@ static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, vo
 
 	if (unlikely(lines == no_class))
 		return 0;
+	size = credit_size(class, size);
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
@@ -350,6 +349,18 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 	return true;
 }
 
+/* The same with room around them, if that comes easily. */
+static bool large_watched(struct blockslab_block *block, struct blockslab_class *class, size_t size,
+			  gfp_t gfp, int nid)
+{
+	gfp = (gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN;
+	block->nr_pages = 2 + PFN_UP(size);
+	if (!large_fill(block, class, gfp, nid))
+		return false;
+	block->base += PAGE_SIZE;
+	return true;
+}
+
 static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
 					   int nid, bool track)
 {
@@ -357,11 +368,13 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 
 	if (!block)
 		return NULL;
-	block->nr_pages = PFN_UP(size + class->heap->zone);
 	block->nr_slots = 1;
 	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
 		goto no_notes;
 	atomic_long_inc(&class->heap->moving);
+	if (block->notes && !class->noted && large_watched(block, class, size, gfp, nid))
+		return block;
+	block->nr_pages = PFN_UP(size + class->heap->zone);
 	if (large_fill(block, class, gfp, nid))
 		return block;
 	atomic_long_dec(&class->heap->moving);
@@ -389,7 +402,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	if (block) {
 		node = block->node;
 		if (track && block->notes)
-			note_alloc(block->notes, size, READ_ONCE(heap->track) ?: 1, gfp, caller);
+			watch_alloc(block, block->base, size, gfp, caller);
 		count_pages(heap, block, 1);
 		page_words_set(block, class->key);
 		heap_count_block(heap, 1);

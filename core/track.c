@@ -267,6 +267,7 @@ static void heap_keep_names(struct blockslab_heap *heap, const struct module *go
 
 	if (IS_ERR(callers))
 		return;
+	watch_empty(heap);	/* what is found is told with its names */
 	xa_for_each(&callers->by_stack, stack, caller) {
 		caller->kept = stack_kept(stack, going);
 		any |= caller->kept;
@@ -300,6 +301,8 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 		for_each_clear_bit(number, block->map, block->nr_slots) {
 			if (found == nr)
 				break;
+			if (slot_waits(block, number))
+				continue;
 			slots[found++] = slot_address(block, node->class->size, number);
 		}
 		if (found == nr)

@@ -202,25 +202,32 @@ static void node_trim(struct blockslab_node *node)
 		retained_put(node);
 }
 
-static size_t heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
+static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 {
-	size_t held = held_bytes(heap), left;
 	int trim = trim_begin(heap);
 	struct blockslab_node *node;
 
+	if (which == HEAP_ENDS)
+		watch_end(heap);
 	drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		if (node->class->size)
 			node_trim(node);
 	trim_end(heap, trim);
-	left = held_bytes(heap);
-	return held > left ? held - left : 0;
 }
 
-/* Gives back cached slots and retained blocks. @wait: other CPUs may be asked, and waited for. */
+/*
+ * Gives back cached slots, retained blocks, and freed slots that are watched. @wait: other CPUs may
+ * be asked, and waited for.
+ */
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
-	return heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
+	size_t held = held_bytes(heap), left;
+
+	watch_empty(heap);
+	heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
+	left = held_bytes(heap);
+	return held > left ? held - left : 0;
 }
 
 /*
@@ -334,7 +341,7 @@ static void heap_trim_work(struct work_struct *work)
 	}
 	WRITE_ONCE(heap->armed, false);
 	smp_mb();	/* who brings memory in from now on arms it again */
-	heap_trim(heap, true);
+	heap_trim_cpus(heap, ALL_NODES);
 }
 
 /* Memory has been brought in: have it taken back when it is not used. */

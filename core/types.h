@@ -35,8 +35,20 @@ struct blockslab_note {
 	u32 period;	/* of tracking, when this slot was tracked; 0 if it is not */
 	depot_stack_handle_t got;	/* stack of its allocation, 0 for none */
 	depot_stack_handle_t gone;	/* stack of its last free, 0 for none */
-	u32 when;			/* time of its allocation, by note_clock() */
-	u32 cpu;			/* that allocated it */
+	u32 when;	/* time of its allocation, by note_clock(); 0 if it never was tracked */
+	u32 gone_when;			/* of its last free */
+	u16 cpu;			/* that allocated it */
+	u16 gone_cpu;			/* that freed it last */
+	u32 state;			/* if it is watched: enum watch_state */
+};
+
+/* What a watched slot is. */
+enum watch_state {
+	WATCH_LIVE,	/* its owner has it */
+	WATCH_TOLD,	/* the same, and that somebody wrote beside it has been told */
+	WATCH_BUSY,	/* on its way: who set this from another state may change it */
+	WATCH_KEPT,	/* freed, or never used; in its block, or kept out of it for a while */
+	WATCH_BAD,	/* freed, and written to or beside: never given out again */
 };
 
 /* Where a block is listed; follows from its number of free slots. */
@@ -94,6 +106,8 @@ struct blockslab_node {
 	unsigned long pages;			/* bytes of all blocks */
 	u32 seed;				/* of the order in which slots are taken */
 	unsigned long retained;			/* bytes of the empty ones */
+	unsigned long waiting;	/* watched slots that were freed, and are kept out of their blocks */
+	unsigned long aside;	/* of whole pages: bytes of those, and of pages around watched ones */
 	unsigned long allocs;			/* that went past the magazines */
 	unsigned long frees;			/* the same */
 	unsigned long requested;		/* bytes asked for by these @allocs */
@@ -121,7 +135,8 @@ struct place {
 struct blockslab_class {
 	struct blockslab_cpu __percpu *cpu;	/* a line a node; or no_class, until lines_work */
 	struct blockslab_heap *heap;	/* it belongs to */
-	unsigned int size;		/* of its slots, in bytes; 0 for whole pages */
+	unsigned int size;	/* of its slots, with what is around watched ones; 0: whole pages */
+	unsigned int lead;		/* bytes before the first slot of its blocks */
 	unsigned int asked;		/* of a cache's objects, as asked for; else 0 */
 	unsigned int canary;		/* offset of the word that tells a cached slot */
 	unsigned int index;		/* among the sizes */
@@ -169,6 +184,7 @@ struct blockslab_heap {
 	u16 window_start;		/* of what user space may see of an object */
 	u16 window_size;		/* in bytes */
 	unsigned long track;		/* one of so many bytes; 0: none */
+	struct watch *watch;		/* freed slots that are kept; set once, or NULL */
 	struct module *module;		/* that made it; NULL: the kernel, or gone */
 	char maker[MODULE_NAME_LEN];	/* its name */
 	struct mutex control;		/* limit, track, validated, shrunk, state */
@@ -207,6 +223,12 @@ static_assert(offsetof(struct blockslab_heap, cpu) == 0);
 static bool heap_caches(const struct blockslab_heap *heap)
 {
 	return READ_ONCE(heap->state) == HEAP_LIVE;
+}
+
+/* Slots keep their content while they are free: nobody may write to them. */
+static bool keeps_content(const struct blockslab_heap *heap)
+{
+	return heap->ctor || heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
 }
 
 static bool heap_destroyed(const struct blockslab_heap *heap)

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Watching: tracked slots are looked after for what nobody may write to
+ *
+ * They have classes and blocks of their own (class.c, sample.c). A slot lies between zones that
+ * hold a pattern, and so does what lies between the bytes asked for and its end; whole pages get a
+ * page before them and one behind. All that is looked at when the slot is freed. Then it is filled,
+ * and kept out of its block: the latest of each heap, the oldest out first. On its way out, when it
+ * is taken again and by blockslab_validate() it is looked at once more. A slot that somebody wrote
+ * to or beside is never given out again. What a constructor made, or an RCU reader may still look
+ * at, is not filled: there only what lies around it is watched.
+ *
+ * Who wrote across the end of a slot and all of the zone behind it has reached the zone before the
+ * next one; the first slot is named then, whichever is freed first.
+ *
+ * What it does not do: it finds no read after free, and no write that leaves the bytes as they
+ * were. Locks: watch->lock for the slots that are kept, node->lock for their number; a slot's state
+ * is changed by cmpxchg, and by who made it WATCH_BUSY. Nothing is told under either.
+ */
+
+/**
+ * struct watch - freed slots of a heap that are kept from reuse
+ * @lock: guards all of it
+ * @first: the oldest
+ * @nr: how many
+ * @bytes: of all of them
+ * @slots: the ring
+ */
+struct watch {
+	spinlock_t lock;	/* all that follows */
+	unsigned int first;
+	unsigned int nr;
+	size_t bytes;
+	void *slots[WATCH_SLOTS];
+};
+
+static bool watch_has(const struct blockslab_heap *heap)
+{
+	struct watch *watch = READ_ONCE(heap->watch);
+
+	return watch && READ_ONCE(watch->nr);
+}
+
+/* Bytes of a slot that are filled when it is freed. */
+static size_t filled(struct blockslab_block *block)
+{
+	return keeps_content(block->node->class->heap) ? 0 : slot_bytes(block);
+}
+
+/* The first byte behind so many of a slot's that is not as it was left, or NULL. */
+static const void *wrong_behind(struct blockslab_block *block, const void *slot, size_t from)
+{
+	size_t end = slot_stride(block) - (block->node->class->size ? WATCH_ZONE : 0);
+
+	return first_other(slot + from, SLUB_RED_ACTIVE, end - from);
+}
+
+static const void *wrong_before(const void *slot)
+{
+	return first_other(slot - WATCH_ZONE, SLUB_RED_ACTIVE, WATCH_ZONE);
+}
+
+/* The first wrong byte of a slot that is nobody's, or NULL. What keeps its content is a cache's. */
+static const void *wrong_free(struct blockslab_block *block, const void *slot)
+{
+	size_t fill = filled(block);
+
+	return first_other(slot, POISON_FREE, fill) ?:
+	       wrong_behind(block, slot, fill ?: block->node->class->asked);
+}
+
+static void watch_tell(enum fault fault, struct blockslab_block *block, const void *slot,
+		       const void *wrong, unsigned long caller, bool locked)
+{
+	size_t fill = fault == AFTER_FREE ? filled(block) : 0;
+
+	report_facts(fault, (struct fault_facts){
+		.slot = slot, .block = block, .caller = caller, .done = NO_REUSE, .damage = wrong,
+		.expected = wrong < slot + fill ? POISON_FREE : SLUB_RED_ACTIVE, .locked = locked,
+	});
+}
+
+/* A free slot was written to; told once. */
+static void tell_written(struct blockslab_block *block, const void *slot, const void *wrong,
+			 bool locked)
+{
+	if (cmpxchg(&note_at(block, slot)->state, WATCH_KEPT, WATCH_BAD) == WATCH_KEPT)
+		watch_tell(AFTER_FREE, block, slot, wrong, 0, locked);
+}
+
+/* Somebody wrote beside an allocated slot; told once. */
+static void tell_beside(enum fault fault, struct blockslab_block *block, const void *slot,
+			const void *wrong, unsigned long caller, bool locked)
+{
+	if (cmpxchg(&note_at(block, slot)->state, WATCH_LIVE, WATCH_TOLD) == WATCH_LIVE)
+		watch_tell(fault, block, slot, wrong, caller, locked);
+}
+
+/* Whether the zone before a slot was reached from the one before, whose own zone is gone then. */
+static bool reached_from_before(const u8 *slot, unsigned int number)
+{
+	return number && slot[-WATCH_ZONE - 1] != SLUB_RED_ACTIVE;
+}
+
+/* What was written to the zone before a slot is laid to the slot before that; all is well then. */
+static void tell_reached(struct blockslab_block *block, void *slot, unsigned int number,
+			 unsigned long caller)
+{
+	void *other = slot - slot_stride(block);
+	struct blockslab_note *note = note_of(block, number - 1);
+	const void *wrong = wrong_behind(block, other, READ_ONCE(note->asked));
+
+	if (wrong && READ_ONCE(note->state) == WATCH_KEPT)
+		tell_written(block, other, wrong, false);
+	else if (wrong)
+		tell_beside(PAST_SLOT, block, other, wrong, caller, false);
+	memset(slot - WATCH_ZONE, SLUB_RED_ACTIVE, WATCH_ZONE);
+}
+
+/* Whether all is well around a slot that is freed; else that is told. */
+static bool zones_whole(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	unsigned int number = slot_number(block, slot);
+	const void *wrong = wrong_behind(block, slot, note_of(block, number)->asked);
+
+	if (wrong) {
+		watch_tell(PAST_SLOT, block, slot, wrong, caller, false);
+		return false;
+	}
+	wrong = wrong_before(slot);
+	if (wrong && reached_from_before(slot, number)) {
+		tell_reached(block, slot, number, caller);
+		return true;
+	}
+	if (wrong)
+		watch_tell(BEFORE_SLOT, block, slot, wrong, caller, false);
+	return !wrong;
+}
+
+/* A slot has left its owner, and waits. */
+static void watch_count(struct blockslab_block *block, struct blockslab_note *note,
+			enum watch_state state)
+{
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	WRITE_ONCE(note->state, state);
+	blockslab_add(node->frees, 1);
+	blockslab_add(node->waiting, 1);
+	if (!node->class->size)
+		node->aside += slot_bytes(block);
+	spin_unlock_irqrestore(&node->lock, irq);
+}
+
+/* A slot that waits goes back into its block, and the block to @gone if it is one too many. */
+static void watch_return(struct blockslab_block *block, void *slot, struct list_head *gone)
+{
+	struct blockslab_node *node = block->node;
+
+	lockdep_assert_held(&node->lock);
+	blockslab_sub(node->waiting, 1);
+	if (node->class->size) {
+		return_slots(node, &slot, 1, gone);
+	} else {
+		node->aside -= slot_bytes(block);
+		test_and_set_free(block, 0);
+		block_unlink(block, gone);
+	}
+}
+
+/* A slot that was kept long enough. One that was written to meanwhile stays. */
+static void watch_let_go(void *slot)
+{
+	struct blockslab_block *block = own_block(slot);
+	struct blockslab_note *note = note_at(block, slot);
+	const void *wrong = wrong_free(block, slot);
+	struct blockslab_node *node = block->node;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	if (unlikely(wrong))
+		tell_written(block, slot, wrong, false);
+	if (READ_ONCE(note->state) == WATCH_BAD && !heap_destroyed(node->class->heap))
+		return;
+	spin_lock_irqsave(&node->lock, irq);
+	watch_return(block, slot, &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+}
+
+static void *watch_pop(struct watch *watch)
+{
+	void *slot = watch->slots[watch->first];
+
+	lockdep_assert_held(&watch->lock);
+	watch->first = (watch->first + 1) % WATCH_SLOTS;
+	WRITE_ONCE(watch->nr, watch->nr - 1);
+	watch->bytes -= slot_stride(own_block(slot));
+	return slot;
+}
+
+/* Lets go of the oldest slots until there are no more than so many bytes. */
+static void watch_trim(struct watch *watch, size_t most)
+{
+	unsigned long irq;
+	void *slot;
+
+	do {
+		spin_lock_irqsave(&watch->lock, irq);
+		slot = watch->bytes > most ? watch_pop(watch) : NULL;
+		spin_unlock_irqrestore(&watch->lock, irq);
+		if (slot)
+			watch_let_go(slot);
+	} while (slot);
+}
+
+/* Has a heap keep a slot, in place of its oldest if there are many. */
+static void watch_push(struct watch *watch, void *slot)
+{
+	void *oldest = NULL;
+	unsigned long irq;
+
+	spin_lock_irqsave(&watch->lock, irq);
+	if (watch->nr == WATCH_SLOTS)
+		oldest = watch_pop(watch);
+	watch->slots[(watch->first + watch->nr) % WATCH_SLOTS] = slot;
+	WRITE_ONCE(watch->nr, watch->nr + 1);
+	watch->bytes += slot_stride(own_block(slot));
+	spin_unlock_irqrestore(&watch->lock, irq);
+	if (oldest)
+		watch_let_go(oldest);
+}
+
+/* Lets go of all that a heap keeps. */
+static void watch_empty(struct blockslab_heap *heap)
+{
+	if (watch_has(heap))
+		watch_trim(READ_ONCE(heap->watch), 0);
+}
+
+#define WATCH_RUN	32
+
+/* Whether a block has no slot in use but those that are never given out again. */
+static bool only_bad(struct blockslab_block *block)
+{
+	unsigned int number, bad = 0;
+
+	for_each_clear_bit(number, block->map, block->nr_slots)
+		bad += READ_ONCE(block->notes[number].state) == WATCH_BAD;
+	return bad && bad + block->nr_free == block->nr_slots;
+}
+
+/*
+ * Some of those that were never to be given out again go where nothing is given out any more: @all
+ * of them, or those of blocks that hold nothing else. True if there may be more.
+ */
+static bool watch_forgive(struct blockslab_node *node, bool all)
+{
+	struct blockslab_block *block;
+	unsigned int number, nr = 0;
+	void *slots[WATCH_RUN];
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	list_for_each_entry(block, &node->all, all) {
+		if (!block->notes || !(all || only_bad(block)))
+			continue;
+		for_each_clear_bit(number, block->map, block->nr_slots)
+			if (nr < WATCH_RUN && READ_ONCE(block->notes[number].state) == WATCH_BAD)
+				slots[nr++] = slot_address(block, node->class->size, number);
+	}
+	for (number = 0; number < nr; number++)
+		watch_return(own_block(slots[number]), slots[number], &gone);
+	spin_unlock_irqrestore(&node->lock, irq);
+	put_blocks(&gone);
+	return nr == WATCH_RUN;
+}
+
+/* The heap ends, or gives back all that it can: nothing is kept. */
+static void watch_end(struct blockslab_heap *heap)
+{
+	struct blockslab_node *node;
+
+	watch_empty(heap);
+	if (!READ_ONCE(heap->watch))
+		return;
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		if (node->class->of || !node->class->size)
+			while (watch_forgive(node, heap != &blockslab_shared))
+				cond_resched();
+}
+
+/* Makes a slot that was taken its taker's; false where it must not be given out. */
+static bool watch_take(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_note *note = note_at(block, slot);
+	const void *wrong = wrong_free(block, slot);
+
+	if (unlikely(wrong))
+		tell_written(block, slot, wrong, false);
+	if (likely(cmpxchg(&note->state, WATCH_KEPT, WATCH_BUSY) == WATCH_KEPT))
+		return true;
+	watch_count(block, note, WATCH_BAD);
+	return false;
+}
+
+/* A tracked slot, or whole pages, are an owner's from now on. */
+static void watch_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp,
+			unsigned long caller)
+{
+	struct blockslab_note *note = note_at(block, slot);
+	struct blockslab_class *class = block->node->class;
+
+	if (class->size && zero_wanted(class->heap, gfp))
+		memset(slot, 0, size);
+	if (block_watched(block))
+		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
+	if (bytes_around(block)) {
+		memset(slot - WATCH_ZONE, SLUB_RED_ACTIVE, WATCH_ZONE);
+		memset(slot + slot_bytes(block), SLUB_RED_ACTIVE, PAGE_SIZE);
+	}
+	note_alloc(note, size, READ_ONCE(class->heap->track) ?: 1, gfp, caller);
+	smp_store_release(&note->state, WATCH_LIVE);	/* all is as it should be around it */
+}
+
+/* A checked slot, of which one free of many at the same time is the one. */
+static void watch_free(struct blockslab_block *block, void *slot, unsigned long caller)
+{
+	struct blockslab_note *note = note_at(block, slot);
+	struct blockslab_heap *heap = block->node->class->heap;
+	struct watch *watch = READ_ONCE(heap->watch);
+	u32 was = READ_ONCE(note->state);
+	bool whole;
+
+	do {
+		if (was > WATCH_TOLD) {
+			report(DOUBLE_FREE, slot, block, caller);
+			return;
+		}
+	} while (!try_cmpxchg(&note->state, &was, WATCH_BUSY));
+	if (caller)
+		note_freed_by(note, caller);
+	whole = was == WATCH_LIVE && zones_whole(block, slot, caller);
+	WRITE_ONCE(note->period, 0);
+	tell_free(block, slot, caller);
+	memset(slot, POISON_FREE, filled(block));
+	heap_arm(heap);
+	watch_count(block, note, whole || heap_destroyed(heap) ? WATCH_KEPT : WATCH_BAD);
+	if (!watch || heap_destroyed(heap)) {
+		watch_let_go(slot);
+	} else if (whole) {
+		watch_push(watch, slot);
+		watch_trim(watch, READ_ONCE(watch_kib) * 1024UL);
+		smp_mb();	/* heap_end() sets its state, and then empties it */
+		if (heap_destroyed(heap))
+			watch_empty(heap);
+	}
+}
+
+/* Whether a slot's state is still what it was when its bytes were looked at. */
+static bool still(const struct blockslab_note *note, u32 state)
+{
+	smp_rmb();	/* who changes bytes changes the state first */
+	return READ_ONCE(note->state) == state;
+}
+
+/* Looks at a slot under its node's lock, live as it is; 1 where something is wrong, and told. */
+static unsigned int validate_watched(struct blockslab_block *block, unsigned int number)
+{
+	void *slot = slot_address(block, block->node->class->size, number);
+	struct blockslab_note *note = note_of(block, number);
+	u32 state = smp_load_acquire(&note->state);	/* watch_alloc() */
+	enum fault fault = PAST_SLOT;
+	const void *wrong;
+
+	lockdep_assert_held(&block->node->lock);
+	if (state == WATCH_BUSY || state == WATCH_BAD)
+		return 0;
+	if (state == WATCH_KEPT) {
+		wrong = wrong_free(block, slot);
+		if (!wrong || !still(note, state))
+			return 0;
+		tell_written(block, slot, wrong, true);
+		return 1;
+	}
+	wrong = wrong_behind(block, slot, READ_ONCE(note->asked));
+	if (!wrong) {
+		wrong = reached_from_before(slot, number) ? NULL : wrong_before(slot);
+		fault = BEFORE_SLOT;
+	}
+	if (!wrong || !still(note, state))
+		return 0;
+	tell_beside(fault, block, slot, wrong, 0, true);
+	return 1;
+}
+
+/*
+ * Sees to it that a heap can keep slots; without memory for that, it keeps none. Under
+ * heap->control, or before it is known.
+ */
+static void watch_init(struct blockslab_heap *heap)
+{
+	struct watch *watch;
+	unsigned long irq;
+
+	if (heap->watch || heap->flags & EXACT_FLAGS)
+		return;
+	watch = meta_alloc(BLOCKSLAB_FAIL_TRACK, sizeof(*watch), GFP_KERNEL, NUMA_NO_NODE);
+	if (!watch)
+		return;
+	spin_lock_init(&watch->lock);
+	smp_store_release(&heap->watch, watch);		/* initialized */
+	spin_lock_irqsave(&heap->lock, irq);
+	blockslab_add(heap->fixed, sizeof(*watch));
+	spin_unlock_irqrestore(&heap->lock, irq);
+}

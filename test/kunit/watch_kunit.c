@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Watching: what is written beside tracked slots, or to them after their free. */
+#include "blockslab_kunit.h"
+
+#define NR_SLOTS	200
+#define DAMAGE		0x41
+#define WATCHED_MOST	SZ_1M	/* that a heap may hold for freed slots */
+
+static const size_t sizes[] = { 1, 8, 24, 60, 64, 100, 512, 1000, 4096, 5000, 8192, 20000, 65536 };
+
+static void size_description(const size_t *size, char *text)
+{
+	scnprintf(text, KUNIT_PARAM_DESC_SIZE, "%zu bytes", *size);
+}
+
+KUNIT_ARRAY_PARAM(size, sizes, size_description);
+
+static struct blockslab_heap *watched_heap(struct kunit *test)
+{
+	return make_heap(test, "watched", BLOCKSLAB_TRACK, 0, 0);
+}
+
+/* The compiler shall know nothing of it. */
+static noinline void damage(char *slot, ssize_t offset, size_t bytes)
+{
+	OPTIMIZER_HIDE_VAR(slot);
+	memset(slot + offset, DAMAGE, bytes);
+}
+
+static bool given_again(struct kunit *test, struct blockslab_heap *heap, size_t size, void *slot)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	bool again = false;
+	size_t i;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		slots[i] = must_alloc(test, heap, size);
+		again |= slots[i] == slot;
+	}
+	free_many(slots, NR_SLOTS);
+	kunit_kfree(test, slots);
+	return again;
+}
+
+/* What was found stays out of reach while the heap goes on, and does not outlive it. */
+static void end_watched(struct kunit *test, struct blockslab_heap *heap, size_t size, void *slot)
+{
+	if (size <= BLOCKSLAB_SLOT_MAX)
+		KUNIT_EXPECT_FALSE(test, given_again(test, heap, size, slot));
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_GT(test, stats_of(heap).held, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).allocated, 0);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "watched", "slots"), 0);
+	end_heap(test, heap);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+}
+
+static void a_write_past_the_slot_is_told_at_its_free(struct kunit *test)
+{
+	size_t size = *(const size_t *)test->param_value;
+	struct blockslab_heap *heap = watched_heap(test);
+	char *slot = must_alloc(test, heap, size);
+
+	damage(slot, size, 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+	blockslab_free(slot);
+	expect_fault(test, "write past the slot", slot);
+	end_watched(test, heap, size, slot);
+}
+
+static void a_write_before_the_slot_is_told_at_its_free(struct kunit *test)
+{
+	size_t size = *(const size_t *)test->param_value;
+	struct blockslab_heap *heap = watched_heap(test);
+	char *slot = must_alloc(test, heap, size);
+
+	damage(slot, -8, 8);
+	blockslab_free(slot);
+	expect_fault(test, "write before the slot, or past the one before it", slot);
+	end_watched(test, heap, size, slot);
+}
+
+static void a_write_after_free_is_told_when_the_slot_is_let_go(struct kunit *test)
+{
+	size_t size = *(const size_t *)test->param_value;
+	struct blockslab_heap *heap = watched_heap(test);
+	char *slot = must_alloc(test, heap, size);
+
+	blockslab_free(slot);
+	damage(slot, size - 1, 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+	blockslab_shrink(heap);
+	expect_fault(test, "write after free", slot);
+	end_watched(test, heap, size, slot);
+}
+
+static void validate_finds_all_of_them(struct kunit *test)
+{
+	size_t size = *(const size_t *)test->param_value;
+	struct blockslab_heap *heap = watched_heap(test);
+	char *past = must_alloc(test, heap, size), *before = must_alloc(test, heap, size);
+	char *gone = must_alloc(test, heap, size);
+
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	damage(past, size, 1);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write past the slot", past);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	blockslab_free(past);
+	damage(before, -1, 1);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write before the slot, or past the one before it", before);
+	blockslab_free(before);
+	blockslab_free(gone);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	damage(gone, 0, 1);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write after free", gone);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	end_watched(test, heap, size, gone);
+}
+
+/* Two slots that lie one behind the other. */
+static void neighbours(struct kunit *test, struct blockslab_heap *heap, size_t size, char **first,
+		       char **second)
+{
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t i, j, least = SIZE_MAX;
+
+	alloc_many(test, heap, size, slots, NR_SLOTS);
+	for (i = 0; i < NR_SLOTS; i++) {
+		for (j = 0; j < NR_SLOTS; j++) {
+			if (slots[j] <= slots[i] || (size_t)(slots[j] - slots[i]) >= least)
+				continue;
+			least = slots[j] - slots[i];
+			*first = slots[i];
+			*second = slots[j];
+		}
+	}
+	for (i = 0; i < NR_SLOTS; i++)
+		if (slots[i] != *first && slots[i] != *second)
+			blockslab_free(slots[i]);
+}
+
+/* Whichever is freed first, who wrote is named, and once. */
+static void who_reached_the_next_slot_is_named(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *first = NULL, *second = NULL;
+
+	neighbours(test, heap, 100, &first, &second);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	damage(first, 100, second - first - 100);
+	blockslab_free(second);
+	expect_fault(test, "write past the slot", first);
+	blockslab_free(first);
+	end_watched(test, heap, 100, first);
+}
+
+static void a_free_slot_that_reached_the_next_is_named(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *first = NULL, *second = NULL;
+
+	neighbours(test, heap, 100, &first, &second);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	blockslab_free(first);
+	damage(first, 50, second - first - 50);
+	blockslab_free(second);
+	expect_fault(test, "write after free", first);
+	blockslab_shrink(heap);
+	end_watched(test, heap, 100, first);
+}
+
+static void a_slot_may_be_used_to_its_usable_size(struct kunit *test)
+{
+	size_t size = *(const size_t *)test->param_value, usable;
+	struct blockslab_heap *heap = watched_heap(test);
+	char *slot = must_alloc(test, heap, size), *moved;
+
+	usable = blockslab_usable_size(slot);
+	KUNIT_EXPECT_EQ(test, usable, size);
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)slot, min(size & -size, PAGE_SIZE)));
+	memset(slot, 7, usable);
+	moved = blockslab_realloc(heap, slot, size + 7, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, moved);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(moved, 7, size));
+	memset(moved, 8, blockslab_usable_size(moved));
+	slot = blockslab_realloc(heap, moved, size / 2 + 1, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	memset(slot, 9, blockslab_usable_size(slot));
+	blockslab_free_sized(slot, size / 2 + 1);
+	slot = must_alloc(test, heap, size);
+	memset(slot, 1, size);
+	blockslab_free_sensitive(slot);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	end_heap(test, heap);
+}
+
+/* Where there is no memory for a smaller slot, the old one stays, and is watched to its new end. */
+static void what_shrinks_in_place_is_watched_to_its_new_end(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	const unsigned int all = BLOCKSLAB_FAIL_CLASS | BLOCKSLAB_FAIL_PAGES |
+				 BLOCKSLAB_FAIL_DESCRIPTOR;
+	char *slot = must_alloc(test, heap, 20000), *same;
+
+	memset(slot, 7, 20000);
+	blockslab_fail(all, 0, 100);
+	same = blockslab_realloc(heap, slot, 10, GFP_KERNEL);
+	blockslab_fail(0, 0, 0);
+	KUNIT_ASSERT_PTR_EQ(test, same, slot);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 10);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	damage(slot, 10, 1);
+	blockslab_free(slot);
+	expect_fault(test, "write past the slot", slot);
+	end_heap(test, heap);
+}
+
+static void zeroes_are_zeroes(struct kunit *test)
+{
+	const unsigned long flags = BLOCKSLAB_TRACK | BLOCKSLAB_ZERO;
+	struct blockslab_heap *heap = make_heap(test, "watched", flags, 0, 0);
+	size_t size = *(const size_t *)test->param_value;
+	void *slots[3];
+	int round, i;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 2; i++) {
+			slots[i] = must_alloc(test, heap, size);
+			KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0, size));
+			memset(slots[i], 7, size);
+		}
+		free_many(slots, 2);
+		blockslab_shrink(heap);
+	}
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(heap, size, GFP_KERNEL, 3, slots), 3);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], 0, size));
+	blockslab_free_bulk(3, slots);
+	end_heap(test, heap);
+}
+
+static void whatever_way_a_slot_takes_all_is_well(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	void **slots = slot_array(test, NR_SLOTS);
+	char *slot;
+	size_t i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(heap, 40, GFP_KERNEL, NR_SLOTS, slots),
+			NR_SLOTS);
+	for (i = 0; i < NR_SLOTS; i++)
+		memset(slots[i], i, 40);
+	blockslab_free_bulk(NR_SLOTS, slots);
+	alloc_many(test, heap, 40, slots, NR_SLOTS);
+	for (i = 0; i < NR_SLOTS; i++) {
+		memset(slots[i], i, 40);
+		if (i % 2)
+			blockslab_free_rcu(slots[i]);
+		else
+			blockslab_free_nolock(slots[i]);
+	}
+	KUNIT_EXPECT_TRUE(test, drains(heap));
+	slot = try_alloc(heap, 333, GFP_KERNEL | __GFP_NOFAIL);
+	memset(slot, 1, 333);
+	slot = blockslab_zalloc(heap, 222, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0, 222));
+	KUNIT_EXPECT_EQ(test, blockslab_heap_release(heap), 2);
+	slot = must_alloc(test, heap, 40);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void what_was_written_to_is_told_of_a_heap_that_ends(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *live = must_alloc(test, heap, 100), *gone = must_alloc(test, heap, 100);
+
+	blockslab_free(gone);
+	damage(gone, 99, 1);
+	blockslab_heap_destroy(heap);
+	expect_fault(test, "write after free", gone);
+	damage(live, 100, 1);
+	blockslab_free(live);
+	expect_fault(test, "write past the slot", live);
+}
+
+static void a_second_free_is_told_while_the_slot_is_kept(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	void *slot = must_alloc(test, heap, 100), *other;
+
+	blockslab_free(slot);
+	other = must_alloc(test, heap, 100);
+	KUNIT_EXPECT_PTR_NE(test, other, slot);
+	blockslab_free(slot);
+	expect_fault(test, "double free", slot);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), 0);
+	expect_fault(test, "double free", slot);
+	blockslab_free_rcu(slot);
+	expect_fault(test, "double free", slot);
+	blockslab_free(other);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	end_heap(test, heap);
+}
+
+/* Of all sizes, each of which may hold a block. */
+static void what_is_kept_is_bounded(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	void *slot;
+	size_t i;
+
+	for (i = 0; i < 4000; i++) {
+		slot = must_alloc(test, heap, 1 + i * 13 % 9000);
+		blockslab_free(slot);
+		KUNIT_ASSERT_LE(test, stats_of(heap).held, WATCHED_MOST);
+	}
+	KUNIT_EXPECT_GT(test, stats_of(heap).cached, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).cached, 0);
+	end_heap(test, heap);
+}
+
+static void what_is_kept_goes_before_a_limit_refuses(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "watched", BLOCKSLAB_TRACK, SZ_64K, 0);
+	void *slot;
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		slot = must_alloc(test, heap, 3000);
+		blockslab_free(slot);
+	}
+	slot = must_alloc(test, heap, 40000);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void watched_ctor(void *object)
+{
+	memset(object, 0x55, 60);
+}
+
+static struct blockslab_cache *watched_cache(struct kunit *test, unsigned long flags,
+					     void (*ctor)(void *))
+{
+	struct blockslab_cache *cache;
+
+	cache = blockslab_cache_create("watched", 60, 0, flags | BLOCKSLAB_TRACK, ctor);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	return cache;
+}
+
+static void what_a_constructor_made_stays(struct kunit *test)
+{
+	struct blockslab_cache *cache = watched_cache(test, 0, watched_ctor);
+	char *object;
+	int i;
+
+	for (i = 0; i < 2 * NR_SLOTS; i++) {
+		object = blockslab_cache_alloc(cache, i % 2 ? GFP_KERNEL : GFP_KERNEL | __GFP_ZERO);
+		KUNIT_ASSERT_NOT_NULL(test, object);
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(object, 0x55, 60));
+		blockslab_cache_free(cache, object);
+	}
+	damage(object, 60, 1);
+	blockslab_shrink(blockslab_cache_heap(cache));
+	expect_fault(test, "write after free", object);
+	object = blockslab_cache_alloc(cache, GFP_KERNEL);
+	damage(object, 60, 1);
+	blockslab_cache_free(cache, object);
+	expect_fault(test, "write past the slot", object);
+	blockslab_cache_destroy(cache);
+}
+
+/* An RCU reader may write to an object that was freed meanwhile: take its lock, say. */
+static void typesafe_objects_may_be_written_to_after_free(struct kunit *test)
+{
+	struct blockslab_cache *cache = watched_cache(test, BLOCKSLAB_TYPESAFE_BY_RCU, NULL);
+	char *object = blockslab_cache_alloc(cache, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	memset(object, 7, 60);
+	rcu_read_lock();
+	blockslab_cache_free(cache, object);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(object, 7, 60));
+	object[17] = 8;
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, blockslab_validate(blockslab_cache_heap(cache)), 0);
+	blockslab_shrink(blockslab_cache_heap(cache));
+	object = blockslab_cache_zalloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(object, 0, 60));
+	damage(object, -1, 1);
+	blockslab_cache_free(cache, object);
+	expect_fault(test, "write before the slot, or past the one before it", object);
+	blockslab_cache_destroy(cache);
+}
+
+/* Of what is sampled everything is found, and nothing of the rest is touched. */
+static void sampled_slots_are_watched(struct kunit *test)
+{
+	void **slots = slot_array(test, 4 * NR_SLOTS);
+	size_t i, watched = 0;
+
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1000), 0);
+	for (i = 0; i < 4 * NR_SLOTS; i++)
+		slots[i] = must_alloc(test, fixture.heap, 100);
+	for (i = 0; i < 4 * NR_SLOTS; i++) {
+		if (blockslab_usable_size(slots[i]) == 100) {
+			damage(slots[i], 100, 1);
+			watched++;
+		} else {
+			memset(slots[i], 7, blockslab_usable_size(slots[i]));
+		}
+	}
+	free_many(slots, 4 * NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), watched);
+	KUNIT_EXPECT_GT(test, watched, 20);
+	KUNIT_EXPECT_LT(test, watched, 200);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+}
+
+/* Any context. */
+static void use_in_interrupt(void *data)
+{
+	void **slot = data;
+
+	blockslab_free(*slot);
+	*slot = blockslab_alloc(fixture.heap, 100, GFP_TRY);
+	if (*slot)
+		damage(*slot, 100, 1);
+	blockslab_free(*slot);
+}
+
+static void slots_are_watched_in_interrupts(struct kunit *test)
+{
+	void *slot;
+
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	slot = must_alloc(test, fixture.heap, 100);
+	call_in_hardirq(use_in_interrupt, &slot);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	expect_fault(test, "write past the slot", slot);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+}
+
+static struct kunit_case watch_cases[] = {
+	KUNIT_CASE_PARAM(a_write_past_the_slot_is_told_at_its_free, size_gen_params),
+	KUNIT_CASE_PARAM(a_write_before_the_slot_is_told_at_its_free, size_gen_params),
+	KUNIT_CASE_PARAM(a_write_after_free_is_told_when_the_slot_is_let_go, size_gen_params),
+	KUNIT_CASE_PARAM(validate_finds_all_of_them, size_gen_params),
+	KUNIT_CASE(who_reached_the_next_slot_is_named),
+	KUNIT_CASE(a_free_slot_that_reached_the_next_is_named),
+	KUNIT_CASE_PARAM(a_slot_may_be_used_to_its_usable_size, size_gen_params),
+	KUNIT_CASE(what_shrinks_in_place_is_watched_to_its_new_end),
+	KUNIT_CASE_PARAM(zeroes_are_zeroes, size_gen_params),
+	KUNIT_CASE(whatever_way_a_slot_takes_all_is_well),
+	KUNIT_CASE(what_was_written_to_is_told_of_a_heap_that_ends),
+	KUNIT_CASE(a_second_free_is_told_while_the_slot_is_kept),
+	KUNIT_CASE(what_is_kept_is_bounded),
+	KUNIT_CASE(what_is_kept_goes_before_a_limit_refuses),
+	KUNIT_CASE(what_a_constructor_made_stays),
+	KUNIT_CASE(typesafe_objects_may_be_written_to_after_free),
+	KUNIT_CASE(sampled_slots_are_watched),
+	KUNIT_CASE(slots_are_watched_in_interrupts),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(watch, watch_cases);
