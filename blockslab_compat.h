@@ -14,11 +14,13 @@
  *
  * What does not work, and is to be found by `tools/port`, or by a report at run time:
  *
- * - A slot that others free: the kernel's kfree() of what this module allocated. Examples: a
- *   symlink's target that the VFS frees by kfree_link(), fs_context's strings, skb->head, sysctl
- *   tables of old. Such a slot is lost, and the kernel warns. Build the file that allocates it
- *   without this header: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the
- *   kernel's memory alone.
+ * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
+ *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data. Such a slot is
+ *   lost, and the kernel warns. (Where the module names who frees, it works: kfree_link() for a
+ *   symlink's target, seq_release_private().) Build the file that allocates it without this
+ *   header: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the kernel's memory
+ *   alone.
+ * - A cache that others use: its pointer is none of the kernel's.
  * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
  * - SLAB_ACCOUNT and, for objects of caches, __GFP_ACCOUNT are dropped: blockslab charges pages to
  *   memory cgroups, not objects, and list_lru_add() of an inode or dentry whose page is charged to
@@ -28,17 +30,22 @@
  * - Sheaves (kmem_cache_prefill_sheaf()) do not build. Caches with objects over BLOCKSLAB_SLOT_MAX,
  *   of DMA memory, or aligned to more than a page stay the kernel's, and so does kvmalloc() of
  *   more than BLOCKSLAB_SLOT_MAX bytes.
+ * - What a file defines before its first #include, for headers that this one has brought by then:
+ *   DEBUG, DEFAULT_SYMBOL_NAMESPACE. Define it in the Makefile. (pr_fmt() works.)
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
  *
- * Types and prototypes of what the module exports are the same, and with them its MODVERSIONS.
+ * Types and prototypes of what the module exports are the same, and so are its MODVERSIONS, which
+ * genksyms makes of the code without this header.
  */
 #ifndef _BLOCKSLAB_COMPAT_H
 #define _BLOCKSLAB_COMPAT_H
 
+/* genksyms, too, is to see the module as it was: what it exports keeps its MODVERSIONS. */
 #if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(BLOCKSLAB_COMPAT_OFF) && \
-	!defined(__ASSEMBLY__)
+	!defined(__ASSEMBLY__) && !defined(__ASSEMBLER__) && !defined(__GENKSYMS__)
 
 #include <linux/init.h>
+#include <linux/log2.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -49,7 +56,6 @@
 #include <linux/string.h>
 #include <linux/thread_info.h>
 #include <linux/uaccess.h>
-#include <linux/version.h>
 #include "blockslab.h"
 
 /* In core/compat.c; no API. */
@@ -118,6 +124,7 @@ static inline void blockslab_compat_end(void)
 
 /* --- kmalloc() and its kin -------------------------------------------------------------------- */
 
+/* Functions where their address may be wanted, and where more is done than to name the heap. */
 static __always_inline __alloc_size(1) void *blockslab_compat_kmalloc(size_t size, gfp_t gfp)
 {
 	return blockslab_alloc(blockslab_compat_heap, size, gfp);
@@ -136,54 +143,20 @@ blockslab_compat_kmalloc_node(size_t size, gfp_t gfp, int node)
 	return blockslab_alloc_node(blockslab_compat_heap, size, gfp, node);
 }
 
-static __always_inline __alloc_size(1) void *
-blockslab_compat_kzalloc_node(size_t size, gfp_t gfp, int node)
-{
-	return blockslab_compat_kmalloc_node(size, gfp | __GFP_ZERO, node);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kmalloc_array(size_t n, size_t size, gfp_t gfp)
-{
-	return blockslab_alloc_array(blockslab_compat_heap, n, size, gfp);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kcalloc(size_t n, size_t size, gfp_t gfp)
-{
-	return blockslab_zalloc_array(blockslab_compat_heap, n, size, gfp);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kmalloc_array_node(size_t n, size_t size, gfp_t gfp, int node)
-{
-	size_t bytes;
-
-	if (check_mul_overflow(n, size, &bytes))
-		return NULL;
-	return blockslab_compat_kmalloc_node(bytes, gfp, node);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kcalloc_node(size_t n, size_t size, gfp_t gfp, int node)
-{
-	return blockslab_compat_kmalloc_array_node(n, size, gfp | __GFP_ZERO, node);
-}
-
-static __always_inline void blockslab_compat_kfree(const void *ptr)
-{
-	if (likely(blockslab_owns(ptr)))
-		blockslab_free(ptr);
-	else
-		kfree(ptr);
-}
-
 static __always_inline void blockslab_compat_kvfree(const void *ptr)
 {
 	if (likely(blockslab_owns(ptr)))
 		blockslab_free(ptr);
 	else
 		kvfree(ptr);
+}
+
+static __always_inline void blockslab_compat_kfree_const(const void *ptr)
+{
+	if (blockslab_owns(ptr))
+		blockslab_free(ptr);
+	else
+		kfree_const(ptr);
 }
 
 static __always_inline void blockslab_compat_kfree_sensitive(const void *ptr)
@@ -202,14 +175,6 @@ static __always_inline void blockslab_compat_kvfree_sensitive(const void *ptr, s
 		kvfree_sensitive(ptr, size);
 }
 
-static __always_inline void blockslab_compat_kfree_const(const void *ptr)
-{
-	if (blockslab_owns(ptr))
-		blockslab_free(ptr);
-	else
-		kfree_const(ptr);
-}
-
 static __always_inline size_t blockslab_compat_ksize(const void *ptr)
 {
 	return blockslab_owns(ptr) ? blockslab_usable_size(ptr) : ksize(ptr);
@@ -222,16 +187,6 @@ blockslab_compat_krealloc(const void *ptr, size_t size, gfp_t gfp)
 	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
 		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
 	return krealloc(ptr, size, gfp);
-}
-
-static __always_inline __realloc_size(2, 3) void * __must_check
-blockslab_compat_krealloc_array(void *ptr, size_t n, size_t size, gfp_t gfp)
-{
-	size_t bytes;
-
-	if (check_mul_overflow(n, size, &bytes))
-		return NULL;
-	return blockslab_compat_krealloc(ptr, bytes, gfp);
 }
 
 /* Beyond a page the kernel would fall back to vmalloc() before it tries hard. */
@@ -247,50 +202,6 @@ blockslab_compat_kvmalloc_node(size_t size, gfp_t gfp, int node)
 		try = (gfp & ~__GFP_NOFAIL) | __GFP_NOWARN | __GFP_NORETRY;
 	slot = blockslab_compat_kmalloc_node(size, try, node);
 	return slot || size <= PAGE_SIZE ? slot : kvmalloc_node(size, gfp, node);
-}
-
-static __always_inline __alloc_size(1) void *blockslab_compat_kvmalloc(size_t size, gfp_t gfp)
-{
-	return blockslab_compat_kvmalloc_node(size, gfp, NUMA_NO_NODE);
-}
-
-static __always_inline __alloc_size(1) void *blockslab_compat_kvzalloc(size_t size, gfp_t gfp)
-{
-	return blockslab_compat_kvmalloc_node(size, gfp | __GFP_ZERO, NUMA_NO_NODE);
-}
-
-static __always_inline __alloc_size(1) void *
-blockslab_compat_kvzalloc_node(size_t size, gfp_t gfp, int node)
-{
-	return blockslab_compat_kvmalloc_node(size, gfp | __GFP_ZERO, node);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kvmalloc_array_node(size_t n, size_t size, gfp_t gfp, int node)
-{
-	size_t bytes;
-
-	if (check_mul_overflow(n, size, &bytes))
-		return NULL;
-	return blockslab_compat_kvmalloc_node(bytes, gfp, node);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kvmalloc_array(size_t n, size_t size, gfp_t gfp)
-{
-	return blockslab_compat_kvmalloc_array_node(n, size, gfp, NUMA_NO_NODE);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kvcalloc(size_t n, size_t size, gfp_t gfp)
-{
-	return blockslab_compat_kvmalloc_array_node(n, size, gfp | __GFP_ZERO, NUMA_NO_NODE);
-}
-
-static __always_inline __alloc_size(1, 2) void *
-blockslab_compat_kvcalloc_node(size_t n, size_t size, gfp_t gfp, int node)
-{
-	return blockslab_compat_kvmalloc_array_node(n, size, gfp | __GFP_ZERO, node);
 }
 
 /* A slot that grows past BLOCKSLAB_SLOT_MAX moves to the kernel's memory. */
@@ -310,8 +221,16 @@ static inline void *blockslab_compat_kvresize(const void *ptr, size_t size, gfp_
 	return moved;
 }
 
-/* 6.12 took the old size out of the arguments. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+/* 6.12 took the old size out of the arguments, and made kmem_cache_create() a macro. */
+#ifdef kmem_cache_create
+static __always_inline __realloc_size(2) void *
+blockslab_compat_kvrealloc(const void *ptr, size_t size, gfp_t gfp)
+{
+	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
+		return blockslab_compat_kvresize(ptr, size, gfp);
+	return kvrealloc(ptr, size, gfp);
+}
+#else
 static __always_inline __realloc_size(3) void *
 blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 {
@@ -321,43 +240,43 @@ blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 		return blockslab_compat_kvresize(ptr, size, gfp);
 	return kvrealloc(ptr, old, size, gfp);
 }
-#else
-static __always_inline __realloc_size(2) void *
-blockslab_compat_kvrealloc(const void *ptr, size_t size, gfp_t gfp)
+#endif
+
+/* Newer kernels have a few more: with an alignment, and for any context. */
+static __always_inline size_t blockslab_compat_aligned(size_t size, size_t align)
 {
-	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
-		return blockslab_compat_kvresize(ptr, size, gfp);
-	return kvrealloc(ptr, size, gfp);
+	return size && align > ARCH_KMALLOC_MINALIGN ? roundup_pow_of_two(max(size, align)) : size;
+}
+
+#ifdef kmalloc_nolock
+static __always_inline __alloc_size(1) void *
+blockslab_compat_kmalloc_nolock(size_t size, gfp_t gfp, int node)
+{
+	void *slot = blockslab_alloc_nolock(blockslab_compat_heap, size);
+
+	return slot && gfp & __GFP_ZERO ? memset(slot, 0, size) : slot;
+}
+
+static __always_inline void blockslab_compat_kfree_nolock(const void *ptr)
+{
+	if (blockslab_owns(ptr))
+		blockslab_free_nolock(ptr);
+	else
+		kfree_nolock(ptr);
 }
 #endif
 
 /* --- copies of memory and strings ------------------------------------------------------------- */
 
 static __always_inline __realloc_size(2) void *
-blockslab_compat_kmemdup(const void *src, size_t len, gfp_t gfp)
-{
-	return blockslab_memdup(blockslab_compat_heap, src, len, gfp);
-}
-
-static __always_inline __realloc_size(2, 3) void *
-blockslab_compat_kmemdup_array(const void *src, size_t n, size_t size, gfp_t gfp)
-{
-	size_t bytes;
-
-	if (check_mul_overflow(n, size, &bytes))
-		return NULL;
-	return blockslab_memdup(blockslab_compat_heap, src, bytes, gfp);
-}
-
-static __always_inline __realloc_size(2) void *
 blockslab_compat_kvmemdup(const void *src, size_t len, gfp_t gfp)
 {
-	void *copy = blockslab_compat_kvmalloc(len, gfp);
+	void *copy = blockslab_compat_kvmalloc_node(len, gfp, NUMA_NO_NODE);
 
 	return copy ? memcpy(copy, src, len) : NULL;
 }
 
-static __always_inline char *blockslab_compat_kmemdup_nul(const char *s, size_t len, gfp_t gfp)
+static inline char *blockslab_compat_kmemdup_nul(const char *s, size_t len, gfp_t gfp)
 {
 	char *copy = s ? blockslab_alloc(blockslab_compat_heap, len + 1, gfp) : NULL;
 
@@ -368,12 +287,7 @@ static __always_inline char *blockslab_compat_kmemdup_nul(const char *s, size_t 
 	return copy;
 }
 
-static __always_inline char *blockslab_compat_kstrdup(const char *s, gfp_t gfp)
-{
-	return blockslab_strdup(blockslab_compat_heap, s, gfp);
-}
-
-static __always_inline char *blockslab_compat_kstrndup(const char *s, size_t max, gfp_t gfp)
+static inline char *blockslab_compat_kstrndup(const char *s, size_t max, gfp_t gfp)
 {
 	return s ? blockslab_compat_kmemdup_nul(s, strnlen(s, max), gfp) : NULL;
 }
@@ -440,7 +354,8 @@ static __always_inline struct blockslab_cache *blockslab_compat_cache(struct kme
 
 static inline unsigned long blockslab_compat_flags(slab_flags_t flags)
 {
-	return (flags & SLAB_HWCACHE_ALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0) |
+	return (flags & SLAB_RECLAIM_ACCOUNT ? BLOCKSLAB_RECLAIMABLE : 0) |
+	       (flags & SLAB_HWCACHE_ALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0) |
 	       (flags & SLAB_TYPESAFE_BY_RCU ? BLOCKSLAB_TYPESAFE_BY_RCU : 0) |
 	       (flags & SLAB_POISON ? BLOCKSLAB_POISON : 0) |
 	       (flags & SLAB_RED_ZONE ? BLOCKSLAB_RED_ZONE : 0) |
@@ -476,7 +391,7 @@ blockslab_compat_create(const char *name, unsigned int size, unsigned int align,
 	return blockslab_compat_create_usercopy(name, size, align, flags, 0, 0, ctor);
 }
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#ifdef kmem_cache_create
 static __always_inline struct kmem_cache *
 blockslab_compat_create_args(const char *name, unsigned int size, struct kmem_cache_args *args,
 			     slab_flags_t flags)
@@ -612,6 +527,13 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 
 /* --- the names: from here on, what they meant is out of reach --------------------------------- */
 
+/* An array whose size is too much for a size_t is refused without a word. */
+#define blockslab_compat_array(n, size, call) ({				\
+	size_t __bytes;								\
+										\
+	check_mul_overflow((size_t)(n), (size_t)(size), &__bytes) ? NULL : call; \
+})
+
 #undef kmalloc
 #define kmalloc			blockslab_compat_kmalloc
 #undef kzalloc
@@ -619,62 +541,68 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #undef kmalloc_node
 #define kmalloc_node		blockslab_compat_kmalloc_node
 #undef kzalloc_node
-#define kzalloc_node		blockslab_compat_kzalloc_node
+#define kzalloc_node(size, gfp, node)	kmalloc_node(size, (gfp) | __GFP_ZERO, node)
 #undef kmalloc_array
-#define kmalloc_array		blockslab_compat_kmalloc_array
+#define kmalloc_array(n, size, gfp)	blockslab_alloc_array(blockslab_compat_heap, n, size, gfp)
 #undef kcalloc
-#define kcalloc			blockslab_compat_kcalloc
+#define kcalloc(n, size, gfp)	blockslab_zalloc_array(blockslab_compat_heap, n, size, gfp)
 #undef kmalloc_array_node
-#define kmalloc_array_node	blockslab_compat_kmalloc_array_node
+#define kmalloc_array_node(n, size, gfp, node) \
+	blockslab_compat_array(n, size, kmalloc_node(__bytes, gfp, node))
 #undef kcalloc_node
-#define kcalloc_node		blockslab_compat_kcalloc_node
+#define kcalloc_node(n, size, gfp, node) \
+	blockslab_compat_array(n, size, kzalloc_node(__bytes, gfp, node))
 #undef __kmalloc
-#define __kmalloc		blockslab_compat_kmalloc
+#define __kmalloc		kmalloc
 #undef __kmalloc_node
-#define __kmalloc_node		blockslab_compat_kmalloc_node
+#define __kmalloc_node		kmalloc_node
 #undef kmalloc_track_caller
-#define kmalloc_track_caller	blockslab_compat_kmalloc
+#define kmalloc_track_caller	kmalloc
 #undef kmalloc_node_track_caller
-#define kmalloc_node_track_caller	blockslab_compat_kmalloc_node
+#define kmalloc_node_track_caller	kmalloc_node
 #undef krealloc
 #define krealloc		blockslab_compat_krealloc
 #undef krealloc_array
-#define krealloc_array		blockslab_compat_krealloc_array
+#define krealloc_array(ptr, n, size, gfp) \
+	blockslab_compat_array(n, size, krealloc(ptr, __bytes, gfp))
 #define kfree			blockslab_compat_kfree
 #define kfree_const		blockslab_compat_kfree_const
 #define kfree_sensitive		blockslab_compat_kfree_sensitive
 #define ksize			blockslab_compat_ksize
 #define kmalloc_size_roundup	blockslab_size_roundup
+/* What the core calls for a module, and what would kfree() what that allocated. */
+#define kfree_link		blockslab_compat_kfree_link
+#define seq_release_private	blockslab_compat_seq_release_private
 
-#undef kvmalloc
-#define kvmalloc		blockslab_compat_kvmalloc
-#undef kvzalloc
-#define kvzalloc		blockslab_compat_kvzalloc
 #undef kvmalloc_node
 #define kvmalloc_node		blockslab_compat_kvmalloc_node
+#undef kvmalloc
+#define kvmalloc(size, gfp)	kvmalloc_node(size, gfp, NUMA_NO_NODE)
+#undef kvzalloc
+#define kvzalloc(size, gfp)	kvmalloc(size, (gfp) | __GFP_ZERO)
 #undef kvzalloc_node
-#define kvzalloc_node		blockslab_compat_kvzalloc_node
-#undef kvmalloc_array
-#define kvmalloc_array		blockslab_compat_kvmalloc_array
+#define kvzalloc_node(size, gfp, node)	kvmalloc_node(size, (gfp) | __GFP_ZERO, node)
 #undef kvmalloc_array_node
-#define kvmalloc_array_node	blockslab_compat_kvmalloc_array_node
+#define kvmalloc_array_node(n, size, gfp, node) \
+	blockslab_compat_array(n, size, kvmalloc_node(__bytes, gfp, node))
+#undef kvmalloc_array
+#define kvmalloc_array(n, size, gfp) \
+	blockslab_compat_array(n, size, kvmalloc(__bytes, gfp))
 #undef kvcalloc
-#define kvcalloc		blockslab_compat_kvcalloc
+#define kvcalloc(n, size, gfp) \
+	blockslab_compat_array(n, size, kvzalloc(__bytes, gfp))
 #undef kvcalloc_node
-#define kvcalloc_node		blockslab_compat_kvcalloc_node
+#define kvcalloc_node(n, size, gfp, node) \
+	blockslab_compat_array(n, size, kvzalloc_node(__bytes, gfp, node))
 #undef kvrealloc
 #define kvrealloc		blockslab_compat_kvrealloc
 #define kvfree			blockslab_compat_kvfree
 #define kvfree_sensitive	blockslab_compat_kvfree_sensitive
 
 #undef kmemdup
-#define kmemdup			blockslab_compat_kmemdup
-#undef kmemdup_array
-#define kmemdup_array		blockslab_compat_kmemdup_array
-#undef kvmemdup
-#define kvmemdup		blockslab_compat_kvmemdup
+#define kmemdup(src, len, gfp)	blockslab_memdup(blockslab_compat_heap, src, len, gfp)
 #define kmemdup_nul		blockslab_compat_kmemdup_nul
-#define kstrdup			blockslab_compat_kstrdup
+#define kstrdup(s, gfp)		blockslab_strdup(blockslab_compat_heap, s, gfp)
 #define kstrndup		blockslab_compat_kstrndup
 #define kasprintf		blockslab_compat_kasprintf
 #define kvasprintf		blockslab_compat_kvasprintf
@@ -684,8 +612,8 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #undef copy_from_user
 #define copy_from_user		blockslab_compat_copy_from_user
 
+#ifdef kmem_cache_create
 #undef kmem_cache_create
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 #define kmem_cache_create(name, size, args, ...)				\
 	_Generic((args),							\
 		 struct kmem_cache_args *: blockslab_compat_create_args,	\
@@ -712,8 +640,6 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #define kmem_cache_free			blockslab_compat_cache_free
 #define kmem_cache_free_bulk		blockslab_compat_cache_free_bulk
 #define kfree_bulk			blockslab_compat_kfree_bulk
-/* Uncharged, as said above. */
-#define kmem_cache_charge(object, gfp)	(blockslab_owns(object) || kmem_cache_charge(object, gfp))
 #define kmem_cache_prefill_sheaf	blockslab_has_no_sheaves
 
 #define mempool_alloc_slab		blockslab_compat_pool_alloc_slab
@@ -751,19 +677,64 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 				  blockslab_compat_rcu_1)(__VA_ARGS__)
 #undef kfree_rcu
 #define kfree_rcu(...)			kvfree_rcu(__VA_ARGS__)
+#ifdef kfree_rcu_mightsleep
 #undef kvfree_rcu_mightsleep
 #define kvfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
 #undef kfree_rcu_mightsleep
 #define kfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
+#endif
+
+/* What only newer kernels have, and an older one's module may have of its own. */
+#ifdef kmem_cache_create	/* 6.12, whose kmem_cache_create() is a macro */
+#define kmemdup_array(src, n, size, gfp) \
+	blockslab_compat_array(n, size, kmemdup(src, __bytes, gfp))
+#define kvmemdup		blockslab_compat_kvmemdup
+/* Uncharged, as said above. */
+#define kmem_cache_charge(object, gfp)	(blockslab_owns(object) || kmem_cache_charge(object, gfp))
+#endif
+#ifdef krealloc_node
+#undef krealloc_node
+#define krealloc_node(ptr, size, gfp, node)	krealloc(ptr, size, gfp)
+#undef krealloc_node_align
+#define krealloc_node_align(ptr, size, align, gfp, node) \
+	krealloc(ptr, blockslab_compat_aligned(size, align), gfp)
+#undef kvmalloc_node_align
+#define kvmalloc_node_align(size, align, gfp, node) \
+	kvmalloc_node(blockslab_compat_aligned(size, align), gfp, node)
+#undef kvrealloc_node
+#define kvrealloc_node(ptr, size, gfp, node)	kvrealloc(ptr, size, gfp)
+#undef kvrealloc_node_align
+#define kvrealloc_node_align(ptr, size, align, gfp, node) \
+	kvrealloc(ptr, blockslab_compat_aligned(size, align), gfp)
+#endif
+#ifdef kmalloc_nolock
+#undef kmalloc_nolock
+#define kmalloc_nolock		blockslab_compat_kmalloc_nolock
+#define kfree_nolock		blockslab_compat_kfree_nolock
+#endif
+#ifdef kfree_rcu_nolock
+#undef kfree_rcu_nolock
+#define kfree_rcu_nolock(ptr, head) \
+	blockslab_compat_rcu(ptr, blockslab_compat_kernels_rcu_nolock, head)
+#define blockslab_compat_kernels_rcu_nolock(ptr, head) do {			\
+	if (ptr)								\
+		kfree_call_rcu_nolock(&(ptr)->head, (void *)(ptr));		\
+} while (0)
+/* The end of a cache of ours waits by itself. */
+#define kvfree_rcu_barrier_on_cache(cache) do {					\
+	if (!blockslab_compat_is_ours(cache))					\
+		kvfree_rcu_barrier_on_cache(cache);				\
+} while (0)
+#endif
 
 /* void *p __free(kfree) = ...: the guards, by the names that __free() makes. */
 #ifdef DEFINE_FREE
 DEFINE_FREE(blockslab_compat_kfree, void *, if (!IS_ERR_OR_NULL(_T)) kfree(_T))
 DEFINE_FREE(blockslab_compat_kvfree, void *, if (!IS_ERR_OR_NULL(_T)) kvfree(_T))
-DEFINE_FREE(blockslab_compat_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_sensitive(_T))
+DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_sensitive(_T))
 #define __free_kfree			__free_blockslab_compat_kfree
 #define __free_kvfree			__free_blockslab_compat_kvfree
-#define __free_kfree_sensitive		__free_blockslab_compat_sensitive
+#define __free_kfree_sensitive		__free_blockslab_compat_kfree_sensitive
 #endif
 
 /* --- pr_fmt() --------------------------------------------------------------------------------- */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What blockslab_compat.h needs besides the API: names
+ * What blockslab_compat.h needs besides the API: names, and frees of anybody's memory
  *
  * Modules that were written for kmem_cache_create() name their caches as they like, two of them
  * alike among others. No API: a module that was written for blockslab picks a name that can be.
+ * Lock: compat_names, around the choice of a name until it is taken.
  */
+
+static DEFINE_MUTEX(compat_names);
 
 static bool name_taken(const char *name)
 {
@@ -35,11 +38,12 @@ static void name_fit(char *fit, const char *name, unsigned int number)
 	strcpy(fit + i, suffix);
 }
 
-/* A free name like @name. Who takes it meanwhile is seen by heap_enter(). */
+/* A free name like @name. */
 static void name_find(char *fit, const char *name)
 {
 	unsigned int number = 1;
 
+	lockdep_assert_held(&compat_names);
 	do {
 		name_fit(fit, name, number);
 	} while (name_taken(fit) && number++ < 10000);
@@ -49,9 +53,13 @@ static void name_find(char *fit, const char *name)
 struct blockslab_heap *blockslab_compat_heap_create(const char *name)
 {
 	char fit[BLOCKSLAB_NAME_MAX + 1];
+	struct blockslab_heap *heap;
 
+	mutex_lock(&compat_names);
 	name_find(fit, name);
-	return heap_new(fit, 0, 0, 0, NULL, _RET_IP_);
+	heap = heap_new(fit, 0, 0, 0, NULL, _RET_IP_);
+	mutex_unlock(&compat_names);
+	return heap;
 }
 EXPORT_SYMBOL_GPL(blockslab_compat_heap_create);
 
@@ -63,9 +71,11 @@ struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t s
 	char fit[BLOCKSLAB_NAME_MAX + 1];
 	struct blockslab_cache *cache;
 
+	mutex_lock(&compat_names);
 	name_find(fit, name);
 	cache = why ? refuse(fit, _RET_IP_, why, -EINVAL) :
 		      cache_new(fit, size, align, flags, ctor, _RET_IP_);
+	mutex_unlock(&compat_names);
 	panic_if_asked(flags, fit, cache);
 	return cache;
 }
@@ -77,3 +87,32 @@ unsigned int blockslab_compat_object_size(struct blockslab_cache *cache)
 	return cache->size;
 }
 EXPORT_SYMBOL_GPL(blockslab_compat_object_size);
+
+/* kfree() of anybody's memory: what is not blockslab's is the kernel's. */
+void blockslab_compat_kfree(const void *ptr)
+{
+	if (likely(blockslab_free_any(ptr, ANY_SIZE)))
+		return;
+	if (blockslab_owns(ptr))
+		free_checked(ptr, ANY_SIZE, NULL, _RET_IP_);
+	else
+		kfree(ptr);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kfree);
+
+/* What the core's functions of these names do. */
+void blockslab_compat_kfree_link(void *link)
+{
+	blockslab_compat_kfree(link);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kfree_link);
+
+int blockslab_compat_seq_release_private(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	blockslab_compat_kfree(seq->private);
+	seq->private = NULL;
+	return seq_release(inode, file);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_seq_release_private);

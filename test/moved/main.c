@@ -14,14 +14,7 @@
 #include <linux/uaccess.h>
 #include "moved.h"
 
-static int failures;
-
-#define CHECK(condition) do {							\
-	if (!(condition)) {							\
-		pr_err("line %d: %s\n", __LINE__, #condition);			\
-		failures++;							\
-	}									\
-} while (0)
+int moved_failures;
 
 struct thing {
 	u64 key;
@@ -33,11 +26,6 @@ struct thing {
 static const struct {
 	void (*free)(const void *memory);
 } operations = { .free = kfree };
-
-static bool is_filled(const void *memory, int byte, size_t size)
-{
-	return memory && !memchr_inv(memory, byte, size);
-}
 
 static void plain_calls(void)
 {
@@ -64,6 +52,48 @@ static void plain_calls(void)
 	memory = kzalloc(100000, GFP_KERNEL);
 	CHECK(is_filled(memory, 0, 100000));
 	kfree(memory);
+	memory = kcalloc_node(3, 40, GFP_KERNEL, 0);
+	CHECK(is_filled(memory, 0, 120));
+	memset(memory, 0x77, ksize(memory));
+	kfree(memory);
+	CHECK(!kmalloc(SIZE_MAX / 2, GFP_KERNEL | __GFP_NOWARN));
+}
+
+/* The ends of what krealloc() and the array calls are for. */
+static void ends_of_sizes(void)
+{
+	u8 *memory = krealloc(NULL, 24, GFP_KERNEL | __GFP_ZERO);
+	size_t many = SIZE_MAX / 8;
+
+	OPTIMIZER_HIDE_VAR(many);	/* not for the compiler to judge */
+	CHECK(is_filled(memory, 0, 24));
+	CHECK(!krealloc_array(memory, many, 9, GFP_KERNEL));	/* and it stays */
+	CHECK(krealloc(memory, 0, GFP_KERNEL) == ZERO_SIZE_PTR);
+	memory = krealloc(ZERO_SIZE_PTR, 10, GFP_KERNEL);
+	CHECK(memory && memory != ZERO_SIZE_PTR);
+	kfree(memory);
+	CHECK(!ksize(NULL));
+	CHECK(!kcalloc(many, 9, GFP_KERNEL) && !kvcalloc(many, 9, GFP_KERNEL));
+	CHECK(!kmalloc_array_node(many, 9, GFP_KERNEL, 0));
+	CHECK(!kvmalloc_array(many, 9, GFP_KERNEL) && !kcalloc_node(many, 9, GFP_KERNEL, 0));
+	CHECK(kcalloc(0, 9, GFP_KERNEL) == ZERO_SIZE_PTR);
+	CHECK(kmemdup("", 0, GFP_KERNEL) == ZERO_SIZE_PTR);
+}
+
+/* By their addresses. */
+static void by_pointers(void)
+{
+	static void (*const frees[])(const void *memory) = { kfree, kvfree, kfree_sensitive,
+							     kfree_const };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(frees); i++) {
+		frees[i](kmalloc(40 + i, GFP_KERNEL));
+		frees[i](others_thing(40 + i));
+		frees[i](NULL);
+	}
+	label_end(label_new("a label"));
+	label_end(library_label("of another module"));
 }
 
 static void by_vmalloc(void)
@@ -93,6 +123,7 @@ static void strings(void)
 	char *text = kasprintf(GFP_KERNEL, "%d %s", 7, "x");
 	char *memory = kmemdup("abc", 4, GFP_KERNEL);
 	const char *constant = kstrdup_const("never copied", GFP_KERNEL);
+	char buffer[16];
 
 	CHECK(copy && !strcmp(copy, "a string"));
 	CHECK(part && !strcmp(part, "a s"));
@@ -103,6 +134,13 @@ static void strings(void)
 	kfree(memory);
 	kfree(text);
 	kfree_const(constant);
+	constant = kstrdup_const(strcpy(buffer, "copied"), GFP_KERNEL);
+	CHECK(constant && constant != buffer && !strcmp(constant, "copied"));
+	kfree_const(constant);
+	CHECK(!kstrdup(NULL, GFP_KERNEL) && !kstrndup(NULL, 3, GFP_KERNEL));
+	copy = kmemdup_nul("abcdef", 3, GFP_KERNEL);
+	CHECK(copy && !strcmp(copy, "abc"));
+	kfree(copy);
 }
 
 /* What the kernel allocated, by calls that are not moved. */
@@ -129,6 +167,7 @@ static void after_a_grace_period(void)
 	thing = kmalloc(sizeof(*thing), GFP_KERNEL);
 	kvfree_rcu(thing, rcu);
 	kfree_rcu_mightsleep(kmalloc(50, GFP_KERNEL));
+	kvfree_rcu_mightsleep(kvmalloc(100000, GFP_KERNEL));
 }
 
 static void construct(void *object)
@@ -163,6 +202,10 @@ static void use_cache(struct kmem_cache *cache, bool constructed)
 
 static void caches(void)
 {
+#ifdef alloc_hooks	/* 6.10 and later, of which 6.12 is what matters */
+	struct kmem_cache_args all = { .useroffset = 8, .usersize = 16, .ctor = construct };
+#endif
+
 	use_cache(kmem_cache_create("moved things", sizeof(struct thing), 0,
 				    SLAB_ACCOUNT | SLAB_RECLAIM_ACCOUNT, NULL), false);
 	use_cache(KMEM_CACHE(thing, SLAB_HWCACHE_ALIGN | SLAB_PANIC), false);
@@ -173,8 +216,31 @@ static void caches(void)
 #ifdef alloc_hooks	/* 6.10 and later, of which 6.12 is what matters */
 	use_cache(kmem_cache_create("by arguments", sizeof(struct thing),
 				    &(struct kmem_cache_args){ .align = 32 }, 0), false);
+	use_cache(kmem_cache_create("by all arguments", sizeof(struct thing), &all,
+				    SLAB_RECLAIM_ACCOUNT), true);
 	use_cache(kmem_cache_create("no arguments", sizeof(struct thing), NULL, 0), false);
 #endif
+}
+
+/* None of these can be a heap's as it is. */
+static void odd_names(void)
+{
+	static const char * const names[] = {
+		"a/b", "..", ".", " ", "%s%n", "tab\there", "\303\244",
+		"of more than thirty-one bytes, first", "of more than thirty-one bytes, second",
+	};
+	struct kmem_cache *caches[ARRAY_SIZE(names)];
+	char name[48];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		strcpy(name, names[i]);		/* the caller's own */
+		caches[i] = kmem_cache_create(name, 24 + i, 0, 0, NULL);
+		CHECK(caches[i]);
+	}
+	memset(name, 'x', sizeof(name));
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		kmem_cache_destroy(caches[i]);
 }
 
 static void twins(void)
@@ -196,6 +262,7 @@ static void pools(void)
 {
 	struct kmem_cache *cache = kmem_cache_create("pooled", 100, 0, 0, NULL);
 	mempool_t *slabs = mempool_create_slab_pool(4, cache), *sizes;
+	mempool_t pool = {};
 	void *element;
 
 	sizes = mempool_create_kmalloc_pool(4, 200);
@@ -208,23 +275,35 @@ static void pools(void)
 	mempool_free(element, sizes);
 	mempool_destroy(slabs);
 	mempool_destroy(sizes);
+	CHECK(!mempool_init_slab_pool(&pool, 3, cache));
+	mempool_free(mempool_alloc(&pool, GFP_KERNEL), &pool);
+	mempool_exit(&pool);
+	CHECK(!mempool_init_kmalloc_pool(&pool, 3, 100));
+	mempool_exit(&pool);
+	CHECK(!mempool_init(&pool, 3, mempool_alloc_slab, mempool_free_slab, cache));
+	mempool_exit(&pool);
 	kmem_cache_destroy(cache);
 }
 
 static int __init moved_init(void)
 {
 	plain_calls();
+	ends_of_sizes();
+	by_pointers();
 	by_vmalloc();
 	strings();
 	memory_of_others();
 	after_a_grace_period();
 	caches();
+	odd_names();
 	twins();
 	pools();
+	what_the_core_frees();
+	newer_calls();
 	CHECK(in_other_file() == 0);
-	pr_info("%d failures\n", failures);
+	pr_info("%d failures\n", moved_failures);
 	pr_debug("not shown\n");
-	return failures ? -EINVAL : 0;
+	return moved_failures ? -EINVAL : 0;
 }
 
 static void __exit moved_exit(void)

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What goes from the module to the rest of the kernel, and back: who allocated it is not who frees
+ * it, or frees it by a call that the module only names.
+ */
+#include <linux/cred.h>
+#include <linux/delayed_call.h>
+#include <linux/fs.h>
+#include <linux/platform_device.h>
+#include <linux/posix_acl.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+#include <linux/uaccess.h>
+#include "moved.h"
+
+static void by_a_delayed_call(void)
+{
+	DEFINE_DELAYED_CALL(done);
+
+	set_delayed_call(&done, kfree_link, kmalloc(1025, GFP_KERNEL));
+	do_delayed_call(&done);
+	clear_delayed_call(&done);
+	set_delayed_call(&done, kfree_link, others_thing(1025));
+	do_delayed_call(&done);
+}
+
+static void by_seq_file(void)
+{
+	static const struct seq_operations operations;
+	struct file *file = kzalloc(sizeof(*file), GFP_KERNEL);
+	struct seq_file *seq;
+
+	CHECK(file && !seq_open(file, &operations));
+	seq = file->private_data;
+	seq->private = kmalloc(100, GFP_KERNEL);
+	CHECK(!seq_release_private(NULL, file));
+	file->private_data = NULL;
+	CHECK(!seq_open_private(file, &operations, 100));
+	CHECK(!seq_release_private(NULL, file));
+	kfree(file);
+}
+
+/* Inline in a header of the kernel's: kfree_rcu(). */
+static void acls(void)
+{
+	posix_acl_release(posix_acl_alloc(3, GFP_KERNEL));
+	posix_acl_release(posix_acl_from_mode(0755, GFP_KERNEL));
+}
+
+static void of_a_device(void)
+{
+	struct platform_device *device = platform_device_register_simple("moved", -1, NULL, 0);
+	char *text;
+
+	CHECK(!IS_ERR(device));
+	if (IS_ERR(device))
+		return;
+	text = devm_kstrdup(&device->dev, "text", GFP_KERNEL);
+	CHECK(text && !strcmp(text, "text"));
+	devm_kfree(&device->dev, text);
+	CHECK(devm_kzalloc(&device->dev, 100, GFP_KERNEL));
+	CHECK(devm_kasprintf(&device->dev, GFP_KERNEL, "%d", 7));
+	CHECK(!devm_add_action_or_reset(&device->dev, (void (*)(void *))kfree,
+					kmalloc(100, GFP_KERNEL)));
+	platform_device_unregister(device);
+}
+
+/* The arguments of whoever loads this module are memory of a user's. */
+static void of_user_space(void)
+{
+	char __user *user = (char __user *)current->mm->arg_start;
+	struct kmem_cache *cache = kmem_cache_create_usercopy("moved_window", 256, 0, 0, 64, 32,
+							       NULL);
+	char *text = memdup_user(user, 8), *slot = kmalloc(8, GFP_KERNEL), *object;
+
+	CHECK(!IS_ERR(text) && slot && cache);
+	CHECK(!copy_from_user(slot, user, 8) && !memcmp(slot, text, 8));
+	CHECK(!copy_to_user(user, slot, 8));
+	kfree(text);
+	text = strndup_user(user, 100);
+	CHECK(!IS_ERR(text));
+	kfree(text);
+	object = kmem_cache_zalloc(cache, GFP_KERNEL);
+	CHECK(object && !copy_from_user(object + 64, user, 8) &&
+	      !copy_to_user(user, object + 64, 8) && !memcmp(object + 64, slot, 8));
+	kmem_cache_free(cache, object);
+	kmem_cache_destroy(cache);
+	kfree(slot);
+}
+
+/* Caches that are the kernel's. */
+static void caches_of_others(void)
+{
+	struct kmem_cache *large = kmem_cache_create("moved_large", 20000, 0, 0, NULL);
+	char *name = __getname();
+	void *object;
+
+	CHECK(name && large);
+	__putname(name);
+	object = kmem_cache_zalloc(large, GFP_KERNEL);
+	CHECK(is_filled(object, 0, 20000));
+	kmem_cache_free(large, object);
+	kmem_cache_shrink(large);
+	kmem_cache_destroy(large);
+}
+
+void what_the_core_frees(void)
+{
+	by_a_delayed_call();
+	by_seq_file();
+	acls();
+	of_a_device();
+	of_user_space();
+	caches_of_others();
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What only newer kernels have. <linux/slab.h> comes late, and pr_fmt() is defined anew. */
+#include <linux/kernel.h>
+
+#undef pr_fmt
+#define pr_fmt(fmt) "moved, newer: " fmt
+
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include "../moved.h"
+
+#ifdef DEFINE_FREE
+static size_t freed_by_scope(const char *text)
+{
+	char *copy __free(kfree) = kstrdup(text, GFP_KERNEL);
+	void *large __free(kvfree) = kvmalloc(100000, GFP_KERNEL);
+	void *small __free(kvfree) = kvmalloc(100, GFP_KERNEL);
+	void *secret __free(kfree_sensitive) = kzalloc(64, GFP_KERNEL);
+	char *kernels __free(kfree) = others_thing(30);
+	char *given __free(kfree) = kstrdup(text, GFP_KERNEL);
+	void *none __free(kfree) = NULL;
+
+	CHECK(copy && large && small && secret && kernels && given && !none);
+	kfree(no_free_ptr(given));
+	return copy ? strlen(copy) : 0;
+}
+#endif
+
+#ifdef kmalloc_obj
+struct flexible {
+	u32 nr;
+	u32 numbers[] __counted_by(nr);
+};
+
+static void typed(void)
+{
+	struct flexible *flexible = kzalloc_flex(*flexible, numbers, 9);
+	u64 *number = kmalloc_obj(*number), *numbers = kzalloc_objs(u64, 10, GFP_KERNEL);
+
+	CHECK(flexible && is_filled(flexible->numbers, 0, 9 * sizeof(u32)));
+	CHECK(number && is_filled(numbers, 0, 10 * sizeof(u64)));
+	kfree(flexible);
+	kfree(number);
+	kfree(numbers);
+	CHECK(!kmalloc_objs(u64, SIZE_MAX / 4));
+	number = kvmalloc_obj(*number);
+	flexible = kvzalloc_flex(*flexible, numbers, 100000);
+	CHECK(number && flexible && is_filled(flexible->numbers, 0, 100000 * sizeof(u32)));
+	kvfree(number);
+	kvfree(flexible);
+}
+#endif
+
+#ifdef krealloc_node
+static void on_nodes(void)
+{
+	u8 *memory = krealloc_node(NULL, 30, GFP_KERNEL, 0);
+
+	CHECK(memory);
+	memset(memory, 0x11, 30);
+	memory = krealloc_node_align(memory, 90, 128, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(is_filled(memory, 0x11, 30) && IS_ALIGNED((unsigned long)memory, 128));
+	memory = kvrealloc_node_align(memory, 5000, 512, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(is_filled(memory, 0x11, 30) && IS_ALIGNED((unsigned long)memory, 512));
+	kvfree(kvrealloc_node(memory, 50000, GFP_KERNEL, 0));
+	memory = kvmalloc_node_align(300, 1024, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(memory && IS_ALIGNED((unsigned long)memory, 1024));
+	kvfree(memory);
+}
+#endif
+
+#ifdef kmalloc_nolock
+struct deferred {
+	u64 key;
+	struct kvfree_rcu_head rcu;
+};
+
+static void in_any_context(void)
+{
+	struct deferred *deferred;
+	void *slot;
+
+	kfree(kmalloc(100, GFP_KERNEL));
+	slot = kmalloc_nolock(100, __GFP_ZERO, NUMA_NO_NODE);
+	CHECK(!slot || is_filled(slot, 0, 100));
+	kfree_nolock(slot);
+	kfree_nolock(kmalloc(100, GFP_KERNEL));
+	kfree_nolock(NULL);
+	kfree(kmalloc_nolock(50, 0, NUMA_NO_NODE));
+	deferred = kmalloc(sizeof(*deferred), GFP_KERNEL);
+	kfree_rcu_nolock(deferred, rcu);
+	deferred = others_thing(sizeof(*deferred));
+	kfree_rcu_nolock(deferred, rcu);
+}
+#endif
+
+void newer_calls(void)
+{
+#ifdef DEFINE_FREE
+	CHECK(freed_by_scope("scope") == 5);
+#endif
+#ifdef kmalloc_obj
+	typed();
+#endif
+#ifdef krealloc_node
+	on_nodes();
+#endif
+#ifdef kmalloc_nolock
+	in_any_context();
+#endif
+	pr_notice_once("of %s\n", "its own prefix");
+	pr_err_ratelimited("none %d\n", 1);
+	pr_debug("none\n");
+	pr_debug_ratelimited("none %d\n", 2);
+	pr_devel("none\n");
+}
