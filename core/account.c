@@ -40,7 +40,7 @@ static struct blockslab_heap *heap_check(struct blockslab_heap *heap, unsigned l
 
 	if (likely(!fault))
 		return heap_or_shared(heap);
-	report_heap(fault, heap, caller);
+	report(fault, .slot = heap, .caller = caller);
 	return NULL;
 }
 

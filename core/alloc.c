@@ -120,7 +120,7 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	if (!heap_usable(want->heap, want->caller))
 		return 0;
 	if (unlikely(!want->class && want->heap->cache)) {
-		report_heap(CACHE_HEAP, want->heap, want->caller);
+		report(CACHE_HEAP, .slot = want->heap, .caller = want->caller);
 		return 0;
 	}
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))

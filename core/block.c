@@ -33,7 +33,8 @@ static noinline __cold void block_mend(struct blockslab_block *block)
 {
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
 
-	report_late(DAMAGED, block, NULL, "its count of free slots was taken from its bitmap");
+	report(DAMAGED, .slot = block, .locked = true,
+	       .done = "its count of free slots was taken from its bitmap");
 	block->nr_free = bits;
 	if (block_sound(block))
 		return;
@@ -185,7 +186,8 @@ static struct blockslab_block *best_block(struct blockslab_node *node)
 static noinline __cold void take_fewer(struct blockslab_block *block, void **slots,
 				       unsigned int nr, unsigned int got)
 {
-	report_late(DAMAGED, block, NULL, "free slots that are none were left out");
+	report(DAMAGED, .slot = block, .locked = true,
+	       .done = "free slots that are none were left out");
 	memmove(slots, slots + nr - got, got * sizeof(*slots));
 	block->nr_free = got;
 }
@@ -306,7 +308,8 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */
-		report_late(DOUBLE_FREE, slots[i], block, "the slot is free once");
+		report(DOUBLE_FREE, .slot = slots[i], .block = block, .locked = true,
+		       .done = "the slot is free once");
 		twice++;
 	}
 	block->nr_free += i - twice;
@@ -339,7 +342,8 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 		block = block_of(slots[done]);
 		if (unlikely(!block || block->node != node || block->state == BLOCK_UNLISTED)) {
 			/* Freed twice, written to in between, and its block given back. */
-			report_late(FOREIGN, slots[done], NULL, "it was dropped");
+			report(FOREIGN, .slot = slots[done], .locked = true,
+			       .done = "it was dropped");
 			blockslab_sub(node->frees, 1);
 			run = 1;
 			continue;

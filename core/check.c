@@ -284,11 +284,11 @@ static unsigned int validate_sums(struct blockslab_node *node, const struct sums
 static bool node_busy(struct blockslab_node *node)
 {
 	bool busy = atomic_long_read(&node->class->heap->moving);
-	u8 ended = trades_ended(node);
+	u8 ended = trades(node, true);
 	int cpu;
 
 	smp_rmb();	/* so that of a trade seen to have ended, the beginning is seen, too */
-	busy |= ended != trades_begun(node);
+	busy |= ended != trades(node, false);
 	for_each_possible_cpu(cpu)
 		busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy;

@@ -84,7 +84,7 @@ static bool copy_possible(const void *from, size_t bytes, unsigned long caller)
 	block = block_of(from);
 	possible = block ? bytes_in_slot(block, from, bytes) : !bytes_reach_slots(from, bytes);
 	if (!possible)
-		report(PAST_COPY, from, block, caller);
+		report(PAST_COPY, .slot = from, .block = block, .caller = caller);
 	rcu_read_unlock();
 	return possible;
 }

@@ -7,8 +7,6 @@
  * Lock: heap->control, taken by what acts.
  */
 
-#define VERSION_LINE	"# blockslab version 2\n"
-
 static const char *state_name(const struct blockslab_heap *heap)
 {
 	if (!heap_destroyed(heap))
@@ -44,8 +42,7 @@ static int heaps_show(struct seq_file *m, void *unused)
 {
 	struct blockslab_heap *heap;
 
-	seq_puts(m, VERSION_LINE);
-	seq_puts(m, "# name limit reserve held requested slots blocks waste state module\n");
+	seq_puts(m, VERSION_LINE "# name limit reserve held requested slots blocks waste state module\n");
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
 		heap_line(m, heap);
 	return 0;
@@ -71,8 +68,7 @@ static int classes_show(struct seq_file *m, void *unused)
 	struct blockslab_heap *heap = m->private;
 	struct blockslab_class *class;
 
-	seq_puts(m, VERSION_LINE);
-	seq_puts(m, "# size slots_per_block order full partial retained allocated cached free allocs frees fails requested held\n");
+	seq_puts(m, VERSION_LINE "# size slots_per_block order full partial retained allocated cached free allocs frees fails requested held\n");
 	rcu_read_lock();
 	list_for_each_entry_rcu(class, &heap->classes, list)
 		if (!class->of)
@@ -87,7 +83,7 @@ static int limit_set(struct blockslab_heap *heap, u64 value)
 {
 	size_t limit = READ_ONCE(heap->limit);
 
-	if ((value && value < PAGE_SIZE) || value > LONG_MAX)
+	if (value && value < PAGE_SIZE)
 		return -EINVAL;
 	if (value && value < held_bytes(heap))
 		heap_trim(heap, true);
@@ -99,72 +95,41 @@ static int limit_set(struct blockslab_heap *heap, u64 value)
 	return -EBUSY;
 }
 
-static u64 limit_get(struct blockslab_heap *heap)
-{
-	return READ_ONCE(heap->limit);
-}
-
 static int shrink_set(struct blockslab_heap *heap, u64 value)
 {
-	if (value != 1)
-		return -EINVAL;
 	WRITE_ONCE(heap->shrunk, heap_trim(heap, true));
 	return 0;
 }
 
-static u64 shrink_get(struct blockslab_heap *heap)
-{
-	return READ_ONCE(heap->shrunk);
-}
-
 static int validate_set(struct blockslab_heap *heap, u64 value)
 {
-	if (value != 1)
-		return -EINVAL;
 	WRITE_ONCE(heap->validated, heap_validate(heap));
 	return 0;
 }
 
-static u64 validate_get(struct blockslab_heap *heap)
-{
-	return READ_ONCE(heap->validated);
-}
-
-static int track_set(struct blockslab_heap *heap, u64 value)
-{
-	return value > PERIOD_MAX ? -EINVAL : heap_track(heap, value);
-}
-
-static u64 track_get(struct blockslab_heap *heap)
-{
-	return READ_ONCE(heap->track);
-}
-
 static int forget_set(struct blockslab_heap *heap, u64 value)
 {
-	return value == 1 ? heap_forget(heap) : -EINVAL;
-}
-
-static u64 forget_get(struct blockslab_heap *heap)
-{
-	return READ_ONCE(heap->state) == HEAP_FORGOTTEN;
+	return heap_forget(heap);
 }
 
 /* A file that is written to act, and read for the current value or last result */
 struct control {
-	const char *name;					/* of the file */
-	u64 (*get)(struct blockslab_heap *heap);		/* its value */
-	int (*set)(struct blockslab_heap *heap, u64 value);	/* acts; 0 or an error */
-	bool locked;						/* under heap->control */
-	bool live;						/* not once it is destroyed */
+	const char *name;
+	size_t at;		/* what is read of the heap; 0: whether it is forgotten */
+	int (*set)(struct blockslab_heap *heap, u64 value);
+	u64 least, most;	/* value that it takes */
+	bool locked;		/* under heap->control */
+	bool live;		/* not once it is destroyed */
 };
 
+#define AT(member)	offsetof(struct blockslab_heap, member)
+
 static const struct control controls[] = {
-	{ "limit", limit_get, limit_set, .locked = true, .live = true },
-	{ "track", track_get, track_set, .locked = true, .live = true },
-	{ "shrink", shrink_get, shrink_set, .locked = true, .live = true },
-	{ "validate", validate_get, validate_set, .locked = true },
-	{ "forget", forget_get, forget_set },
+	{ "limit", AT(limit), limit_set, 0, LONG_MAX, .locked = true, .live = true },
+	{ "track", AT(track), heap_track, 0, PERIOD_MAX, .locked = true, .live = true },
+	{ "shrink", AT(shrunk), shrink_set, 1, 1, .locked = true, .live = true },
+	{ "validate", AT(validated), validate_set, 1, 1, .locked = true },
+	{ "forget", 0, forget_set, 1, 1 },
 };
 
 static const struct control *control_of(struct file *file)
@@ -176,20 +141,25 @@ static const struct control *control_of(struct file *file)
 	return control;
 }
 
-static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_t *at)
+static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_t *pos)
 {
+	struct blockslab_heap *heap = file_inode(file)->i_private;
+	size_t at = control_of(file)->at;
 	char text[24];
 	int length;
 
-	length = scnprintf(text, sizeof(text), "%llu\n",
-			   control_of(file)->get(file_inode(file)->i_private));
-	return simple_read_from_buffer(to, nr, at, text, length);
+	length = scnprintf(text, sizeof(text), "%lu\n",
+			   at ? READ_ONCE(*(unsigned long *)((void *)heap + at)) :
+				READ_ONCE(heap->state) == HEAP_FORGOTTEN);
+	return simple_read_from_buffer(to, nr, pos, text, length);
 }
 
 static int control_act(const struct control *control, struct blockslab_heap *heap, u64 value)
 {
 	int error;
 
+	if (value < control->least || value > control->most)
+		return -EINVAL;
 	if (!control->locked)
 		return control->set(heap, value);
 	if (mutex_lock_killable(&heap->control))
@@ -200,7 +170,7 @@ static int control_act(const struct control *control, struct blockslab_heap *hea
 }
 
 /* A number as memparse() takes it: 1M, 0x1000. */
-static ssize_t control_write(struct file *file, const char __user *from, size_t nr, loff_t *at)
+static ssize_t control_write(struct file *file, const char __user *from, size_t nr, loff_t *pos)
 {
 	struct blockslab_heap *heap = file_inode(file)->i_private;
 	char text[24] = "", *number, *end;

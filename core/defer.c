@@ -88,7 +88,7 @@ static void ripe_free(const struct ripe *ripe)
 		if (likely(!has_canary(block->node, slot)))
 			free_found(block, slot, 0);
 		else	/* freed meanwhile by who saw no mark yet */
-			report(DOUBLE_FREE, slot, block, 0);
+			report(DOUBLE_FREE, .slot = slot, .block = block);
 	}
 	rcu_read_unlock();
 }
@@ -161,7 +161,7 @@ static void free_deferred(const void *slot, free_now now, unsigned long caller)
 	rcu_read_lock();
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
 	if (block && !(now && now(block, slot)) && !defer_free(block, slot, caller))
-		report(DOUBLE_FREE, slot, block, caller);
+		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	rcu_read_unlock();
 }
 

@@ -204,7 +204,7 @@ static void depot_missed(struct blockslab_node *node, unsigned int missed)
 
 /*
  * Between these a CPU has slots in hand that are in no magazine of its line or the depot. Counted
- * on the CPUs, of which another may end what one began; see trades_begun().
+ * on the CPUs, of which another may end what one began; see trades().
  */
 static void trade_begin(struct blockslab_node *node)
 {

@@ -65,25 +65,32 @@ static_assert(ARRAY_SIZE(faults) == NR_FAULTS);
 #define REPORT_FRAMES	16
 #define REPORT_BYTES	16
 
-/* What is told of a fault. From @size to @note nothing has a meaning without @base. */
-struct fault_report {
-	struct llist_node node;			/* in fault_reports, until it is told */
-	enum fault fault;			/* its kind */
-	const char *done;			/* what was done about it */
+/* What is to be told of a fault. What is not named is not known, or the usual. */
+struct fault_facts {
 	const void *slot;			/* the pointer in question */
-	unsigned long caller;	/* the client's call; 0 where the fault was found later */
+	const struct blockslab_block *block;	/* it is in; not looked at later */
+	unsigned long caller;			/* the client's call */
+	const char *done;			/* what was done about it */
+	const void *damage;			/* the first wrong byte, */
+	u8 expected;				/* and its right value */
+	bool locked;				/* found under a lock */
+};
+
+/* The same until it is told. From @size to @note nothing has a meaning without @base. */
+struct fault_report {
+	struct llist_node node;			/* in fault_reports */
+	enum fault fault;
+	struct fault_facts facts;
 	unsigned int size;			/* of slots, 0 for whole pages */
 	unsigned int number;			/* of the slot in its block */
 	unsigned int nr_slots, nr_pages;	/* of the block */
 	int nid;				/* node of the block */
-	const void *base;			/* of the block, NULL where none is known */
-	char heap[sizeof_field(struct blockslab_heap, name)];	/* its name */
+	const void *base;			/* of the block */
+	char heap[sizeof_field(struct blockslab_heap, name)];
 	bool noted;				/* there is a note */
 	struct blockslab_note note;		/* what was remembered of the slot */
-	unsigned long offset;			/* in the slot, of the first wrong byte */
-	u8 expected;				/* that byte's right value */
-	u8 nr_found;				/* bytes in @found, 0 where no bytes are wrong */
-	u8 found[REPORT_BYTES];			/* the bytes there */
+	u8 nr_found;				/* bytes in @found, 0 where none is wrong */
+	u8 found[REPORT_BYTES];			/* from facts.damage on */
 	unsigned int nr_frames;			/* in @frames */
 	unsigned long frames[REPORT_FRAMES];	/* the stack where it was found */
 };
@@ -126,20 +133,26 @@ static unsigned int block_age(const struct blockslab_block *block)
 	return div_u64(age << 30, NSEC_PER_MSEC);
 }
 
-static void print_stack(const char *what, depot_stack_handle_t stack)
+/* How many frames a kept stack has, innermost first. */
+static unsigned int stack_entries(depot_stack_handle_t stack, unsigned long **entries)
 {
 #ifdef CONFIG_STACKDEPOT
-	char text[KSYM_SYMBOL_LEN];
-	unsigned long *entries;
-	unsigned int nr, i;
+	if (stack)
+		return stack_depot_fetch(stack, entries);
+#endif
+	return 0;
+}
 
-	if (!stack)
-		return;
-	pr_err("%s\n", what);
-	nr = stack_depot_fetch(stack, &entries);
+static void print_stack(const char *what, depot_stack_handle_t stack)
+{
+	char text[KSYM_SYMBOL_LEN];
+	unsigned long *entries = NULL;
+	unsigned int nr = stack_entries(stack, &entries), i;
+
+	if (nr)
+		pr_err("%s\n", what);
 	for (i = 0; i < nr; i++)
 		pr_err("  %s\n", frame_name(entries[i], text));
-#endif
 }
 
 static void print_note(const struct blockslab_note *note)
@@ -190,22 +203,23 @@ static void print_place(const struct fault_report *report)
 static void print_damage(const struct fault_report *report)
 {
 	if (report->nr_found)
-		pr_err("from byte %ld of the slot on: %*ph, where 0x%02x was expected\n",
-		       report->offset, report->nr_found, report->found, report->expected);
+		pr_err("from byte %td of the slot on: %*ph, where 0x%02x was expected\n",
+		       report->facts.damage - report->facts.slot, report->nr_found, report->found,
+		       report->facts.expected);
 }
 
 static void print_report(const struct fault_report *report)
 {
 	int untold = atomic_xchg(&reports_untold[report->fault], 0);
 
-	if (report->caller)
+	if (report->facts.caller)
 		pr_err("fault: %s: %s %p, by %pS\n", faults[report->fault].name,
-		       report->fault < DESTROYED ? "slot" : "heap", report->slot,
-		       (void *)report->caller);
+		       report->fault < DESTROYED ? "slot" : "heap", report->facts.slot,
+		       (void *)report->facts.caller);
 	else
-		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->slot);
+		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->facts.slot);
 	if (report->fault == FOREIGN)
-		pr_err("it is %s\n", foreign_kind(report->slot));
+		pr_err("it is %s\n", foreign_kind(report->facts.slot));
 	if (report->fault == DESTROYED || report->fault == CACHE_HEAP)
 		pr_err("heap %s\n", report->heap);
 	print_place(report);
@@ -214,7 +228,7 @@ static void print_report(const struct fault_report *report)
 		pr_err("and %d more of this kind since the last one told\n", untold);
 	pr_err("found on this way:\n");
 	stack_trace_print(report->frames, report->nr_frames, 1);
-	pr_err("%s\n", report->done);
+	pr_err("%s\n", report->facts.done ?: faults[report->fault].done);
 }
 
 static void print_reports(struct work_struct *work)
@@ -255,7 +269,7 @@ static struct fault_report *report_get(enum fault fault)
 static void report_place(struct fault_report *report, const struct blockslab_block *block)
 {
 	const struct blockslab_class *class = block->node->class;
-	const void *slot = report->slot;
+	const void *slot = report->facts.slot;
 
 	report->size = object_size(class);
 	report->number = class->size ? (slot - block->base) / class->size : 0;
@@ -268,83 +282,41 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 		report->note = block->notes[report->number];
 }
 
-static void report_damage(struct fault_report *report, const void *at, u8 expected)
+static noinline __cold void report_facts(enum fault fault, const struct fault_facts *facts)
 {
-	report->offset = at - report->slot;
-	report->expected = expected;
-	report->nr_found = min_t(size_t, REPORT_BYTES, PAGE_SIZE - offset_in_page(at));
-	memcpy(report->found, at, report->nr_found);
-}
-
-/* What is to be told of a fault beside its kind. Those not named are not known, or the usual. */
-struct fault_facts {
-	const void *slot;
-	const struct blockslab_block *block;
-	const struct blockslab_heap *heap;	/* if there is no block */
-	unsigned long caller;
-	const char *done;
-	const void *damage;			/* the first wrong byte, */
-	u8 expected;				/* and what it should be */
-	bool locked;				/* found under a lock */
-};
-
-/* Any context. The block, if one is given, must not go meanwhile. */
-static noinline __cold void report_facts(enum fault fault, struct fault_facts facts)
-{
-	const struct blockslab_class *class = facts.block ? facts.block->node->class : NULL;
-	const struct blockslab_heap *heap = class ? class->heap : facts.heap;
+	const struct blockslab_class *class = facts->block ? facts->block->node->class : NULL;
+	const struct blockslab_heap *heap = class ? class->heap :
+		fault == DESTROYED || fault == CACHE_HEAP ? facts->slot : NULL;
 	struct fault_report *report;
 
-	trace_blockslab_fault(faults[fault].name, facts.slot, heap ? heap->name : "",
+	trace_blockslab_fault(faults[fault].name, facts->slot, heap ? heap->name : "",
 			      class ? class->size : 0);
 	report = report_get(fault);
 	if (!report)
 		return;
 	memset(report, 0, sizeof(*report));
 	report->fault = fault;
-	report->done = facts.done ?: faults[fault].done;
-	report->slot = facts.slot;
-	report->caller = facts.caller;
+	report->facts = *facts;
 	strscpy(report->heap, heap ? heap->name : "", sizeof(report->heap));
-	if (facts.block)
-		report_place(report, facts.block);
-	if (facts.damage)
-		report_damage(report, facts.damage, facts.expected);
+	if (facts->block)
+		report_place(report, facts->block);
+	if (facts->damage) {
+		report->nr_found = min_t(size_t, REPORT_BYTES,
+					 PAGE_SIZE - offset_in_page(facts->damage));
+		memcpy(report->found, facts->damage, report->nr_found);
+	}
 #ifdef CONFIG_STACKTRACE
 	report->nr_frames = stack_trace_save(report->frames, REPORT_FRAMES, 1);
 #endif
 	llist_add(&report->node, &fault_reports);
-	if (facts.locked || irqs_disabled() || in_nmi())
+	if (facts->locked || irqs_disabled() || in_nmi())
 		irq_work_queue(&report_irq);
 	else
 		print_reports(NULL);
 }
 
-/* A fault of a call, found outside of all locks. @block may be NULL: not known. */
-static void report(enum fault fault, const void *slot, const struct blockslab_block *block,
-		   unsigned long caller)
-{
-	report_facts(fault, (struct fault_facts){
-		.slot = slot, .block = block, .caller = caller,
-	});
-}
-
-/* The use of a heap that is none any more, or never was. Any context. */
-static void report_heap(enum fault fault, const struct blockslab_heap *heap, unsigned long caller)
-{
-	report_facts(fault, (struct fault_facts){
-		.slot = heap, .heap = fault == NO_HEAP ? NULL : heap, .caller = caller,
-	});
-}
-
-/* One that was found under a lock, long after the call; told later. */
-static void report_late(enum fault fault, const void *slot, const struct blockslab_block *block,
-			const char *done)
-{
-	report_facts(fault, (struct fault_facts){
-		.slot = slot, .block = block, .done = done, .locked = true,
-	});
-}
+/* report(FAULT, .slot = slot, ...): any context; a block that is named must not go meanwhile. */
+#define report(fault, ...)	report_facts(fault, &(struct fault_facts){ __VA_ARGS__ })
 
 /* Waits until all that was found so far is told. */
 static void reports_finish(void)

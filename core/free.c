@@ -73,7 +73,7 @@ static struct blockslab_block *checked_block(const void *slot, size_t size,
 
 	if (likely(!fault))
 		return block;
-	report(fault, slot, block, caller);
+	report(fault, .slot = slot, .block = block, .caller = caller);
 	return NULL;
 }
 

@@ -154,7 +154,8 @@ static void heap_destroy(struct blockslab_heap *heap, unsigned long caller)
 	if (!heap)
 		return;
 	if (heap == &blockslab_shared || !heap_end(heap)) {
-		report_heap(heap == &blockslab_shared ? NO_HEAP : DESTROYED, heap, caller);
+		report(heap == &blockslab_shared ? NO_HEAP : DESTROYED, .slot = heap,
+		       .caller = caller);
 		return;
 	}
 	heap_retire(heap);

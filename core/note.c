@@ -6,10 +6,19 @@
 #define STACK_FRAMES	16
 #define STACK_OWN	12	/* frames of this file at most */
 
+static depot_stack_handle_t stack_keep(unsigned long *entries, unsigned int nr, gfp_t gfp)
+{
+#ifdef CONFIG_STACKDEPOT
+	return stack_depot_save(entries, nr, gfp);
+#else
+	return 0;
+#endif
+}
+
 /* The stack that led to @caller, this file's callers's address. 0 where there is no memory. */
 static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 {
-#if defined(CONFIG_STACKDEPOT) && defined(CONFIG_STACKTRACE)
+#ifdef CONFIG_STACKTRACE
 	unsigned long entries[STACK_FRAMES + STACK_OWN];
 	unsigned int nr, own = 0;
 
@@ -20,9 +29,9 @@ static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 		own++;
 	if (own == nr || own == STACK_OWN)
 		own = 0;
-	frames_keep(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES), NULL);
-	return stack_depot_save(entries + own, min_t(unsigned int, nr - own, STACK_FRAMES),
-				(gfp & GFP_META) | __GFP_NOWARN);
+	nr = min_t(unsigned int, nr - own, STACK_FRAMES);
+	frames_keep(entries + own, nr, NULL);
+	return stack_keep(entries + own, nr, (gfp & GFP_META) | __GFP_NOWARN);
 #else
 	return 0;
 #endif
@@ -133,10 +142,8 @@ static bool check_bytes(enum fault fault, struct blockslab_block *block, const v
 
 	if (likely(!other))
 		return true;
-	report_facts(fault, (struct fault_facts){
-		.slot = slot, .block = block, .caller = caller, .damage = other,
-		.expected = value,
-	});
+	report(fault, .slot = slot, .block = block, .caller = caller, .damage = other,
+	       .expected = value);
 	return false;
 }
 
@@ -182,10 +189,8 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 			break;
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
-	report_facts(BEFORE_SLOT, (struct fault_facts){
-		.slot = slot, .block = block, .caller = caller, .damage = slot - i,
-		.expected = SLUB_RED_ACTIVE,
-	});
+	report(BEFORE_SLOT, .slot = slot, .block = block, .caller = caller, .damage = slot - i,
+	       .expected = SLUB_RED_ACTIVE);
 	is_free = poisoned(heap) && slot_is_free(block, number - 1);
 	memset(slot - RED_ZONE_BYTES, is_free ? POISON_FREE : SLUB_RED_ACTIVE, RED_ZONE_BYTES);
 	return false;

@@ -129,25 +129,12 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	return pages_get(class->heap, gfp, nid, least);
 }
 
-/* Room for @nr_slots and tail bits; not charged yet. */
-static struct blockslab_block *descriptor_get(unsigned int nr_slots, gfp_t gfp, int nid)
+static bool notes_get(struct blockslab_block *block, unsigned int nr, gfp_t gfp)
 {
-	bool small = map_words(nr_slots) == 1;
-	struct blockslab_block *block;
-
-	if (small)
-		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp, nid);
-	else
-		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
-	if (!block)
-		return NULL;
-	/* Not @base, which is the first slot's address: a lost one must not hide there. */
-	kmemleak_scan_area(&block->node, offsetof(typeof(*block), map) -
-			   offsetof(typeof(*block), node), gfp);
-	block->small = small;
-	block->meta = descriptor_bytes(nr_slots) / 8;
-	block->state = BLOCK_UNLISTED;
-	return block;
+	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, notes_bytes(nr), gfp, NUMA_NO_NODE);
+	if (block->notes)
+		block->meta += notes_bytes(nr) / 8;
+	return block->notes;
 }
 
 static void descriptor_put(struct blockslab_block *block)
@@ -164,15 +151,29 @@ static void descriptor_free_rcu(struct rcu_head *rcu)
 	descriptor_put(container_of(rcu, struct blockslab_block, rcu));
 }
 
-static bool notes_get(struct blockslab_block *block, gfp_t gfp)
+/* Room for @nr_slots and tail bits, and notes for @nr_notes; not charged yet. */
+static struct blockslab_block *descriptor_get(unsigned int nr_slots, unsigned int nr_notes,
+					      gfp_t gfp, int nid)
 {
-	size_t bytes = notes_bytes(block->nr_slots);
+	bool small = map_words(nr_slots) == 1;
+	struct blockslab_block *block;
 
-	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
-	if (!block->notes)
-		return false;
-	block->meta += bytes / 8;
-	return true;
+	if (small)
+		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp, nid);
+	else
+		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
+	if (!block)
+		return NULL;
+	/* Not @base, which is the first slot's address: a lost one must not hide there. */
+	kmemleak_scan_area(&block->node, offsetof(typeof(*block), map) -
+			   offsetof(typeof(*block), node), gfp);
+	block->small = small;
+	block->meta = descriptor_bytes(nr_slots) / 8;
+	block->state = BLOCK_UNLISTED;
+	if (!nr_notes || notes_get(block, nr_notes, gfp))
+		return block;
+	descriptor_put(block);
+	return NULL;
 }
 
 /* Blocks are in the kernel's sums of slab memory, from which it tells what is available. */
@@ -201,7 +202,7 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	block->size = class->size;
 	block->sizes = class_sizes(class);
 	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
-	if (block->notes) {	/* of the reserve, and it has so many */
+	if (block->reserved && block->notes) {	/* so many */
 		nr_slots = min(nr_slots, RESERVE_NOTES);
 		memset(block->notes, 0, notes_bytes(RESERVE_NOTES));
 	}
@@ -226,16 +227,6 @@ static void block_free_pages(struct blockslab_block *block)
 		pages_put(heap, page + i, 0);
 }
 
-/* All slots of a new block are free, and marked so: a magazine takes them as they are. */
-static void put_canaries(struct blockslab_block *block)
-{
-	struct blockslab_class *class = block->node->class;
-	unsigned int number;
-
-	for (number = 0; number < block->nr_slots; number++)
-		put_canary(block->node, slot_address(block, class->size, number));
-}
-
 /* What nobody may write to in a block of watched slots, all of them free. */
 static void watch_prepare(struct blockslab_block *block)
 {
@@ -251,11 +242,13 @@ static void watch_prepare(struct blockslab_block *block)
 	}
 }
 
+/* All slots of a new block are free, and marked so: a magazine takes them as they are. */
 static void block_prepare(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_heap *heap = class->heap;
 	unsigned int i;
+	void *slot;
 
 	if (class->of)
 		watch_prepare(block);
@@ -263,11 +256,12 @@ static void block_prepare(struct blockslab_block *block)
 		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
 	else if (heap->zone)
 		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
-	if (heap->ctor)			/* and so no poison: cache_new() */
-		for (i = 0; i < block->nr_slots; i++)
-			heap->ctor(slot_address(block, class->size, i));
-	if (class->key != KEY_SLOW)
-		put_canaries(block);
+	for (i = 0; i < block->nr_slots; i++) {
+		slot = slot_address(block, class->size, i);
+		if (heap->ctor)		/* and so no poison: cache_new() */
+			heap->ctor(slot);
+		put_canary(block->node, slot);
+	}
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
 	page_words_set(block, class->key);
@@ -318,16 +312,8 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 /* For a block of the reserve, whatever class it may serve. */
 static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *heap, gfp_t gfp)
 {
-	struct blockslab_block *block;
-
-	block = descriptor_get((PAGE_SIZE << RESERVE_ORDER) / 8, gfp, NUMA_NO_NODE);
-	if (!block)
-		return NULL;
-	block->nr_slots = RESERVE_NOTES;
-	if (!(heap->flags & EXACT_FLAGS) || notes_get(block, gfp))
-		return block;
-	descriptor_put(block);
-	return NULL;
+	return descriptor_get((PAGE_SIZE << RESERVE_ORDER) / 8,
+			      heap->flags & EXACT_FLAGS ? RESERVE_NOTES : 0, gfp, NUMA_NO_NODE);
 }
 
 /*
@@ -387,26 +373,22 @@ static struct blockslab_block *block_make(struct blockslab_node *node, unsigned 
 	struct page *page = block_pages(node, gfp, &order);
 	struct blockslab_class *class = node->class;
 	struct blockslab_block *block;
+	unsigned int nr_slots;
 
 	if (!page)
 		return NULL;
-	block = descriptor_get(slots_in(class, PAGE_SIZE << order), gfp, page_to_nid(page));
-	if (!block)
-		goto no_descriptor;
+	nr_slots = slots_in(class, PAGE_SIZE << order);
+	block = descriptor_get(nr_slots, class->noted ? nr_slots : 0, gfp, page_to_nid(page));
+	if (!block) {
+		__free_pages(page, order);
+		return NULL;
+	}
 	block->base = page_address(page) + class->lead;
 	block->nr_pages = 1U << order;
 	block_bind(block, class);
 	block->born = block_clock();
-	if (class->noted && !notes_get(block, gfp))
-		goto no_notes;
 	count_pages(class->heap, block, 1);
 	return block;
-
-no_notes:
-	descriptor_put(block);
-no_descriptor:
-	__free_pages(page, order);
-	return NULL;
 }
 
 /* A new block, charged before anything is asked for. It is on no list yet. */
@@ -471,13 +453,14 @@ static void referenced_add(struct blockslab_block *block)
 	queue_delayed_work(workqueue, &referenced_work, REFERENCED_PERIOD);
 }
 
-static void block_try_end(struct blockslab_block *block)
+static void block_try_end(struct blockslab_block *block, bool told)
 {
 	if (likely(page_counts_restore(block))) {
 		block_end(block);
 		return;
 	}
-	report(REFERENCED, block->base, block, 0);
+	if (!told)
+		report(REFERENCED, .slot = block->base, .block = block);
 	referenced_add(block);
 }
 
@@ -491,10 +474,7 @@ static void referenced_look(struct work_struct *work)
 	spin_unlock_irq(&referenced_lock);
 	list_for_each_entry_safe(block, next, &blocks, list) {
 		list_del(&block->list);
-		if (page_counts_restore(block))
-			block_end(block);
-		else
-			referenced_add(block);
+		block_try_end(block, true);
 	}
 }
 
@@ -515,7 +495,7 @@ static unsigned long referenced_lose(void)
 
 static void block_end_rcu(struct rcu_head *rcu)
 {
-	block_try_end(container_of(rcu, struct blockslab_block, rcu));
+	block_try_end(container_of(rcu, struct blockslab_block, rcu), false);
 }
 
 /* Whether a descriptor that somebody may have written to still has its pages, and can count. */
@@ -543,10 +523,8 @@ static bool block_close(struct blockslab_block *block)
 		return false;
 	if (likely(sound && bitmap_empty(deferred_map(block), block->nr_slots)))
 		return true;
-	report_facts(sound ? DOUBLE_FREE : DAMAGED, (struct fault_facts){
-		.slot = sound ? block->base : block,
-		.done = sound ? "a slot of its block is yet to be freed; the block is kept" : NULL,
-	});
+	report(sound ? DOUBLE_FREE : DAMAGED, .slot = sound ? block->base : block,
+	       .done = sound ? "a slot of its block is yet to be freed; the block is kept" : NULL);
 	atomic_long_dec(&block->node->class->heap->moving);
 	return false;
 }
@@ -569,5 +547,5 @@ static void block_put(struct blockslab_block *block)
 	if (wait || (block->reserved && !reserve_renew(&block)))
 		call_rcu(&block->rcu, block_end_rcu);
 	else
-		block_try_end(block);
+		block_try_end(block, false);
 }

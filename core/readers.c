@@ -11,6 +11,7 @@
  * descriptor's bitmap. A block that is there throughout is shown once; one that goes meanwhile may
  * be missed, and one that comes is not shown, so that reading ends whatever the load.
  */
+#define VERSION_LINE	"# blockslab version 2\n"
 #define HOLDERS_READ	128	/* slots of a block that are looked at */
 #define HOLDERS_SHOWN	4
 
@@ -97,19 +98,10 @@ static bool reader_is_cached(struct blocks_reader *reader, unsigned int number)
 {
 	unsigned long address = (unsigned long)reader->base +
 				number * reader->place.node->class->size;
-	unsigned int low = 0, high = reader->nr_cached;
 
-	if (test_bit(number, reader->waits))
-		return true;
-	while (low < high) {
-		unsigned int middle = (low + high) / 2;
-
-		if (reader->cached[middle] < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < reader->nr_cached && reader->cached[low] == address;
+	return test_bit(number, reader->waits) ||
+	       bsearch(&address, reader->cached, reader->nr_cached, sizeof(address),
+		       compare_addresses);
 }
 
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
@@ -262,21 +254,17 @@ static void blocks_stop(struct seq_file *m, void *v)
 /* Frames, innermost first, parted by semicolons; a module's name follows in brackets. */
 static void show_frames(struct seq_file *m, depot_stack_handle_t stack)
 {
-	unsigned int nr = 0, i;
-#ifdef CONFIG_STACKDEPOT
-	unsigned long *entries;
+	unsigned long *entries = NULL;
+	unsigned int nr = stack_entries(stack, &entries), i;
 	char text[KSYM_SYMBOL_LEN];
 	const char *name, *space;
 
-	if (stack)
-		nr = stack_depot_fetch(stack, &entries);
 	for (i = 0; i < nr; i++) {
 		name = frame_name(entries[i], text);
 		space = strchrnul(name, ' ');
 		seq_printf(m, "%s%.*s%s", i ? ";" : "", (int)(space - name), name,
 			   *space ? space + 1 : "");
 	}
-#endif
 	if (!nr)
 		seq_putc(m, '-');
 }
@@ -305,7 +293,7 @@ static int blocks_show(struct seq_file *m, void *v)
 	unsigned int number;
 
 	if (v == SEQ_START_TOKEN) {
-		seq_puts(m, "# blockslab version 2\n# class node order used/slots ");
+		seq_puts(m, VERSION_LINE "# class node order used/slots ");
 		seq_puts(m, reader->sparse ? "age_ms holders\n" : "map\n");
 		return 0;
 	}
@@ -330,24 +318,18 @@ static const struct seq_operations blocks_sops = {
 
 static int blocks_open(struct inode *inode, struct file *file)
 {
-	struct blocks_reader *reader = kvzalloc(sizeof(*reader), GFP_KERNEL);
-	int error;
+	struct blockslab_heap *heap = inode->i_private;
+	struct blocks_reader *reader;
 
-	if (!reader)
-		return -ENOMEM;
-	reader->heap = inode->i_private;
-	if (!refcount_inc_not_zero(&reader->heap->refs)) {
-		kvfree(reader);
+	if (!refcount_inc_not_zero(&heap->refs))
 		return -ENODEV;
+	reader = __seq_open_private(file, &blocks_sops, sizeof(*reader));
+	if (!reader) {
+		heap_put(heap);
+		return -ENOMEM;
 	}
+	reader->heap = heap;
 	reader->sparse = !strcmp(file_dentry(file)->d_name.name, "sparse");
-	error = seq_open(file, &blocks_sops);
-	if (error) {
-		heap_put(reader->heap);
-		kvfree(reader);
-		return error;
-	}
-	((struct seq_file *)file->private_data)->private = reader;
 	return 0;
 }
 
@@ -358,8 +340,7 @@ static int blocks_release(struct inode *inode, struct file *file)
 	place_end(&reader->place);
 	heap_put(reader->heap);
 	kvfree(reader->cached);
-	kvfree(reader);
-	return seq_release(inode, file);
+	return seq_release_private(inode, file);
 }
 
 static const struct file_operations blocks_fops = {
@@ -371,47 +352,23 @@ static const struct file_operations blocks_fops = {
 };
 
 /* The file callers is counted when it is opened. */
-static void *callers_start(struct seq_file *m, loff_t *pos)
+static int callers_show(struct seq_file *m, void *unused)
 {
-	struct callers *callers = m->private;
+	const struct callers *callers = m->private;
+	unsigned int i;
 
-	if (!*pos)
-		return SEQ_START_TOKEN;
-	return *pos <= callers->nr ? callers->sorted[*pos - 1] : NULL;
-}
+	seq_puts(m, VERSION_LINE "# slots requested held oldest_ms cpus stack\n");
+	for (i = 0; i < callers->nr; i++) {
+		const struct caller *caller = callers->sorted[i];
 
-static void *callers_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	++*pos;
-	return callers_start(m, pos);
-}
-
-static void callers_stop(struct seq_file *m, void *v)
-{
-}
-
-static int callers_show(struct seq_file *m, void *v)
-{
-	const struct caller *caller = v;
-
-	if (v == SEQ_START_TOKEN) {
-		seq_puts(m, "# blockslab version 2\n# slots requested held oldest_ms cpus stack\n");
-		return 0;
+		seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
+			   (caller->requested + 128) >> 8, (caller->held + 128) >> 8,
+			   caller->oldest, nr_cpu_ids, caller->cpus);
+		show_frames(m, caller->stack);
+		seq_putc(m, '\n');
 	}
-	seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
-		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest,
-		   nr_cpu_ids, caller->cpus);
-	show_frames(m, caller->stack);
-	seq_putc(m, '\n');
 	return 0;
 }
-
-static const struct seq_operations callers_sops = {
-	.start = callers_start,
-	.next = callers_next,
-	.stop = callers_stop,
-	.show = callers_show,
-};
 
 static int callers_open(struct inode *inode, struct file *file)
 {
@@ -420,18 +377,16 @@ static int callers_open(struct inode *inode, struct file *file)
 
 	if (IS_ERR(callers))
 		return PTR_ERR(callers);
-	error = seq_open(file, &callers_sops);
+	error = single_open(file, callers_show, callers);
 	if (error)
 		callers_free(callers);
-	else
-		((struct seq_file *)file->private_data)->private = callers;
 	return error;
 }
 
 static int callers_release(struct inode *inode, struct file *file)
 {
 	callers_free(((struct seq_file *)file->private_data)->private);
-	return seq_release(inode, file);
+	return single_release(inode, file);
 }
 
 static const struct file_operations callers_fops = {

@@ -192,7 +192,7 @@ static void credits_renew(struct blockslab_heap *heap)
 }
 
 /* Under heap->control. */
-static int heap_track(struct blockslab_heap *heap, unsigned long period)
+static int heap_track(struct blockslab_heap *heap, u64 period)
 {
 	int error = period ? stacks_init() : 0;
 

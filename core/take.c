@@ -364,13 +364,13 @@ static bool large_watched(struct blockslab_block *block, struct blockslab_class 
 static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
 					   int nid, bool track)
 {
-	struct blockslab_block *block = descriptor_get(1, gfp, NUMA_NO_NODE);
+	struct blockslab_block *block = descriptor_get(1, class->noted, gfp, NUMA_NO_NODE);
 
 	if (!block)
 		return NULL;
 	block->nr_slots = 1;
-	if ((class->noted || track) && !notes_get(block, gfp) && class->noted)
-		goto no_notes;
+	if (track && !class->noted)
+		notes_get(block, 1, gfp);
 	atomic_long_inc(&class->heap->moving);
 	if (block->notes && !class->noted && large_watched(block, class, size, gfp, nid))
 		return block;
@@ -378,7 +378,6 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	if (large_fill(block, class, gfp, nid))
 		return block;
 	atomic_long_dec(&class->heap->moving);
-no_notes:
 	descriptor_put(block);
 	return NULL;
 }
@@ -427,9 +426,8 @@ static void large_put(struct blockslab_block *block, unsigned long caller)
 
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, 0)) {
-		report_facts(DOUBLE_FREE, (struct fault_facts){
-			.slot = block->base, .block = block, .caller = caller, .locked = true,
-		});
+		report(DOUBLE_FREE, .slot = block->base, .block = block, .caller = caller,
+		       .locked = true);
 	} else {
 		blockslab_add(node->frees, 1);
 		block_unlink(block, &gone);

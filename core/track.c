@@ -216,16 +216,11 @@ static struct callers *callers_get(struct blockslab_heap *heap)
 /* A stack with the names of what a module that goes has of it; 0 where that is nothing. */
 static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct module *going)
 {
-#ifdef CONFIG_STACKDEPOT
 	unsigned long *entries = NULL, kept[STACK_FRAMES];
-	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	unsigned int nr = min_t(unsigned int, stack_entries(stack, &entries), STACK_FRAMES);
 
-	nr = min_t(unsigned int, nr, STACK_FRAMES);
 	memcpy(kept, entries, nr * sizeof(*kept));
-	if (frames_keep(kept, nr, going))
-		return stack_depot_save(kept, nr, GFP_KERNEL);
-#endif
-	return 0;
+	return frames_keep(kept, nr, going) ? stack_keep(kept, nr, GFP_KERNEL) : 0;
 }
 
 static void node_keep_names(struct blockslab_node *node, struct callers *callers)

@@ -242,31 +242,24 @@ static bool heap_may_ask(struct blockslab_heap *heap)
 	return true;
 }
 
-/* Trades with a node that have begun on all CPUs so far, and that have ended: modulo 256. */
-static u8 trades_begun(struct blockslab_node *node)
+/* Trades with a node that have begun on all CPUs so far, or have @ended: modulo 256. */
+static u8 trades(struct blockslab_node *node, bool ended)
 {
+	struct blockslab_cpu *line;
 	u8 sum = 0;
 	int cpu;
 
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(node_line(node, cpu)->begun);
-	return sum;
-}
-
-static u8 trades_ended(struct blockslab_node *node)
-{
-	u8 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(node_line(node, cpu)->ended);
+	for_each_possible_cpu(cpu) {
+		line = node_line(node, cpu);
+		sum += ended ? READ_ONCE(line->ended) : READ_ONCE(line->begun);
+	}
 	return sum;
 }
 
 /* What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. */
 static unsigned long node_traffic(struct blockslab_node *node)
 {
-	return READ_ONCE(node->allocs) + READ_ONCE(node->frees) + trades_begun(node);
+	return READ_ONCE(node->allocs) + READ_ONCE(node->frees) + trades(node, false);
 }
 
 /* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */

@@ -193,7 +193,7 @@ struct blockslab_heap {
 	size_t fixed;			/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
 	size_t reserved;		/* bytes of their pages */
-	size_t limit;			/* most bytes it may hold */
+	unsigned long limit;		/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */
 	atomic_long_t nr_blocks;	/* blocks and large allocations */
 	atomic_long_t moving;		/* blocks charged and on no list, and trims */
@@ -212,8 +212,8 @@ struct blockslab_heap {
 	struct list_head list;		/* heaps or graves (heaps_lock) */
 	struct dentry *dir;		/* in debugfs (heap_names) */
 	bool renamed;			/* an ending was added (heap_names) */
-	int validated;			/* result of the debugfs file */
-	size_t shrunk;			/* the same */
+	unsigned long validated;	/* result of the debugfs file */
+	unsigned long shrunk;		/* the same */
 	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];	/* with room for an ending */
 };
 

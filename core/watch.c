@@ -74,10 +74,9 @@ static void watch_tell(enum fault fault, struct blockslab_block *block, const vo
 {
 	size_t fill = fault == AFTER_FREE ? filled(block) : 0;
 
-	report_facts(fault, (struct fault_facts){
-		.slot = slot, .block = block, .caller = caller, .done = NO_REUSE, .damage = wrong,
-		.expected = wrong < slot + fill ? POISON_FREE : SLUB_RED_ACTIVE, .locked = locked,
-	});
+	report(fault, .slot = slot, .block = block, .caller = caller, .done = NO_REUSE,
+	       .damage = wrong, .locked = locked,
+	       .expected = wrong < slot + fill ? POISON_FREE : SLUB_RED_ACTIVE);
 }
 
 /* A free slot was written to; told once. */
