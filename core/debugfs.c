@@ -87,6 +87,8 @@ static int limit_set(struct blockslab_heap *heap, u64 value)
 		return -EINVAL;
 	if (value && value < held_bytes(heap))
 		heap_trim(heap, true);
+	if (value && value < held_bytes(heap))
+		return -EBUSY;
 	WRITE_ONCE(heap->limit, value);
 	smp_mb();	/* heap_charge_bytes() adds, and then looks at the limit */
 	if (!value || held_bytes(heap) <= value)

@@ -4,7 +4,7 @@
 # step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed is shown if it went
 # wrong, and then what it left is cleaned up, so that the next is judged by itself.
 #
-#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | quiet | isolated] [SECONDS of each stress]
+#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | counted | quiet | isolated] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -627,6 +627,84 @@ question_is_answered()
 	[ "$(cat $blockslab/heap/shared/validate)" = 0 ]
 }
 
+# kib NAME: of /proc/meminfo
+kib()
+{
+	awk -v name="$1:" '$1 == name { print $2 }' /proc/meminfo
+}
+
+# slots_are_summed_up ASK NAME: 32 MiB of slots are in that sum, and again not in it; CPUs tell the sum
+# what has changed some pages at a time
+slots_are_summed_up()
+{
+	before=$(kib "$2")
+	load blockslab_ask ask="$1"
+	with=$(kib "$2")
+	rmmod blockslab_ask
+	after=$(kib "$2")
+	echo "$before $with $after"
+	[ $((with - before)) -gt 28000 ]
+	[ $((with - before)) -lt 40000 ]
+	[ $((with - after)) -gt 28000 ]
+}
+
+the_waiting_is_told()
+{
+	dmesg | grep 'heap nofail: .* may not fail, and waits until there is room for 2097152 bytes'
+}
+
+is_held()
+{
+	[ "$(cell heaps "$1" slots)" = 1 ]
+}
+
+# A limit holds for who may not fail, until it is raised.
+who_may_not_fail_waits_and_is_told()
+{
+	load blockslab_ask ask=nofail
+	within 20 the_waiting_is_told
+	[ "$(cell heaps nofail held)" -le 1048576 ]
+	echo 4M >$blockslab/heap/nofail/limit
+	within 20 is_held nofail
+	rmmod blockslab_ask
+}
+
+# One writes what is granted, others what must be refused: none of them undoes what it wrote.
+limits_are_not_undone()
+{
+	load blockslab_ask ask=unreclaimable
+	cd $blockslab/heap/unreclaimable
+	for writer in 1 2; do
+		while [ ! -e /tmp/written ]; do
+			! echo 1M >limit || touch /tmp/lost
+		done 2>/dev/null &
+	done
+	for round in $(seq 100 400); do
+		echo "${round}M" >limit
+		[ "$(cat limit)" = $((round * 1048576)) ] || touch /tmp/lost
+	done
+	touch /tmp/written
+	wait
+	rm /tmp/written
+	cd /
+	rmmod blockslab_ask
+	[ ! -e /tmp/lost ]
+}
+
+# The kernel refuses what could change it, and gives what is only read.
+a_locked_kernel_is_looked_at()
+{
+	mount -t securityfs none /sys/kernel/security 2>/dev/null || :
+	[ -e /sys/kernel/security/lockdown ] || skip 'this kernel cannot be locked down'
+	load blockslab_sample
+	echo integrity >/sys/kernel/security/lockdown
+	for file in heaps heap/sample/classes heap/sample/blocks heap/sample/sparse heap/sample/callers; do
+		[ "$(head -n 1 "$blockslab/$file")" = '# blockslab version 2' ]
+	done
+	refused sh -c "echo 1 >$blockslab/heap/sample/shrink"
+	rmmod blockslab_sample
+}
+
 # forgotten_heap_is_told LATE: once, at its module's going; the stranger is never blamed.
 forgotten_heap_is_told()
 {
@@ -798,6 +876,19 @@ others)
 	step 'a forgotten heap is told, made by code that is gone' forgotten_heap_is_told 0
 	step 'a forgotten heap is told, made by code that stays' forgotten_heap_is_told 1
 	step 'all of a slot may be used' question_is_answered usable
+	step '1024 classes are first used in atomic context' question_is_answered atomic
+	step 'slots are of the node asked for' question_is_answered thisnode
+	step 'what is allocated in any context is zeroed' question_is_answered nolock
+	step 'slots are in SUnreclaim' slots_are_summed_up unreclaimable SUnreclaim
+	step 'those of a reclaimable heap are in KReclaimable' slots_are_summed_up reclaimable KReclaimable
+	step 'who may not fail waits at a limit, and is told' who_may_not_fail_waits_and_is_told
+	step 'a limit is not undone by others who write it' limits_are_not_undone
+	step 'a kernel that is locked down is looked at' a_locked_kernel_is_looked_at
+	exit $failed
+	;;
+counted)
+	step 'a refusal costs what the kernel'"'"'s do' question_is_answered refusal
+	step 'a pair costs the same above a hole' question_is_answered pair
 	exit $failed
 	;;
 quiet)

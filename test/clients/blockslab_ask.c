@@ -302,6 +302,179 @@ static int ask_hog(void)
 	return 0;
 }
 
+/* --- first uses in atomic context do not fail while there is memory --------------------------- */
+
+#define NR_HEAPS	8
+
+static struct blockslab_heap *heaps[NR_HEAPS];
+
+static int heaps_made(void)
+{
+	char name[16];
+	int i;
+
+	for (i = 0; i < NR_HEAPS; i++) {
+		snprintf(name, sizeof(name), "ask-%d", i);
+		heaps[i] = blockslab_heap_create(name, NULL);
+		if (IS_ERR(heaps[i]))
+			return PTR_ERR(heaps[i]);
+	}
+	return 0;
+}
+
+/* Every class of every heap: 1024 of them. */
+static unsigned int first_uses_fail(void)
+{
+	unsigned int failed = 0, i;
+	size_t size;
+	void *slot;
+
+	for (i = 0; i < NR_HEAPS; i++) {
+		for (size = 1; size <= BLOCKSLAB_SLOT_MAX; size = blockslab_size_roundup(size) + 1) {
+			slot = blockslab_alloc(heaps[i], size, GFP_ATOMIC);
+			failed += !slot;
+			blockslab_free(slot);
+		}
+	}
+	return failed;
+}
+
+static int ask_atomic(void)
+{
+	int i, err = heaps_made();
+	unsigned int failed;
+
+	if (!err) {
+		local_irq_disable();
+		failed = first_uses_fail();
+		local_irq_enable();
+		err = failed ? refuse("first uses that failed", failed) : 0;
+	}
+	for (i = 0; i < NR_HEAPS; i++)
+		if (!IS_ERR_OR_NULL(heaps[i]))
+			blockslab_heap_destroy(heaps[i]);
+	return err;
+}
+
+/* --- the node asked for, and no other --------------------------------------------------------- */
+
+static int ask_thisnode(void)
+{
+	int err = make_heap(0), nid, i;
+
+	for_each_node_state(nid, N_MEMORY) {
+		for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++) {
+			slots[0] = blockslab_alloc_node(heap, page_sizes[i],
+							GFP_KERNEL | __GFP_THISNODE, nid);
+			if (!slots[0])
+				return -ENOMEM;
+			if (page_to_nid(virt_to_page(slots[0])) != nid)
+				err = refuse("it is of another node", page_sizes[i]);
+			empty(1);
+		}
+	}
+	return err;
+}
+
+/* --- what is asked for in any context is zeroed as all else ----------------------------------- */
+
+static int ask_nolock(void)
+{
+	int err = make_heap(0), i;
+
+	err = err ?: fill(NR_SLOTS, 64);
+	if (err)
+		return err;
+	empty(NR_SLOTS);
+	for (i = 0; i < 4 && !err; i++) {
+		slots[i] = blockslab_alloc_nolock(heap, 64);
+		if (!slots[i])
+			err = refuse("nothing is given, though slots are cached", 64);
+		else if (want_init_on_alloc(0) && memchr_inv(slots[i], 0, 64))
+			err = refuse("it is not zeroed", 64);
+	}
+	return err;
+}
+
+/* --- what the kernel's sums say of 32 MiB ----------------------------------------------------- */
+
+#define SUM	SZ_32M
+
+static void *held[SUM / SZ_8K];
+
+static int hold(unsigned long flags)
+{
+	int err = make_heap(flags), i;
+
+	for (i = 0; i < ARRAY_SIZE(held) && !err; i++) {
+		held[i] = blockslab_alloc(heap, SZ_8K, GFP_KERNEL);
+		err = held[i] ? 0 : -ENOMEM;
+	}
+	return err;
+}
+
+static int ask_unreclaimable(void)
+{
+	return hold(0);
+}
+
+static int ask_reclaimable(void)
+{
+	return hold(BLOCKSLAB_RECLAIMABLE);
+}
+
+/* --- who may not fail waits, and is named ----------------------------------------------------- */
+
+static int wait_for_room(void *unused)
+{
+	held[0] = blockslab_alloc(heap, SZ_2M, GFP_KERNEL | __GFP_NOFAIL);
+	while (!kthread_should_stop())
+		msleep_interruptible(1000);
+	return 0;
+}
+
+static int limited_heap(size_t limit)
+{
+	struct blockslab_heap_attrs attrs = { .limit = limit };
+
+	heap = blockslab_heap_create(ask, &attrs);
+	return PTR_ERR_OR_ZERO(heap);
+}
+
+static int ask_nofail(void)
+{
+	int err = limited_heap(SZ_1M);
+
+	if (err)
+		return err;
+	task = kthread_run(wait_for_room, NULL, "nofail");
+	return PTR_ERR_OR_ZERO(task);
+}
+
+/* --- where nanoseconds are instructions: a refusal at the limit ------------------------------- */
+
+#define REFUSALS	1000
+
+static int ask_refusal(void)
+{
+	int err = limited_heap(SZ_1M), i;
+	unsigned int refused = 0;
+	u64 start, ns;
+
+	for (i = 0; i < ARRAY_SIZE(held) && !err; i++)
+		held[i] = blockslab_alloc(heap, 1000, GFP_KERNEL | __GFP_NOWARN);
+	if (err || held[i - 1])
+		return err ?: refuse("nothing is refused", SZ_1M);
+	start = ktime_get_ns();
+	for (i = 0; i < REFUSALS; i++)
+		refused += !blockslab_alloc(heap, 1000, GFP_KERNEL | __GFP_NOWARN);
+	ns = (ktime_get_ns() - start) / REFUSALS;
+	pr_info("%llu instructions a refusal\n", ns);
+	if (refused < REFUSALS)
+		return refuse("a slot was given over the limit", 1000);
+	return ns > 5000 ? refuse("a refusal takes so many instructions", ns) : 0;
+}
+
 /* --- where nanoseconds are instructions: a pair ----------------------------------------------- */
 
 static u64 pairs(void)
@@ -331,7 +504,8 @@ static int ask_pair(void)
 	local_irq_enable();
 	memset(slots, 0, sizeof(slots));
 	pr_info("%llu instructions a pair\n", ns);
-	return 0;
+	/* as many wherever memory has holes */
+	return ns > 160 ? refuse("a pair takes so many instructions", ns) : 0;
 }
 
 static const struct {
@@ -346,6 +520,13 @@ static const struct {
 	{ "kfree", ask_kfree },
 	{ "usable", ask_usable },
 	{ "hog", ask_hog },
+	{ "atomic", ask_atomic },
+	{ "thisnode", ask_thisnode },
+	{ "nolock", ask_nolock },
+	{ "unreclaimable", ask_unreclaimable },
+	{ "reclaimable", ask_reclaimable },
+	{ "nofail", ask_nofail },
+	{ "refusal", ask_refusal },
 	{ "pair", ask_pair },
 };
 
@@ -354,6 +535,7 @@ static void leave(void)
 	if (!IS_ERR_OR_NULL(task))
 		kthread_stop(task);
 	empty(ARRAY_SIZE(slots));
+	blockslab_free_bulk(ARRAY_SIZE(held), held);
 	if (!IS_ERR_OR_NULL(heap))
 		blockslab_heap_destroy(heap);
 }
