@@ -21,7 +21,7 @@ insmod /blockslab.ko && insmod /blockslab_replay.ko || exit 1
 cd /sys/kernel/debug/blockslab_replay
 zcat /small.trace.gz >trace
 (while :; do
-	for step in "start all blockslab" "run end" free stop; do echo $step; done >control
+	for step in "start all blockslab" "run 5000" free stop; do echo $step; done >control
 	echo >>/tmp/rounds
 done) &
 load=$!
