@@ -44,6 +44,7 @@
 #if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(BLOCKSLAB_COMPAT_OFF) && \
 	!defined(__ASSEMBLY__) && !defined(__ASSEMBLER__) && !defined(__GENKSYMS__)
 
+#include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/log2.h>
 #include <linux/mempool.h>
@@ -635,6 +636,9 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #define kmem_cache_alloc_node		blockslab_compat_cache_alloc_node
 #undef kmem_cache_alloc_lru
 #define kmem_cache_alloc_lru		blockslab_compat_cache_alloc_lru
+/* Inline in a header that is included above. */
+#undef alloc_inode_sb
+#define alloc_inode_sb(sb, cache, gfp)	kmem_cache_alloc_lru(cache, &(sb)->s_inode_lru, gfp)
 #undef kmem_cache_alloc_bulk
 #define kmem_cache_alloc_bulk		blockslab_compat_cache_alloc_bulk
 #define kmem_cache_free			blockslab_compat_cache_free

@@ -41,6 +41,22 @@ static void by_seq_file(void)
 	kfree(file);
 }
 
+/* Inline in a header that is included early: kmem_cache_alloc_lru(). */
+static void inodes(void)
+{
+	struct kmem_cache *cache = kmem_cache_create("moved_inode", sizeof(struct inode), 0,
+						     SLAB_RECLAIM_ACCOUNT, NULL);
+	struct super_block *sb = kzalloc(sizeof(*sb), GFP_KERNEL);
+	struct inode *inode;
+
+	CHECK(cache && sb);
+	inode = alloc_inode_sb(sb, cache, GFP_KERNEL);
+	CHECK(inode);
+	kmem_cache_free(cache, inode);
+	kmem_cache_destroy(cache);
+	kfree(sb);
+}
+
 /* Inline in a header of the kernel's: kfree_rcu(). */
 static void acls(void)
 {
@@ -109,6 +125,7 @@ void what_the_core_frees(void)
 {
 	by_a_delayed_call();
 	by_seq_file();
+	inodes();
 	acls();
 	of_a_device();
 	of_user_space();
