@@ -437,7 +437,7 @@ static int __init blockslab_init(void)
 	if (error)
 		goto no_hotplug;
 	debugfs_init();
-	heap_init(&blockslab_shared, "shared", 0, 0);
+	heap_init(&blockslab_shared, "shared", &no_attrs);
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
 	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);

@@ -83,15 +83,12 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 /* Of a class, and of its tracked slots. */
 static void class_sums(struct sums *sums, struct blockslab_class *class)
 {
-	struct blockslab_class *tracked;
-	int nid;
+	struct blockslab_node *node;
+	unsigned int i;
 
 	memset(sums, 0, sizeof(*sums));
-	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
-	for (nid = 0; nid < nr_node_ids; nid++)
-		add_node(sums, &class->nodes[nid]);
-	for (nid = 0; tracked && nid < nr_node_ids; nid++)
-		add_node(sums, &tracked->nodes[nid]);
+	for (i = 0; (node = class_node(class, i)); i++)
+		add_node(sums, node);
 	/* Of whole pages what was given is what was asked for, page by page; near enough. */
 	sums->given = class->size ? sums->allocs * class->size : sums->requested;
 	if (class->asked)
@@ -247,18 +244,16 @@ static size_t stack_held(const struct blockslab_stack *stack)
 
 static size_t magazines_held(struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine;
+	struct blockslab_magazine *loaded, *spare;
 	size_t held = 0;
 	int cpu;
 
 	rcu_read_lock();
 	for_each_possible_cpu(cpu) {
-		struct blockslab_cpu *line = node_line(node, cpu);
-
-		magazine = loaded_magazine(line);
-		held += magazine ? magazine_bytes(magazine->capacity) : 0;
-		magazine = READ_ONCE(line->spare);
-		held += magazine ? magazine_bytes(magazine->capacity) : 0;
+		loaded = loaded_magazine(node_line(node, cpu));
+		spare = READ_ONCE(node_line(node, cpu)->spare);
+		held += loaded ? magazine_bytes(loaded->capacity) : 0;
+		held += spare ? magazine_bytes(spare->capacity) : 0;
 	}
 	rcu_read_unlock();
 	return held + stack_held(&node->depot.full) + stack_held(&node->empty);

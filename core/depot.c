@@ -395,13 +395,9 @@ static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
 /* This CPU's spare magazine, and one of the depot's. */
 static void give_up_cached(struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine = take_off_spare(node);
-
-	if (magazine)
-		magazine_dispose(magazine);
-	magazine = stack_empty(&node->depot.full) ? NULL : depot_take_full(node, NULL);
-	if (magazine)
-		magazine_dispose(magazine);
+	magazine_dispose(take_off_spare(node));
+	if (!stack_empty(&node->depot.full))
+		magazine_dispose(depot_take_full(node, NULL));
 }
 
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */

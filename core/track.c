@@ -330,21 +330,16 @@ static void keep_leak(struct leak *leaks, struct leak leak)
 
 static void report_leak(const struct leak *leak)
 {
-	/* tracked_class_new() */
-	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
-	struct blockslab_class *classes[] = { leak->class, tracked };
+	struct blockslab_node *node;
 	unsigned int found = 0, i;
 	void *slots[LEAKS_SHOWN];
-	int nid;
 
 	if (leak->class->size)
 		pr_warn("%lu slots of %u bytes:\n", leak->slots, leak->class->size);
 	else
 		pr_warn("%lu allocations of whole pages:\n", leak->slots);
-	for (i = 0; i < ARRAY_SIZE(classes) && classes[i]; i++)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			found += find_live(&classes[i]->nodes[nid], slots + found,
-					   LEAKS_SHOWN - found);
+	for (i = 0; (node = class_node(leak->class, i)); i++)
+		found += find_live(node, slots + found, LEAKS_SHOWN - found);
 	for (i = 0; i < found; i++)
 		pr_warn("  slot %p\n", slots[i]);
 }

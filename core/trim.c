@@ -31,17 +31,15 @@ struct drain {
 /* Detaches a claimed line's magazines. */
 static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 {
-	struct blockslab_magazine *magazine = unload(line);
+	struct blockslab_magazine *magazines[] = { unload(line), line->spare };
+	unsigned int i;
 
-	if (magazine) {
-		blockslab_sub(line->moved, magazine->count);
-		stack_push(&drain->magazines, magazine);
-	}
-	magazine = line->spare;
-	if (magazine) {
-		WRITE_ONCE(line->spare, NULL);
-		blockslab_sub(line->moved, magazine->count);
-		stack_push(&drain->magazines, magazine);
+	WRITE_ONCE(line->spare, NULL);
+	for (i = 0; i < ARRAY_SIZE(magazines); i++) {
+		if (!magazines[i])
+			continue;
+		blockslab_sub(line->moved, magazines[i]->count);
+		stack_push(&drain->magazines, magazines[i]);
 	}
 }
 

@@ -18,20 +18,13 @@
  * is changed by cmpxchg, and by who made it WATCH_BUSY. Nothing is told under either.
  */
 
-/**
- * struct watch - freed slots of a heap that are kept from reuse
- * @lock: guards all of it
- * @first: the oldest
- * @nr: how many
- * @bytes: of all of them
- * @slots: the ring
- */
+/* Freed slots of a heap that are kept from reuse */
 struct watch {
 	spinlock_t lock;	/* all that follows */
-	unsigned int first;
-	unsigned int nr;
-	size_t bytes;
-	void *slots[WATCH_SLOTS];
+	unsigned int first;	/* the oldest */
+	unsigned int nr;	/* how many */
+	size_t bytes;		/* of all of them */
+	void *slots[WATCH_SLOTS];	/* the ring */
 };
 
 static bool watch_has(const struct blockslab_heap *heap)
@@ -335,7 +328,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 
 	do {
 		if (was > WATCH_TOLD) {
-			report(DOUBLE_FREE, slot, block, caller);
+			report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 			return;
 		}
 	} while (!try_cmpxchg(&note->state, &was, WATCH_BUSY));
