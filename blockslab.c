@@ -247,13 +247,6 @@ static void span_grow(void)
 		WRITE_ONCE(blockslab_span.size, (unsigned long)high_memory - blockslab_span.base);
 }
 
-static void __init span_init(void)
-{
-	blockslab_span.base = PAGE_OFFSET;
-	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
-	span_grow();
-}
-
 static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
 {
 	if (action == MEM_ONLINE) {
@@ -419,7 +412,9 @@ static int __init blockslab_init(void)
 	int error = -ENOMEM;
 
 	blockslab_span.canary = get_random_long();
-	span_init();
+	blockslab_span.base = PAGE_OFFSET;
+	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
+	span_grow();
 	sizes_init();
 	bit_order_init();
 	cpus_init();
@@ -443,7 +438,8 @@ static int __init blockslab_init(void)
 	heap_start(&blockslab_shared, 0);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
-	last_words_init();
+	register_oom_notifier(&oom_notifier);
+	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
 	if (RARE_ALWAYS || want_init_on_alloc(0))
 		static_branch_inc(&blockslab_rare);
 	if (RARE_ALWAYS || want_init_on_free())
@@ -467,7 +463,8 @@ no_caches:
 /* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
 static void __exit blockslab_exit(void)
 {
-	last_words_exit();
+	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
+	unregister_oom_notifier(&oom_notifier);
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);
 	shrinker_free(shrinker);

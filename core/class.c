@@ -114,13 +114,6 @@ static void cache_publish(struct blockslab_cache *cache)
 	WRITE_ONCE(cache->cpu, open ? cache->class->cpu : no_class);
 }
 
-/* Its heap has ended: every call takes the slow path, where it is told. */
-static void cache_close(struct blockslab_cache *cache)
-{
-	cache_publish(cache);
-	WRITE_ONCE(cache->bytes, 0);
-}
-
 static unsigned long rare_index(gfp_t kind, unsigned int index)
 {
 	return (__force unsigned long)kind * NR_INDEXES + index;

@@ -101,8 +101,10 @@ static bool heap_end(struct blockslab_heap *heap)
 	ended = !heap_destroyed(heap);
 	if (ended)
 		WRITE_ONCE(heap->state, HEAP_DESTROYED);
-	if (ended && heap->cache)
-		cache_close(heap->cache);
+	if (ended && heap->cache) {	/* every call takes the slow path, where it is told */
+		cache_publish(heap->cache);
+		WRITE_ONCE(heap->cache->bytes, 0);
+	}
 	mutex_unlock(&heap->control);
 	return ended;
 }

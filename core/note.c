@@ -165,11 +165,6 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
 }
 
-static bool may_precede(u8 byte)
-{
-	return byte == SLUB_RED_ACTIVE || byte == POISON_FREE || byte == POISON_INUSE;
-}
-
 /*
  * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
  * from one to the other, which nothing here excludes. Whether all is well before a slot; where it
@@ -180,13 +175,16 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	bool is_free;
+	u8 byte;
 	int i;
 
 	if (!heap->zone || !number || keeps_content(heap))
 		return true;
-	for (i = 1; i <= RED_ZONE_BYTES; i++)
-		if (!may_precede(READ_ONCE(slot[-i])))
+	for (i = 1; i <= RED_ZONE_BYTES; i++) {
+		byte = READ_ONCE(slot[-i]);
+		if (byte != SLUB_RED_ACTIVE && byte != POISON_FREE && byte != POISON_INUSE)
 			break;
+	}
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
 	report(BEFORE_SLOT, .slot = slot, .block = block, .caller = caller, .damage = slot - i,

@@ -123,15 +123,3 @@ static int panic_is(struct notifier_block *self, unsigned long unused, void *mes
 
 static struct notifier_block oom_notifier = { .notifier_call = out_of_memory_is };
 static struct notifier_block panic_notifier = { .notifier_call = panic_is };
-
-static void last_words_init(void)
-{
-	register_oom_notifier(&oom_notifier);
-	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
-}
-
-static void last_words_exit(void)
-{
-	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
-	unregister_oom_notifier(&oom_notifier);
-}

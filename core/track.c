@@ -318,16 +318,6 @@ static struct leak leak_of(struct blockslab_class *class)
 	return leak;
 }
 
-/* Keeps a leak if it is one of the largest, which stand first. */
-static void keep_leak(struct leak *leaks, struct leak leak)
-{
-	unsigned int i;
-
-	for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)
-		if (leak.bytes > leaks[i].bytes)
-			swap(leak, leaks[i]);
-}
-
 static void report_leak(const struct leak *leak)
 {
 	struct blockslab_node *node;
@@ -383,7 +373,9 @@ static void report_leaks(struct blockslab_heap *heap)
 		slots += leak.slots;
 		bytes += leak.bytes;
 		nr += leak.slots > 0;
-		keep_leak(leaks, leak);
+		for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)	/* the largest stand first */
+			if (leak.bytes > leaks[i].bytes)
+				swap(leak, leaks[i]);
 	}
 	rcu_read_unlock();
 	if (!nr)

@@ -18,6 +18,7 @@ enum drained {
 	THIS_CPU,	/* only */
 	QUIET_NODES,	/* of all CPUs, but for isolated ones */
 	ALL_NODES,	/* the same */
+	STALE_LINES,	/* of every CPU: see credits_renew() */
 	HEAP_ENDS,	/* of every CPU, as often as it takes */
 };
 
@@ -61,6 +62,8 @@ static bool drain_concerns(const struct drain *drain, const struct blockslab_nod
 			   struct blockslab_cpu *line)
 {
 	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+		return false;
+	if (drain->which == STALE_LINES && !READ_ONCE(line->stale))
 		return false;
 	return loaded_magazine(line) || READ_ONCE(line->spare);
 }
@@ -107,7 +110,7 @@ static void drain_cpu(struct drain *drain, int cpu)
 {
 	int tries = 0;
 
-	if (drain->which != HEAP_ENDS && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
+	if (drain->which < STALE_LINES && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
 		return;
 	do {
 		if (!drain_concerns_cpu(drain, cpu))
