@@ -269,10 +269,7 @@ static bool node_busy(struct blockslab_node *node)
 	return busy;
 }
 
-/*
- * Single blocks are checked as they are. Sums can only be told while nothing moves: what differs
- * then is a fault, and nodes that do move are counted in @untold.
- */
+/* Sums can only be told while nothing moves: nodes that do are counted in @untold. */
 static unsigned int validate_node(struct blockslab_node *node, unsigned int *untold)
 {
 	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);

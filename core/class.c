@@ -68,10 +68,7 @@ static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, g
 	return lines;
 }
 
-/*
- * A class of a heap, with these lines, or with some of its own. In atomic context there is hardly
- * any per-CPU memory: without its lines it works on its blocks alone.
- */
+/* With these lines, or its own; without any, as in atomic context, it works on its blocks alone. */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
 					   struct blockslab_cpu __percpu *lines, gfp_t gfp)
 {

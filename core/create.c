@@ -73,10 +73,7 @@ static struct blockslab_heap *heap_named(const char *name)
 	return heap;
 }
 
-/*
- * Whether a name is taken: by a heap that has it for itself, or, if @leaving, by one that has lost
- * its last reference, but not its place in debugfs.
- */
+/* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
 static bool name_taken(const char *name, bool leaving)
 {
 	struct blockslab_heap *heap;

@@ -78,10 +78,7 @@ static void heap_free_work(struct work_struct *work)
 	heap_free(container_of(work, struct blockslab_heap, free_work));
 }
 
-/*
- * Takes all out of the magazines of a heap that nobody allocates from. What other trims (the
- * timer's, debugfs's, the shrinker's) took out before looks allocated until they have flushed it.
- */
+/* Nobody allocates from it. What other trims took out looks allocated until they are through. */
 static void heap_trim_last(struct blockslab_heap *heap)
 {
 	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
@@ -242,10 +239,7 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	return pages;
 }
 
-/*
- * Heaps that root let go of are all that is left, blocks that others refer to among them; and
- * graves.
- */
+/* All that is left are heaps that root let go of, and blocks that others refer to; and graves. */
 static void heaps_exit(void)
 {
 	unsigned long pages = referenced_lose();

@@ -92,10 +92,7 @@ static void note_free(struct blockslab_note *note, unsigned long caller)
 	WRITE_ONCE(note->period, 0);
 }
 
-/*
- * Its slots are watched: see watch.c. In heaps with POISON or RED_ZONE none are, and whole pages
- * only where there are some before them.
- */
+/* Its slots are watched. Never with POISON or RED_ZONE; whole pages only with some before them. */
 static bool block_watched(const struct blockslab_block *block)
 {
 	return block->notes && (block->node->class->of || block->base != block_start(block));
@@ -222,10 +219,7 @@ static bool alloc_watched(void)
 	return RARE_ALWAYS || trace_blockslab_alloc_enabled();
 }
 
-/*
- * Whether slots are to be zeroed. What a constructor made stays in any case; what an RCU reader may
- * still look at does too, unless the caller wants zeroes.
- */
+/* What a constructor made stays in any case, what an RCU reader looks at unless told otherwise. */
 static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
 {
 	if (heap->ctor)

@@ -149,10 +149,7 @@ static struct blockslab_block *block_of(const void *slot)
 	return block;
 }
 
-/*
- * A slot of it stands in for a smaller one, that could not be had. Which is not remembered: from
- * then on and until it goes back, sizes that are too small are right for all of the block's slots.
- */
+/* Serves a size that is too small for it: right for all of its slots then, until it goes back. */
 static void block_stands_in(struct blockslab_block *block)
 {
 	WRITE_ONCE(block->sizes, block->size + 1);

@@ -308,10 +308,7 @@ static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *h
 			      heap->flags & EXACT_FLAGS ? RESERVE_NOTES : 0, gfp, NUMA_NO_NODE);
 }
 
-/*
- * Pages of the reserve may serve again at once, but not under a descriptor that somebody may still
- * look at. False, and they wait until nobody does, where there is no memory for another.
- */
+/* Pages of the reserve serve again at once, but under another descriptor; false without memory. */
 static bool reserve_renew(struct blockslab_block **block)
 {
 	struct blockslab_block *old = *block, *new;
@@ -424,10 +421,7 @@ static void block_end(struct blockslab_block *block)
 	heap_count_block(heap, -1);
 }
 
-/*
- * Blocks without slots whose pages somebody else has a reference on, or has put one too many: their
- * memory may still be read or written, and so does not go back before that is settled.
- */
+/* Blocks without slots whose pages others may still read or write: they have a wrong count. */
 static LIST_HEAD(referenced_blocks);
 static DEFINE_SPINLOCK(referenced_lock);	/* referenced_blocks */
 #define REFERENCED_PERIOD	HZ

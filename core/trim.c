@@ -217,10 +217,7 @@ static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 	trim_end(heap, trim);
 }
 
-/*
- * Gives back cached slots, retained blocks, and freed slots that are watched. @wait: other CPUs may
- * be asked, and waited for.
- */
+/* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
 	size_t held = held_bytes(heap), left;
@@ -231,10 +228,7 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 	return held > left ? held - left : 0;
 }
 
-/*
- * Whether a trim that somebody else's need asks for may ask other CPUs: once a period at most, so
- * that a heap at its limit, or the want of memory, does not disturb them all the time.
- */
+/* Whether others' need may ask other CPUs: once a period, not at every refusal at a limit. */
 static bool heap_may_ask(struct blockslab_heap *heap)
 {
 	if (time_before(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD))

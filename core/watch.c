@@ -243,10 +243,7 @@ static bool only_bad(struct blockslab_block *block)
 	return bad && bad + block->nr_free == block->nr_slots;
 }
 
-/*
- * Some of those that were never to be given out again go where nothing is given out any more: @all
- * of them, or those of blocks that hold nothing else. True if there may be more.
- */
+/* Lets bad slots go, @all or those alone in their block; true if there may be more. */
 static bool watch_forgive(struct blockslab_node *node, bool all)
 {
 	struct blockslab_block *block;
@@ -388,10 +385,7 @@ static unsigned int validate_watched(struct blockslab_block *block, unsigned int
 	return 1;
 }
 
-/*
- * Sees to it that a heap can keep slots; without memory for that, it keeps none. Under
- * heap->control, or before it is known.
- */
+/* Under heap->control, or before it is known. Without memory it keeps none. */
 static void watch_init(struct blockslab_heap *heap)
 {
 	struct watch *watch;
