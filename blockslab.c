@@ -33,9 +33,8 @@
  *   its block on; it is cleared on the way out. A slot that has it is free, wherever it lies.
  * - Depot (depot.c). Two stacks of magazines per class and node, full and empty ones, without a
  *   lock: a trade leaves interrupts on, too, and waits for no other CPU.
- * - Bulk calls move all that this CPU's magazines hold or take under one claim. The rest goes
- *   straight out of the blocks and into them, many slots per hold of the lock, if it is enough to
- *   be cheaper than a trade.
+ * - Bulk calls move all that this CPU's magazines hold or take under one claim; the rest, if it is
+ *   enough to be cheaper than a trade, goes past them, many slots per hold of the lock.
  * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line per node, so
  *   that a slot freed anywhere is cached with its own node's slots and goes home with them in
  *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
@@ -112,15 +111,12 @@
  *   the dependent loads, two and three of them
  * - canary 1 + 5, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
- *
  * A free with the size looks at 5 more, and is inline: 170 bytes at every place that calls it.
  *
  * What decided the sizes (tools/replay on a trace of 120 network namespaces made and half of them
  * deleted): 16 steps a doubling above 512, and orders that grow with use, hold 0.85 of what
  * kmalloc's classes hold at the peak, and 1.09 bytes a byte asked for; 0.02 of that are descriptors
- * and magazines. Magazines up to three times as large in classes up to 1 KiB moved neither figure
- * by 0.01 and took a third off batches of 256. What is kept for reuse, and its figures, stand in
- * retain.c.
+ * and magazines. What is kept for reuse, and its figures, stand in retain.c.
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and finds no double free of an untracked slot that
@@ -223,6 +219,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/defer.c"
 #include "core/check.c"
 #include "core/track.c"
+#include "core/grow.c"
 #include "core/heap.c"
 #include "core/readers.c"
 #include "core/debugfs.c"
@@ -245,6 +242,13 @@ static void span_grow(void)
 {
 	if (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM))
 		WRITE_ONCE(blockslab_span.size, (unsigned long)high_memory - blockslab_span.base);
+}
+
+static void __init span_init(void)
+{
+	blockslab_span.base = PAGE_OFFSET;
+	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
+	span_grow();
 }
 
 static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
@@ -412,9 +416,7 @@ static int __init blockslab_init(void)
 	int error = -ENOMEM;
 
 	blockslab_span.canary = get_random_long();
-	blockslab_span.base = PAGE_OFFSET;
-	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
-	span_grow();
+	span_init();
 	sizes_init();
 	bit_order_init();
 	cpus_init();
@@ -432,14 +434,14 @@ static int __init blockslab_init(void)
 	if (error)
 		goto no_hotplug;
 	debugfs_init();
-	heap_init(&blockslab_shared, "shared", &no_attrs);
+	heap_init(&blockslab_shared, "shared", 0, 0);
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
 	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);
+	queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
-	register_oom_notifier(&oom_notifier);
-	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
+	last_words_init();
 	if (RARE_ALWAYS || want_init_on_alloc(0))
 		static_branch_inc(&blockslab_rare);
 	if (RARE_ALWAYS || want_init_on_free())
@@ -463,8 +465,8 @@ no_caches:
 /* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
 static void __exit blockslab_exit(void)
 {
-	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
-	unregister_oom_notifier(&oom_notifier);
+	last_words_exit();
+	cancel_delayed_work_sync(&growth_work);
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);
 	shrinker_free(shrinker);

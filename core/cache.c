@@ -77,18 +77,17 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 					 unsigned long flags, void (*ctor)(void *object),
 					 unsigned long caller)
 {
-	struct blockslab_heap_attrs attrs = { .flags = flags };
 	struct blockslab_cache *cache;
 	struct blockslab_heap *heap;
 	int error;
 
 	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
 	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
-		attrs.flags &= ~BLOCKSLAB_POISON;
+		flags &= ~BLOCKSLAB_POISON;
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	heap = heap_new(name, &attrs, ctor, caller);
+	heap = heap_new(name, flags, 0, 0, ctor, caller);
 	if (IS_ERR(heap)) {
 		kfree(cache);
 		return ERR_CAST(heap);
@@ -102,21 +101,6 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 	if (error == -EINVAL)
 		return refuse(name, caller, "aligned, it is over BLOCKSLAB_SLOT_MAX", error);
 	return ERR_PTR(error);
-}
-
-static struct blockslab_cache *cache_create(const char *name, size_t size, size_t align,
-					    unsigned long flags, void (*ctor)(void *object),
-					    unsigned long caller)
-{
-	struct blockslab_heap_attrs attrs = { .flags = flags };
-	const char *why = heap_refusal(name, &attrs, CACHE_FLAGS) ?:
-			  cache_refusal(size, align, flags, ctor);
-	struct blockslab_cache *cache;
-
-	cache = why ? refuse(name, caller, why, -EINVAL) :
-		      cache_new(name, size, align, flags, ctor, caller);
-	panic_if_asked(flags, name, cache);
-	return cache;
 }
 
 /**
@@ -138,7 +122,16 @@ static struct blockslab_cache *cache_create(const char *name, size_t size, size_
 struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
 					       unsigned long flags, void (*ctor)(void *object))
 {
-	return cache_create(name, size, align, flags, ctor, _RET_IP_);
+	const char *why = heap_refusal(name, flags, CACHE_FLAGS, 0, 0) ?:
+			  cache_refusal(size, align, flags, ctor);
+	struct blockslab_cache *cache;
+
+	if (why)
+		cache = refuse(name, _RET_IP_, why, -EINVAL);
+	else
+		cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
+	panic_if_asked(flags, name, cache);
+	return cache;
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_create);
 

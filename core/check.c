@@ -10,7 +10,6 @@ struct sums {
 	unsigned long held;
 	unsigned long pages;	/* bytes of pages of all blocks */
 	unsigned long retained_bytes;
-	unsigned long magazines;	/* bytes of these */
 	unsigned long given;	/* bytes of all slots given out so far */
 };
 
@@ -19,39 +18,32 @@ static unsigned long sums_allocated(const struct sums *sums)
 	return sums->slots - sums->cached - sums->free;
 }
 
-/* Slots of a loaded magazine are counted by its line. Under RCU. */
-static void add_magazine(struct sums *sums, const struct blockslab_magazine *magazine, bool loaded)
-{
-	if (!magazine)
-		return;
-	sums->magazines += magazine_bytes(magazine->capacity);
-	sums->cached += loaded ? 0 : READ_ONCE(magazine->count);
-}
-
 /* Exact while the CPU is at rest, near enough while it is not. */
 static void add_line(struct sums *sums, struct blockslab_cpu *line)
 {
 	u64 tally = READ_ONCE(line->tally);
-	unsigned long before = sums->cached, allocs = tally >> 16;
+	unsigned long cached = tally & BLOCKSLAB_COUNT, allocs = tally >> 16;
+	struct blockslab_magazine *spare;
 
 	rcu_read_lock();
-	add_magazine(sums, loaded_magazine(line), true);
-	add_magazine(sums, smp_load_acquire(&line->spare), false);	/* take_in() */
+	spare = smp_load_acquire(&line->spare);	/* take_in() */
+	if (spare)
+		cached += READ_ONCE(spare->count);
 	rcu_read_unlock();
-	sums->cached += tally & BLOCKSLAB_COUNT;
+	sums->cached += cached;
 	sums->allocs += allocs;
-	sums->frees += sums->cached - before + allocs - READ_ONCE(line->moved);
+	sums->frees += cached + allocs - READ_ONCE(line->moved);
 	sums->requested += READ_ONCE(line->granted) - READ_ONCE(line->credit);
 }
 
-static void add_stack(struct sums *sums, const struct blockslab_stack *stack)
+static void add_depot(struct sums *sums, struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine = NULL;
 	unsigned int steps = 0;
 
 	rcu_read_lock();
-	while ((magazine = stack_next(stack, magazine, &steps)))
-		add_magazine(sums, magazine, false);
+	while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
+		sums->cached += READ_ONCE(magazine->count);
 	rcu_read_unlock();
 }
 
@@ -84,20 +76,22 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 
 	for_each_possible_cpu(cpu)
 		add_line(sums, node_line(node, cpu));
-	add_stack(sums, &node->depot.full);
-	add_stack(sums, &node->empty);
+	add_depot(sums, node);
 	add_blocks(sums, node);
 }
 
 /* Of a class, and of its tracked slots. */
 static void class_sums(struct sums *sums, struct blockslab_class *class)
 {
-	struct blockslab_node *node;
-	unsigned int i;
+	struct blockslab_class *tracked;
+	int nid;
 
 	memset(sums, 0, sizeof(*sums));
-	for (i = 0; (node = class_node(class, i)); i++)
-		add_node(sums, node);
+	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
+	for (nid = 0; nid < nr_node_ids; nid++)
+		add_node(sums, &class->nodes[nid]);
+	for (nid = 0; tracked && nid < nr_node_ids; nid++)
+		add_node(sums, &tracked->nodes[nid]);
 	/* Of whole pages what was given is what was asked for, page by page; near enough. */
 	sums->given = class->size ? sums->allocs * class->size : sums->requested;
 	if (class->asked)
@@ -211,7 +205,7 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 }
 
 /* Checks the node's blocks one by one, live as they are, and adds up what they hold. */
-static unsigned int validate_blocks(struct blockslab_node *node, struct sums *sums)
+static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
 {
 	struct findings findings = {};
 	unsigned int faults = 0, number;
@@ -227,7 +221,7 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 			validate_block(block, &findings);
 			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
 				faults += validate_watched(block, number);
-			sums->held += block_bytes(block);
+			*held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;
 		}
@@ -238,10 +232,41 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 	return faults;
 }
 
-static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
-				  const struct sums *counted)
+static size_t stack_held(const struct blockslab_stack *stack)
 {
-	unsigned long held = counted->held + sums->magazines;
+	struct blockslab_magazine *magazine = NULL;
+	unsigned int steps = 0;
+	size_t held = 0;
+
+	rcu_read_lock();
+	while ((magazine = stack_next(stack, magazine, &steps)))
+		held += magazine_bytes(magazine->capacity);
+	rcu_read_unlock();
+	return held;
+}
+
+static size_t magazines_held(struct blockslab_node *node)
+{
+	struct blockslab_magazine *magazine;
+	size_t held = 0;
+	int cpu;
+
+	rcu_read_lock();
+	for_each_possible_cpu(cpu) {
+		struct blockslab_cpu *line = node_line(node, cpu);
+
+		magazine = loaded_magazine(line);
+		held += magazine ? magazine_bytes(magazine->capacity) : 0;
+		magazine = READ_ONCE(line->spare);
+		held += magazine ? magazine_bytes(magazine->capacity) : 0;
+	}
+	rcu_read_unlock();
+	return held + stack_held(&node->depot.full) + stack_held(&node->empty);
+}
+
+static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
+				  const struct sums *counted, size_t held)
+{
 	struct findings findings = {};
 
 	if (sums->slots != counted->slots)
@@ -269,18 +294,22 @@ static bool node_busy(struct blockslab_node *node)
 	return busy;
 }
 
-/* Sums can only be told while nothing moves: nodes that do are counted in @untold. */
+/*
+ * Single blocks are checked as they are. Sums can only be told while nothing moves: what differs
+ * then is a fault, and nodes that do move are counted in @untold.
+ */
 static unsigned int validate_node(struct blockslab_node *node, unsigned int *untold)
 {
 	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);
 	bool busy = node_busy(node);
 	struct sums counted = {}, sums = {};
-	unsigned int faults = validate_blocks(node, &counted);
+	size_t held = magazines_held(node);
+	unsigned int faults = validate_blocks(node, &held, &counted);
 
 	add_node(&sums, node);
 	if (!busy && !node_busy(node) && activity == node_activity(node) &&
 	    charged == atomic_long_read(&node->held))
-		return faults + validate_sums(node, &sums, &counted);
+		return faults + validate_sums(node, &sums, &counted, held);
 	++*untold;
 	return faults;
 }

@@ -8,12 +8,9 @@
  * What it does not do: it makes no classes; they come with the first allocations. Lock: heap_names.
  */
 
-static const struct blockslab_heap_attrs no_attrs;
-
-static void heap_init(struct blockslab_heap *heap, const char *name,
-		      const struct blockslab_heap_attrs *attrs)
+static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
+		      size_t limit)
 {
-	unsigned long flags = attrs->flags;
 	unsigned int i;
 
 	strscpy(heap->name, name, sizeof(heap->name));
@@ -28,7 +25,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 	heap->flags = flags;
 	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
-	heap->limit = attrs->limit;
+	heap->limit = limit;
 	heap->fixed = sizeof(*heap);
 	heap->reclaimed = jiffies - TRIM_PERIOD;
 	refcount_set(&heap->refs, 1);
@@ -73,20 +70,18 @@ static struct blockslab_heap *heap_named(const char *name)
 	return heap;
 }
 
-/* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
-static bool name_taken(const char *name, bool leaving)
+/* A heap of a name has lost its last reference, but not its place in debugfs. */
+static bool name_leaving(const char *name)
 {
 	struct blockslab_heap *heap;
-	bool taken = false;
+	bool leaving = false;
 	unsigned long irq;
 
 	spin_lock_irqsave(&heaps_lock, irq);
 	list_for_each_entry(heap, &heaps, list)
-		if (!strcmp(heap->name, name))
-			taken |= leaving ? !refcount_read(&heap->refs) :
-					   !heap_destroyed(heap) || heap->renamed;
+		leaving |= !refcount_read(&heap->refs) && !strcmp(heap->name, name);
 	spin_unlock_irqrestore(&heaps_lock, irq);
-	return taken;
+	return leaving;
 }
 
 /* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
@@ -106,7 +101,7 @@ static int heap_enter(struct blockslab_heap *heap)
 	}
 	if (error)
 		return error;
-	while (name_taken(heap->name, true))
+	while (name_leaving(heap->name))
 		schedule_timeout_uninterruptible(1);
 	spin_lock_irqsave(&heaps_lock, irq);
 	heap->id = ++last_id;
@@ -174,16 +169,16 @@ static int heap_start(struct blockslab_heap *heap, size_t reserve)
 }
 
 /* Why a heap cannot be made, or NULL. */
-static const char *heap_refusal(const char *name, const struct blockslab_heap_attrs *attrs,
-				unsigned long possible)
+static const char *heap_refusal(const char *name, unsigned long flags, unsigned long possible,
+				size_t limit, size_t reserve)
 {
 	if (!name_possible(name))
 		return "the name is not 1 to 31 printable characters without space and slash";
-	if (attrs->flags & ~possible)
+	if (flags & ~possible)
 		return "it does not know one of the flags, or not there";
-	if (attrs->limit && attrs->limit < PAGE_SIZE)
+	if (limit && limit < PAGE_SIZE)
 		return "the limit is less than a page";
-	if (attrs->limit && attrs->reserve > attrs->limit)
+	if (limit && reserve > limit)
 		return "the reserve is over the limit";
 	return NULL;
 }
@@ -228,8 +223,9 @@ static void heap_made_by(struct blockslab_heap *heap, unsigned long caller)
 	rcu_read_unlock();
 }
 
-static struct blockslab_heap *heap_new(const char *name, const struct blockslab_heap_attrs *attrs,
-				       void (*ctor)(void *object), unsigned long caller)
+static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
+				       size_t reserve, void (*ctor)(void *object),
+				       unsigned long caller)
 {
 	struct blockslab_heap *heap;
 	int error;
@@ -241,12 +237,12 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 		module_put(THIS_MODULE);
 		return ERR_PTR(-ENOMEM);
 	}
-	heap_init(heap, name, attrs);
+	heap_init(heap, name, flags, limit);
 	heap->ctor = ctor;
 	heap_made_by(heap, caller);
 	error = heap_track_first(heap);
 	if (!error)
-		error = heap_start(heap, attrs->reserve);
+		error = heap_start(heap, reserve);
 	if (!error)
 		return heap;
 	heap->state = HEAP_DESTROYED;
@@ -281,13 +277,16 @@ static void panic_if_asked(unsigned long flags, const char *name, const void *re
 struct blockslab_heap *blockslab_heap_create(const char *name,
 					     const struct blockslab_heap_attrs *attrs)
 {
+	static const struct blockslab_heap_attrs none;
 	struct blockslab_heap *heap;
 	const char *why;
 
-	attrs = attrs ?: &no_attrs;
-	why = heap_refusal(name, attrs, HEAP_FLAGS);
-	heap = why ? refuse(name, _RET_IP_, why, -EINVAL) :
-		     heap_new(name, attrs, NULL, _RET_IP_);
+	attrs = attrs ?: &none;
+	why = heap_refusal(name, attrs->flags, HEAP_FLAGS, attrs->limit, attrs->reserve);
+	if (why)
+		heap = refuse(name, _RET_IP_, why, -EINVAL);
+	else
+		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL, _RET_IP_);
 	panic_if_asked(attrs->flags, name, heap);
 	return heap;
 }

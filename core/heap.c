@@ -42,7 +42,9 @@ static void heap_free_classes(struct blockslab_heap *heap)
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
 	xa_destroy(&heap->rare);
+	growth_free(heap->growth);
 	kfree(heap->watch);
+	heap->growth = NULL;
 	heap->watch = NULL;
 }
 
@@ -78,7 +80,10 @@ static void heap_free_work(struct work_struct *work)
 	heap_free(container_of(work, struct blockslab_heap, free_work));
 }
 
-/* Nobody allocates from it. What other trims took out looks allocated until they are through. */
+/*
+ * Takes all out of the magazines of a heap that nobody allocates from. What other trims (the
+ * timer's, debugfs's, the shrinker's) took out before looks allocated until they have flushed it.
+ */
 static void heap_trim_last(struct blockslab_heap *heap)
 {
 	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
@@ -98,10 +103,8 @@ static bool heap_end(struct blockslab_heap *heap)
 	ended = !heap_destroyed(heap);
 	if (ended)
 		WRITE_ONCE(heap->state, HEAP_DESTROYED);
-	if (ended && heap->cache) {	/* every call takes the slow path, where it is told */
-		cache_publish(heap->cache);
-		WRITE_ONCE(heap->cache->bytes, 0);
-	}
+	if (ended && heap->cache)
+		cache_close(heap->cache);
 	mutex_unlock(&heap->control);
 	return ended;
 }
@@ -239,7 +242,10 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	return pages;
 }
 
-/* All that is left are heaps that root let go of, and blocks that others refer to; and graves. */
+/*
+ * Heaps that root let go of are all that is left, blocks that others refer to among them; and
+ * graves.
+ */
 static void heaps_exit(void)
 {
 	unsigned long pages = referenced_lose();

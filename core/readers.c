@@ -2,12 +2,15 @@
 /*
  * Readers: the files blocks, sparse and callers, which show what a heap has slot by slot
  *
- * They stop nothing: what they show is of the moment when it was looked at. Blocks are read one at
- * a time, under node->lock for the copy of one bitmap. A block that is there throughout is shown
- * once; one that goes meanwhile may be missed, and one that comes is not shown, so that reading
- * ends whatever the load.
+ * What they do not do: they stop nothing; what they show is of the moment when it was looked at.
+ * Lock: node->lock for one block at a time.
  */
 
+/*
+ * The files blocks and sparse are read a block at a time: the lock is held for the copy of one
+ * descriptor's bitmap. A block that is there throughout is shown once; one that goes meanwhile may
+ * be missed, and one that comes is not shown, so that reading ends whatever the load.
+ */
 #define VERSION_LINE	"# blockslab version 2\n"
 #define HOLDERS_READ	128	/* slots of a block that are looked at */
 #define HOLDERS_SHOWN	4
@@ -348,22 +351,35 @@ static const struct file_operations blocks_fops = {
 	.release = blocks_release,
 };
 
+static void caller_show(struct seq_file *m, const struct callers *callers,
+			const struct caller *caller)
+{
+	static const unsigned int turns[] = { 2, MINUTES, 10 * (TENS - 1) + 1 };
+	unsigned int i;
+
+	seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
+		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest,
+		   nr_cpu_ids, caller->cpus);
+	show_frames(m, caller->stack);
+	for (i = 0; i < ARRAY_SIZE(turns); i++)
+		if (callers->turns >= turns[i])
+			seq_printf(m, " %llu %llu", (caller->before[i].slots + 128) >> 8,
+				   (caller->before[i].bytes + 128) >> 8);
+		else
+			seq_puts(m, " - -");
+	seq_putc(m, '\n');
+}
+
 /* The file callers is counted when it is opened. */
 static int callers_show(struct seq_file *m, void *unused)
 {
 	const struct callers *callers = m->private;
 	unsigned int i;
 
-	seq_puts(m, VERSION_LINE "# slots requested held oldest_ms cpus stack\n");
-	for (i = 0; i < callers->nr; i++) {
-		const struct caller *caller = callers->sorted[i];
-
-		seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
-			   (caller->requested + 128) >> 8, (caller->held + 128) >> 8,
-			   caller->oldest, nr_cpu_ids, caller->cpus);
-		show_frames(m, caller->stack);
-		seq_putc(m, '\n');
-	}
+	seq_puts(m, VERSION_LINE "# slots requested held oldest_ms cpus stack");
+	seq_puts(m, " slots_1m held_1m slots_10m held_10m slots_1h held_1h\n");
+	for (i = 0; i < callers->nr; i++)
+		caller_show(m, callers, callers->sorted[i]);
 	return 0;
 }
 
@@ -374,6 +390,7 @@ static int callers_open(struct inode *inode, struct file *file)
 
 	if (IS_ERR(callers))
 		return PTR_ERR(callers);
+	callers_before(inode->i_private, callers);
 	error = single_open(file, callers_show, callers);
 	if (error)
 		callers_free(callers);

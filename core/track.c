@@ -3,6 +3,12 @@
  * Who holds what: live slots that are tracked, by the stack that allocated them
  */
 
+/* What a stack held, in 1/256 */
+struct held_once {
+	u64 slots;
+	u64 bytes;
+};
+
 /* Live slots that one stack allocated; those that were sampled stand for more */
 struct caller {
 	depot_stack_handle_t stack;	/* that it is */
@@ -10,6 +16,7 @@ struct caller {
 	u64 slots;			/* how many, in 1/256 */
 	u64 requested;			/* bytes asked for, in 1/256 */
 	u64 held;			/* bytes of the slots, in 1/256 */
+	struct held_once before[3];	/* a minute, ten, and an hour ago */
 	depot_stack_handle_t kept; /* the same stack with names, if a module of it goes; or 0 */
 	unsigned long cpus[];		/* that allocated them */
 };
@@ -26,6 +33,7 @@ struct callers {
 	unsigned int nr_notes;				/* and what has been read, */
 	struct blockslab_note notes[NOTES_AT_ONCE];	/* copies of notes, */
 	size_t bytes;					/* and of their slots' size */
+	unsigned int turns;				/* counts before this one: see grow.c */
 };
 
 /*
@@ -318,18 +326,33 @@ static struct leak leak_of(struct blockslab_class *class)
 	return leak;
 }
 
+/* Keeps a leak if it is one of the largest, which stand first. */
+static void keep_leak(struct leak *leaks, struct leak leak)
+{
+	unsigned int i;
+
+	for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)
+		if (leak.bytes > leaks[i].bytes)
+			swap(leak, leaks[i]);
+}
+
 static void report_leak(const struct leak *leak)
 {
-	struct blockslab_node *node;
+	/* tracked_class_new() */
+	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
+	struct blockslab_class *classes[] = { leak->class, tracked };
 	unsigned int found = 0, i;
 	void *slots[LEAKS_SHOWN];
+	int nid;
 
 	if (leak->class->size)
 		pr_warn("%lu slots of %u bytes:\n", leak->slots, leak->class->size);
 	else
 		pr_warn("%lu allocations of whole pages:\n", leak->slots);
-	for (i = 0; (node = class_node(leak->class, i)); i++)
-		found += find_live(node, slots + found, LEAKS_SHOWN - found);
+	for (i = 0; i < ARRAY_SIZE(classes) && classes[i]; i++)
+		for (nid = 0; nid < nr_node_ids; nid++)
+			found += find_live(&classes[i]->nodes[nid], slots + found,
+					   LEAKS_SHOWN - found);
 	for (i = 0; i < found; i++)
 		pr_warn("  slot %p\n", slots[i]);
 }
@@ -373,9 +396,7 @@ static void report_leaks(struct blockslab_heap *heap)
 		slots += leak.slots;
 		bytes += leak.bytes;
 		nr += leak.slots > 0;
-		for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)	/* the largest stand first */
-			if (leak.bytes > leaks[i].bytes)
-				swap(leak, leaks[i]);
+		keep_leak(leaks, leak);
 	}
 	rcu_read_unlock();
 	if (!nr)

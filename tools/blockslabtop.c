@@ -54,6 +54,7 @@ enum value {
 	NAME, SIZE, PER_BLOCK, ORDER, LIMIT, HELD, REQUESTED, SLOTS, BLOCKS, FULL, PARTIAL,
 	RETAINED, ALLOCATED, CACHED, FREE, ALLOCS, FREES, FAILS, WASTE, OLDEST, AGE,
 	USED_OF, STATE, MODULE, CPUS, STACK, HOLDERS,
+	HELD_1M, HELD_10M, HELD_1H, GREW_1M, GREW_10M, GREW_1H,
 	ALLOC_RATE, FREE_RATE, FULLNESS, GROWN, NR_VALUES
 };
 
@@ -66,6 +67,7 @@ static const char * const column_names[NR_VALUES] = {
 	[FREES] = "frees", [FAILS] = "fails", [WASTE] = "waste", [OLDEST] = "oldest_ms",
 	[AGE] = "age_ms", [USED_OF] = "used/slots", [STATE] = "state", [MODULE] = "module",
 	[CPUS] = "cpus", [STACK] = "stack", [HOLDERS] = "holders",
+	[HELD_1M] = "held_1m", [HELD_10M] = "held_10m", [HELD_1H] = "held_1h",
 };
 
 struct row {
@@ -141,6 +143,9 @@ static const struct column caller_columns[] = {
 	{ "SLOTS", "slots", 's', 7, SLOTS, COUNT, 2 },
 	{ "ASKED", "requested", 'a', 6, REQUESTED, BYTES, 4 },
 	{ "OLDEST", "oldest", 'o', 7, OLDEST, TIME, 3 },
+	{ "IN 1M", "1m", 'm', 7, GREW_1M, GROWTH, 5 },
+	{ "IN 10M", "10m", 't', 7, GREW_10M, GROWTH, 6 },
+	{ "IN 1H", "1h", 'u', 7, GREW_1H, GROWTH, 7 },
 	{ "CALLED FROM", "stack", 'f', 20, NAME, FRAMES, LAST },
 };
 
@@ -355,6 +360,13 @@ static bool set_value(struct row *row, enum value column, char *word)
 		return parse_value(word, &row->value[SIZE]);
 	case AGE:
 		return parse_value(word, &row->value[OLDEST]);
+	case HELD_1M: case HELD_10M: case HELD_1H:	/* "-" where it was not tracked then */
+		if (!strcmp(word, "-"))
+			return true;
+		if (!parse_value(word, &row->value[column]))
+			return false;
+		row->value[column - HELD_1M + GREW_1M] = row->value[HELD] - row->value[column];
+		return true;
 	case NR_VALUES:			/* a column not known here */
 		return true;
 	default:

@@ -135,6 +135,58 @@ static void callers_are_sorted(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* How many slots the only caller had then; -1 where that is not known. */
+static int slots_before(struct kunit *test, const char *column)
+{
+	struct table table = table_open(test, "heap/tracked/callers");
+	const char *text;
+	int slots = -1;
+
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	text = table_text(test, &table, column);
+	if (strcmp(text, "-"))
+		KUNIT_EXPECT_EQ(test, kstrtoint(text, 10, &slots), 0);
+	KUNIT_EXPECT_FALSE(test, table_next(test, &table));
+	return slots;
+}
+
+static void growth_is_told(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, 100);
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		slots[i] = alloc_here(heap, 100);
+		if (i < 80)
+			blockslab_grow(heap, 1);
+		if (i == 0)
+			KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1m"), -1);
+		if (i == 9)
+			KUNIT_EXPECT_EQ(test, slots_before(test, "slots_10m"), -1);
+		if (i == 10)
+			KUNIT_EXPECT_EQ(test, slots_before(test, "slots_10m"), 1);
+		if (i == 59)
+			KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), -1);
+		if (i == 60)
+			KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 1);
+	}
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots"), 100);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1m"), 79);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_10m"), 70);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 11);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "held_1h"), 11 * blockslab_size_roundup(100));
+	free_many(slots, 99);
+	blockslab_grow(heap, 61);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 1);
+	blockslab_free(slots[99]);
+	blockslab_grow(heap, 71);		/* which forgets it */
+	slots[0] = alloc_here(heap, 100);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 0);
+	blockslab_free(slots[0]);
+	end_heap(test, heap);
+}
+
 static void cpus_are_told(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
@@ -564,6 +616,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(every_live_slot_is_accounted_for),
 	KUNIT_CASE(callers_are_told_apart),
 	KUNIT_CASE(callers_are_sorted),
+	KUNIT_CASE(growth_is_told),
 	KUNIT_CASE(cpus_are_told),
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),

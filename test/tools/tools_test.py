@@ -723,11 +723,28 @@ class Top(Case):
         path = self.snapshot(leaked=3000)
         lines = self.lines("-o", "-f", path, "-H", "shared", "-C")
         self.assertRegex(lines[0], "^snapshot  shared callers  held")
-        self.assertRegex(lines[1], "^ +HELD +GROWN +SLOTS +ASKED +OLDEST CALLED FROM$")
-        self.assertRegex(lines[2], r"^ +188K +- +3000 +176K +31s leaky_open < planted < entry_SYSCALL")
+        self.assertRegex(lines[1], "^ +HELD +GROWN +SLOTS +ASKED +OLDEST +IN 1M +IN 10M +IN 1H CALLED FROM$")
+        self.assertRegex(lines[2], r"^ +188K +- +3000 +176K +31s +- +- +- leaky_open < planted < entry_SYSCALL")
         self.assertEqual(len(lines), 2 + 51)
         self.assertEqual(self.lines("-o", "-f", path, "-H", "shared", "-C", "-s", "slots")[2], lines[2])
         self.assertIn(" [nf_tables] < ", "\n".join(lines))
+
+    def grown_callers(self):
+        """A snapshot whose callers have columns of before: one that grew, one that came, one that is not known."""
+        path = self.snapshot()
+        with open(f"{path}/heap/shared/callers", "w") as stream:
+            stream.write(f"# blockslab version 2\n# {HEADERS['callers']} slots_1m held_1m slots_10m held_10m slots_1h "
+                         f"held_1h\n3 180 3072 5 0 {LEAK} 2 2048 1 1024 0 0\n2 180 2048 5 0 {PATHS[0]} - - - - - -\n")
+        return path
+
+    def test_callers_and_what_they_had_before(self):
+        lines = self.lines("-o", "-f", self.grown_callers(), "-H", "shared", "-C")
+        self.assertRegex(lines[2], r"^ +3072 .* \+1024 +\+2048 +\+3072 leaky_open < planted")
+        self.assertRegex(lines[3], r"^ +2048 .* - +- +- sock_alloc_inode")
+        page = report(self.grown_callers()).stdout
+        self.assertIn("in a minute", page)
+        self.assertIn("+1.00 KiB", page)
+        self.assertNotIn("damaged", page)
 
     def test_sparse_blocks_by_who_pins_them(self):
         path = self.snapshot()

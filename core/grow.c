@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Growth: what each stack held a minute, ten minutes and an hour ago
+ *
+ * Once a minute the callers of each heap that is or was tracked are counted, and what the largest
+ * ones hold is written down: the latest eleven counts, and every tenth one for an hour. So a leak
+ * shows in one look at the file callers. The timer wakes no idle CPU; what it is late by is made
+ * up for. What it does not do: it keeps nothing of stacks that have held nothing for an hour.
+ * Lock: growth_lock for all of it.
+ */
+
+#define GROWTH_PERIOD	(60 * HZ)
+#define GROWTH_STACKS	256U
+#define MINUTES		11
+#define TENS		7
+#define TURNS_MAX	(10 * (TENS + 1))
+
+/* What a stack held, the latest first. */
+struct growing {
+	struct held_once minutes[MINUTES];
+	struct held_once tens[TENS];
+};
+
+/* Of a heap. */
+struct growth {
+	struct xarray by_stack;		/* struct growing */
+	unsigned int nr;		/* how many */
+	unsigned int turns;		/* counts so far, up to TURNS_MAX */
+	unsigned long last;		/* jiffies of the last one */
+};
+
+static DEFINE_MUTEX(growth_lock);
+
+static void growth_add(struct growth *growth, depot_stack_handle_t stack)
+{
+	struct growing *growing;
+
+	if (growth->nr == GROWTH_STACKS || xa_load(&growth->by_stack, stack))
+		return;
+	growing = kzalloc(sizeof(*growing), GFP_KERNEL);
+	if (!growing || xa_err(xa_store(&growth->by_stack, stack, growing, GFP_KERNEL)))
+		kfree(growing);
+	else
+		growth->nr++;
+}
+
+static void growing_shift(struct growing *growing, struct held_once now, bool tenth)
+{
+	memmove(growing->minutes + 1, growing->minutes, (MINUTES - 1) * sizeof(now));
+	growing->minutes[0] = now;
+	if (!tenth)
+		return;
+	memmove(growing->tens + 1, growing->tens, (TENS - 1) * sizeof(now));
+	growing->tens[0] = now;
+}
+
+/* Writes down what all callers hold now. */
+static void growth_turn(struct growth *growth, struct callers *callers)
+{
+	struct growing *growing;
+	struct held_once now;
+	struct caller *caller;
+	unsigned long stack;
+
+	xa_for_each(&growth->by_stack, stack, growing) {
+		caller = xa_load(&callers->by_stack, stack);
+		now = (struct held_once){};
+		if (caller)
+			now = (struct held_once){ caller->slots, caller->held };
+		growing_shift(growing, now, growth->turns % 10 == 0);
+		if (memchr_inv(growing, 0, sizeof(*growing)))
+			continue;
+		xa_erase(&growth->by_stack, stack);
+		kfree(growing);
+		growth->nr--;
+	}
+	if (++growth->turns == TURNS_MAX)	/* as much is known, and a tenth comes next */
+		growth->turns -= 10;
+}
+
+static void heap_grow(struct blockslab_heap *heap, struct growth *growth, unsigned int turns)
+{
+	struct callers *callers = callers_get(heap);
+	unsigned int i;
+
+	if (IS_ERR(callers))
+		return;
+	for (i = 0; i < callers->nr; i++)
+		growth_add(growth, callers->sorted[i]->stack);
+	while (turns--)
+		growth_turn(growth, callers);
+	callers_free(callers);
+}
+
+static struct growth *growth_of(struct blockslab_heap *heap)
+{
+	lockdep_assert_held(&growth_lock);
+	if (heap->growth || !READ_ONCE(heap->track))
+		return heap->growth;
+	heap->growth = kzalloc(sizeof(*heap->growth), GFP_KERNEL);
+	if (heap->growth) {
+		xa_init(&heap->growth->by_stack);
+		heap->growth->last = jiffies - GROWTH_PERIOD;
+	}
+	return heap->growth;
+}
+
+static void growth_work_fn(struct work_struct *work);
+static DECLARE_DEFERRABLE_WORK(growth_work, growth_work_fn);
+
+static void growth_work_fn(struct work_struct *work)
+{
+	struct blockslab_heap *heap;
+	struct growth *growth;
+	unsigned int turns;
+
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		mutex_lock(&growth_lock);
+		growth = growth_of(heap);
+		turns = growth ? (jiffies - growth->last + HZ) / GROWTH_PERIOD : 0;
+		if (turns) {
+			growth->last = jiffies;
+			heap_grow(heap, growth, min(turns, TURNS_MAX + 0U));
+		}
+		mutex_unlock(&growth_lock);
+	}
+	queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
+}
+
+/**
+ * blockslab_grow() - have so many minutes pass for what a heap's callers held, for tests
+ * @heap: that is tracked
+ * @minutes: how many
+ *
+ * Context: process; may sleep.
+ */
+void blockslab_grow(struct blockslab_heap *heap, unsigned int minutes)
+{
+	struct growth *growth;
+
+	mutex_lock(&growth_lock);
+	growth = growth_of(heap);
+	if (growth)
+		heap_grow(heap, growth, minutes);
+	mutex_unlock(&growth_lock);
+}
+EXPORT_SYMBOL_FOR_TESTS(blockslab_grow);
+
+/* What the callers held before, where that is known. */
+static void callers_before(struct blockslab_heap *heap, struct callers *callers)
+{
+	struct growing *growing;
+	struct growth *growth;
+	unsigned int i;
+
+	mutex_lock(&growth_lock);
+	growth = heap->growth;
+	callers->turns = growth ? growth->turns : 0;
+	for (i = 0; growth && i < callers->nr; i++) {
+		growing = xa_load(&growth->by_stack, callers->sorted[i]->stack);
+		if (!growing)
+			continue;
+		callers->sorted[i]->before[0] = growing->minutes[1];
+		callers->sorted[i]->before[1] = growing->minutes[MINUTES - 1];
+		callers->sorted[i]->before[2] = growing->tens[TENS - 1];
+	}
+	mutex_unlock(&growth_lock);
+}
+
+/* With its heap. */
+static void growth_free(struct growth *growth)
+{
+	struct growing *growing;
+	unsigned long stack;
+
+	if (!growth)
+		return;
+	xa_for_each(&growth->by_stack, stack, growing)
+		kfree(growing);
+	xa_destroy(&growth->by_stack);
+	kfree(growth);
+}
