@@ -5,8 +5,9 @@
  * For tools/faults, and for guests only: it is made to bring a kernel down. debugfs has
  *
  *   blockslab_faults/rows  the faults: a name, and its flags, a line
- *   blockslab_faults/run   write `ROW blockslab|slub default|debug`, or `leave`: allocates slots
- *                          that will not be freed, for what comes when a client is unloaded so
+ *   blockslab_faults/run   write `ROW blockslab|slub default|debug`, `ROW blockslab sampled`, or
+ *                          `leave`: allocates slots that will not be freed, for what comes when
+ *                          a client is unloaded so
  *
  * A run fills a heap, or a kmem_cache, of its own with slots of one size, each full of a pattern
  * of its own, and picks a victim with a slot on either side. Then the row goes through phases,
@@ -21,6 +22,9 @@
  *   content  a slot that had nothing to do with it was changed later
  *   twice    two live slots overlap
  *   outside  memory was handed out that is not the allocator's
+ *
+ * `sampled` commits the fault of a row that has the flag so often that some of the slots it is
+ * committed with are sampled, and says how many were, and of how many that was found.
  *
  * `debug` is POISON, RED_ZONE and TRACK; for SLUB it says nothing: slub_debug= of the kernel's
  * command line does. One run at a time; there is no lock, as a run may never come back.
@@ -49,6 +53,7 @@
 #include <linux/vmalloc.h>
 
 #include "blockslab.h"
+#include "core/trace.h"
 
 #define SIZE		96
 #define NR_FIRST	256	/* slots before the fault */
@@ -1186,6 +1191,7 @@ struct row {
  * found: blockslab finds it at the fault, in any mode, and nothing is harmed.
  * excepted: by default a slot may be given out twice.
  * ours: SLUB has no such call.
+ * sampled: where the slot is sampled, it is found.
  */
 static const struct row rows[] = {
 	{ "double-free", double_free, "found" },
@@ -1194,7 +1200,7 @@ static const struct row rows[] = {
 	{ "double-free-after-10000", double_free_10000, "found" },
 	{ "double-free-other-cpu", double_free_other_cpu, "found" },
 	{ "double-free-given-back", double_free_given_back, "found" },
-	{ "double-free-reused", double_free_reused, "" },
+	{ "double-free-reused", double_free_reused, "sampled" },
 	{ "double-free-written", double_free_written, "excepted" },
 	{ "double-free-written-1", double_free_written_1, "excepted" },
 	{ "double-free-written-2-cpus", double_free_written_2_cpus, "excepted" },
@@ -1217,11 +1223,11 @@ static const struct row rows[] = {
 	{ "copy-to-user-past", copy_to_user_past, "found" },
 	{ "copy-from-user-past", copy_from_user_past, "found" },
 	{ "overflow-1", overflow_1, "" },
-	{ "overflow-8", overflow_8, "" },
+	{ "overflow-8", overflow_8, "sampled" },
 	{ "overflow-64", overflow_64, "" },
 	{ "overflow-slot", overflow_slot, "" },
-	{ "underflow-8", underflow, "" },
-	{ "write-after-free", write_after_free, "" },
+	{ "underflow-8", underflow, "sampled" },
+	{ "write-after-free", write_after_free, "sampled" },
 	{ "write-after-free-later", write_after_free_later, "" },
 	{ "read-after-free", read_after_free, "" },
 	{ "destroy-live", destroy_live, "" },
@@ -1300,6 +1306,123 @@ static int run(const struct row *row, struct arena *arena)
 	return err;
 }
 
+/* --- sampled: so many faults that some are found ---------------------------------------------- */
+
+#define ROUNDS		20000
+#define PERIOD		4096
+#define ODD_SIZE	(SIZE - 3)	/* what a sampled slot's usable size is, and no other's */
+
+static atomic_t reports;
+
+static void count_report(void *data, const char *what, const void *slot, const char *heap,
+			 size_t size)
+{
+	atomic_inc(&reports);
+}
+
+static bool is_watched(const u8 *slot)
+{
+	return blockslab_usable_size(slot) == ODD_SIZE;
+}
+
+static void past_sampled(struct arena *arena, u8 *slot)
+{
+	damage(slot + ODD_SIZE, 8);
+	give(arena, slot);
+}
+
+static void before_sampled(struct arena *arena, u8 *slot)
+{
+	damage(slot - 8, 8);
+	give(arena, slot);
+}
+
+static void after_sampled(struct arena *arena, u8 *slot)
+{
+	give(arena, slot);
+	damage(slot, 8);
+}
+
+/*
+ * Where the second free is taken, it is the new owner's slot that was freed. One that was not
+ * sampled, and has no new owner, would be told in any case.
+ */
+static void twice_sampled(struct arena *arena, u8 *slot)
+{
+	bool watched = is_watched(slot);
+	void *owner;
+
+	give(arena, slot);
+	owner = blockslab_alloc(arena->heap, ODD_SIZE, GFP_KERNEL);
+	if (watched || owner == slot)
+		give(arena, slot);
+	if (owner != slot)
+		give(arena, owner);
+}
+
+static const struct {
+	const char *row;
+	void (*commit)(struct arena *arena, u8 *slot);
+} samples[] = {
+	{ "overflow-8", past_sampled },
+	{ "underflow-8", before_sampled },
+	{ "write-after-free", after_sampled },
+	{ "double-free-reused", twice_sampled },
+};
+
+/* A slot that is not sampled must have slots around it: what is written to is this heap's. */
+static bool amid_page(const u8 *slot)
+{
+	return offset_in_page(slot) > SIZE && offset_in_page(slot) < PAGE_SIZE - 4 * SIZE;
+}
+
+static int commit_sampled(struct arena *arena, void (*commit)(struct arena *arena, u8 *slot))
+{
+	unsigned int round, rounds = 0, sampled = 0;
+	bool watched;
+	u8 *slot;
+
+	for (round = 0; round < ROUNDS; round++) {
+		slot = blockslab_alloc(arena->heap, ODD_SIZE, GFP_KERNEL);
+		if (!slot)
+			return -ENOMEM;
+		watched = is_watched(slot);
+		rounds++;
+		sampled += watched;
+		if (watched || amid_page(slot))
+			commit(arena, slot);
+		else
+			give(arena, slot);
+	}
+	shrink(arena);
+	pr_notice("sampled %u of %u bytes one of %u: %u found %d\n", rounds, ODD_SIZE, PERIOD,
+		  sampled, atomic_read(&reports));
+	return 0;
+}
+
+static int run_sampled(const char *row, struct arena *arena)
+{
+	size_t i = 0;
+	int err;
+
+	while (i < ARRAY_SIZE(samples) && strcmp(samples[i].row, row))
+		i++;
+	if (i == ARRAY_SIZE(samples))
+		return -EINVAL;
+	atomic_set(&reports, 0);
+	err = make_heap(arena) ?: blockslab_track(arena->heap, PERIOD);
+	if (!err)
+		err = register_trace_blockslab_fault(count_report, NULL);
+	if (err)
+		return err;
+	enter("fault");
+	err = commit_sampled(arena, samples[i].commit);
+	unregister_trace_blockslab_fault(count_report, NULL);
+	tracepoint_synchronize_unregister();
+	blockslab_heap_destroy(arena->heap);
+	return err;
+}
+
 /* Slots of a heap that nobody will free: this module can be unloaded after that. */
 static int leave(void)
 {
@@ -1336,7 +1459,10 @@ static ssize_t run_write(struct file *file, const char __user *user, size_t size
 	if (i == ARRAY_SIZE(rows))
 		return -EINVAL;
 	pr_notice("run %s %s %s\n", name, side, mode);
-	err = run(&rows[i], &arena);
+	if (strcmp(mode, "sampled"))
+		err = run(&rows[i], &arena);
+	else
+		err = run_sampled(name, &arena);
 	if (err) {
 		pr_notice("not run: error %d\n", err);
 		return err;
