@@ -244,13 +244,6 @@ static void span_grow(void)
 		WRITE_ONCE(blockslab_span.size, (unsigned long)high_memory - blockslab_span.base);
 }
 
-static void __init span_init(void)
-{
-	blockslab_span.base = PAGE_OFFSET;
-	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
-	span_grow();
-}
-
 static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
 {
 	if (action == MEM_ONLINE) {
@@ -416,7 +409,9 @@ static int __init blockslab_init(void)
 	int error = -ENOMEM;
 
 	blockslab_span.canary = get_random_long();
-	span_init();
+	blockslab_span.base = PAGE_OFFSET;
+	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
+	span_grow();
 	sizes_init();
 	bit_order_init();
 	cpus_init();
@@ -434,14 +429,15 @@ static int __init blockslab_init(void)
 	if (error)
 		goto no_hotplug;
 	debugfs_init();
-	heap_init(&blockslab_shared, "shared", 0, 0);
+	heap_init(&blockslab_shared, "shared", &no_attrs);
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
 	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);
 	queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
-	last_words_init();
+	register_oom_notifier(&oom_notifier);
+	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
 	if (RARE_ALWAYS || want_init_on_alloc(0))
 		static_branch_inc(&blockslab_rare);
 	if (RARE_ALWAYS || want_init_on_free())
@@ -465,7 +461,8 @@ no_caches:
 /* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
 static void __exit blockslab_exit(void)
 {
-	last_words_exit();
+	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
+	unregister_oom_notifier(&oom_notifier);
 	cancel_delayed_work_sync(&growth_work);
 	unregister_memory_notifier(&memory_notifier);
 	module_watch(false);

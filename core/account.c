@@ -159,8 +159,7 @@ static void heap_uncharge(struct blockslab_node *node, size_t bytes)
 
 /*
  * The shared heap holds the module only while it has blocks, so that a slot somebody forgot keeps
- * the module loaded, and nothing else does. Under a lock, so that a put never comes before its
- * get.
+ * it loaded. Under a lock, so that a put never comes before its get.
  */
 static void shared_count_block(int change)
 {

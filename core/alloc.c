@@ -25,11 +25,6 @@ static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, u
 	return false;
 }
 
-static bool node_usable(int nid)
-{
-	return nid >= 0 && nid < nr_node_ids && node_online(nid);
-}
-
 /* Ends allocations: what was taken becomes what was asked for. Whole pages, of no class, are. */
 static void finish(const struct request *want, const struct blockslab_class *class, size_t nr,
 		   void **slots)
@@ -125,7 +120,7 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	}
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))
 		return 0;
-	if (!node_usable(want->nid))
+	if (want->nid < 0 || want->nid >= nr_node_ids || !node_online(want->nid))
 		want->nid = NUMA_NO_NODE;
 	if (want->heap->flags & BLOCKSLAB_ZERO)
 		want->gfp |= __GFP_ZERO;

@@ -77,17 +77,18 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 					 unsigned long flags, void (*ctor)(void *object),
 					 unsigned long caller)
 {
+	struct blockslab_heap_attrs attrs = { .flags = flags };
 	struct blockslab_cache *cache;
 	struct blockslab_heap *heap;
 	int error;
 
 	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
 	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
-		flags &= ~BLOCKSLAB_POISON;
+		attrs.flags &= ~BLOCKSLAB_POISON;
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	heap = heap_new(name, flags, 0, 0, ctor, caller);
+	heap = heap_new(name, &attrs, ctor, caller);
 	if (IS_ERR(heap)) {
 		kfree(cache);
 		return ERR_CAST(heap);
@@ -101,6 +102,21 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 	if (error == -EINVAL)
 		return refuse(name, caller, "aligned, it is over BLOCKSLAB_SLOT_MAX", error);
 	return ERR_PTR(error);
+}
+
+static struct blockslab_cache *cache_create(const char *name, size_t size, size_t align,
+					    unsigned long flags, void (*ctor)(void *object),
+					    unsigned long caller)
+{
+	struct blockslab_heap_attrs attrs = { .flags = flags };
+	const char *why = heap_refusal(name, &attrs, CACHE_FLAGS) ?:
+			  cache_refusal(size, align, flags, ctor);
+	struct blockslab_cache *cache;
+
+	cache = why ? refuse(name, caller, why, -EINVAL) :
+		      cache_new(name, size, align, flags, ctor, caller);
+	panic_if_asked(flags, name, cache);
+	return cache;
 }
 
 /**
@@ -122,16 +138,7 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 struct blockslab_cache *blockslab_cache_create(const char *name, size_t size, size_t align,
 					       unsigned long flags, void (*ctor)(void *object))
 {
-	const char *why = heap_refusal(name, flags, CACHE_FLAGS, 0, 0) ?:
-			  cache_refusal(size, align, flags, ctor);
-	struct blockslab_cache *cache;
-
-	if (why)
-		cache = refuse(name, _RET_IP_, why, -EINVAL);
-	else
-		cache = cache_new(name, size, align, flags, ctor, _RET_IP_);
-	panic_if_asked(flags, name, cache);
-	return cache;
+	return cache_create(name, size, align, flags, ctor, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_create);
 

@@ -10,6 +10,7 @@ struct sums {
 	unsigned long held;
 	unsigned long pages;	/* bytes of pages of all blocks */
 	unsigned long retained_bytes;
+	unsigned long magazines;	/* bytes of these */
 	unsigned long given;	/* bytes of all slots given out so far */
 };
 
@@ -18,32 +19,39 @@ static unsigned long sums_allocated(const struct sums *sums)
 	return sums->slots - sums->cached - sums->free;
 }
 
+/* Slots of a loaded magazine are counted by its line. Under RCU. */
+static void add_magazine(struct sums *sums, const struct blockslab_magazine *magazine, bool loaded)
+{
+	if (!magazine)
+		return;
+	sums->magazines += magazine_bytes(magazine->capacity);
+	sums->cached += loaded ? 0 : READ_ONCE(magazine->count);
+}
+
 /* Exact while the CPU is at rest, near enough while it is not. */
 static void add_line(struct sums *sums, struct blockslab_cpu *line)
 {
 	u64 tally = READ_ONCE(line->tally);
-	unsigned long cached = tally & BLOCKSLAB_COUNT, allocs = tally >> 16;
-	struct blockslab_magazine *spare;
+	unsigned long before = sums->cached, allocs = tally >> 16;
 
 	rcu_read_lock();
-	spare = smp_load_acquire(&line->spare);	/* take_in() */
-	if (spare)
-		cached += READ_ONCE(spare->count);
+	add_magazine(sums, loaded_magazine(line), true);
+	add_magazine(sums, smp_load_acquire(&line->spare), false);	/* take_in() */
 	rcu_read_unlock();
-	sums->cached += cached;
+	sums->cached += tally & BLOCKSLAB_COUNT;
 	sums->allocs += allocs;
-	sums->frees += cached + allocs - READ_ONCE(line->moved);
+	sums->frees += sums->cached - before + allocs - READ_ONCE(line->moved);
 	sums->requested += READ_ONCE(line->granted) - READ_ONCE(line->credit);
 }
 
-static void add_depot(struct sums *sums, struct blockslab_node *node)
+static void add_stack(struct sums *sums, const struct blockslab_stack *stack)
 {
 	struct blockslab_magazine *magazine = NULL;
 	unsigned int steps = 0;
 
 	rcu_read_lock();
-	while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
-		sums->cached += READ_ONCE(magazine->count);
+	while ((magazine = stack_next(stack, magazine, &steps)))
+		add_magazine(sums, magazine, false);
 	rcu_read_unlock();
 }
 
@@ -76,22 +84,20 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 
 	for_each_possible_cpu(cpu)
 		add_line(sums, node_line(node, cpu));
-	add_depot(sums, node);
+	add_stack(sums, &node->depot.full);
+	add_stack(sums, &node->empty);
 	add_blocks(sums, node);
 }
 
 /* Of a class, and of its tracked slots. */
 static void class_sums(struct sums *sums, struct blockslab_class *class)
 {
-	struct blockslab_class *tracked;
-	int nid;
+	struct blockslab_node *node;
+	unsigned int i;
 
 	memset(sums, 0, sizeof(*sums));
-	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
-	for (nid = 0; nid < nr_node_ids; nid++)
-		add_node(sums, &class->nodes[nid]);
-	for (nid = 0; tracked && nid < nr_node_ids; nid++)
-		add_node(sums, &tracked->nodes[nid]);
+	for (i = 0; (node = class_node(class, i)); i++)
+		add_node(sums, node);
 	/* Of whole pages what was given is what was asked for, page by page; near enough. */
 	sums->given = class->size ? sums->allocs * class->size : sums->requested;
 	if (class->asked)
@@ -205,7 +211,7 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 }
 
 /* Checks the node's blocks one by one, live as they are, and adds up what they hold. */
-static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, struct sums *sums)
+static unsigned int validate_blocks(struct blockslab_node *node, struct sums *sums)
 {
 	struct findings findings = {};
 	unsigned int faults = 0, number;
@@ -221,7 +227,7 @@ static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, s
 			validate_block(block, &findings);
 			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
 				faults += validate_watched(block, number);
-			*held += block_bytes(block);
+			sums->held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;
 		}
@@ -232,41 +238,10 @@ static unsigned int validate_blocks(struct blockslab_node *node, size_t *held, s
 	return faults;
 }
 
-static size_t stack_held(const struct blockslab_stack *stack)
-{
-	struct blockslab_magazine *magazine = NULL;
-	unsigned int steps = 0;
-	size_t held = 0;
-
-	rcu_read_lock();
-	while ((magazine = stack_next(stack, magazine, &steps)))
-		held += magazine_bytes(magazine->capacity);
-	rcu_read_unlock();
-	return held;
-}
-
-static size_t magazines_held(struct blockslab_node *node)
-{
-	struct blockslab_magazine *magazine;
-	size_t held = 0;
-	int cpu;
-
-	rcu_read_lock();
-	for_each_possible_cpu(cpu) {
-		struct blockslab_cpu *line = node_line(node, cpu);
-
-		magazine = loaded_magazine(line);
-		held += magazine ? magazine_bytes(magazine->capacity) : 0;
-		magazine = READ_ONCE(line->spare);
-		held += magazine ? magazine_bytes(magazine->capacity) : 0;
-	}
-	rcu_read_unlock();
-	return held + stack_held(&node->depot.full) + stack_held(&node->empty);
-}
-
 static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
-				  const struct sums *counted, size_t held)
+				  const struct sums *counted)
 {
+	unsigned long held = counted->held + sums->magazines;
 	struct findings findings = {};
 
 	if (sums->slots != counted->slots)
@@ -294,22 +269,18 @@ static bool node_busy(struct blockslab_node *node)
 	return busy;
 }
 
-/*
- * Single blocks are checked as they are. Sums can only be told while nothing moves: what differs
- * then is a fault, and nodes that do move are counted in @untold.
- */
+/* Sums can only be told while nothing moves: nodes that do are counted in @untold. */
 static unsigned int validate_node(struct blockslab_node *node, unsigned int *untold)
 {
 	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);
 	bool busy = node_busy(node);
 	struct sums counted = {}, sums = {};
-	size_t held = magazines_held(node);
-	unsigned int faults = validate_blocks(node, &held, &counted);
+	unsigned int faults = validate_blocks(node, &counted);
 
 	add_node(&sums, node);
 	if (!busy && !node_busy(node) && activity == node_activity(node) &&
 	    charged == atomic_long_read(&node->held))
-		return faults + validate_sums(node, &sums, &counted, held);
+		return faults + validate_sums(node, &sums, &counted);
 	++*untold;
 	return faults;
 }

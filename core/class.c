@@ -68,10 +68,7 @@ static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, g
 	return lines;
 }
 
-/*
- * A class of a heap, with these lines, or with some of its own. In atomic context there is hardly
- * any per-CPU memory: without its lines it works on its blocks alone.
- */
+/* With these lines, or its own; without any, as in atomic context, it works on its blocks alone. */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
 					   struct blockslab_cpu __percpu *lines, gfp_t gfp)
 {
@@ -112,13 +109,6 @@ static void cache_publish(struct blockslab_cache *cache)
 		    !(cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT));
 
 	WRITE_ONCE(cache->cpu, open ? cache->class->cpu : no_class);
-}
-
-/* Its heap has ended: every call takes the slow path, where it is told. */
-static void cache_close(struct blockslab_cache *cache)
-{
-	cache_publish(cache);
-	WRITE_ONCE(cache->bytes, 0);
 }
 
 static unsigned long rare_index(gfp_t kind, unsigned int index)
@@ -233,13 +223,20 @@ static void watch_layout(struct blockslab_class *class)
 	class->size = ALIGN(class->size + 2 * WATCH_ZONE, align);
 }
 
-/* Where the class has been made meanwhile, that one; NULL where there is no memory for it. */
-static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp_t gfp)
+/*
+ * The class that has the tracked slots of a class; NULL where there is no memory for it. They have
+ * blocks of their own, which have notes, and a key that leads every free to the slow path: so what
+ * is not tracked pays nothing.
+ */
+static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t gfp)
 {
-	struct blockslab_class *class = class_alloc(of->heap, of->size, no_class, gfp), *tracked;
+	struct blockslab_class *tracked = smp_load_acquire(&of->tracked), *class;	/* below */
 	struct blockslab_heap *heap = of->heap;
 	unsigned long irq;
 
+	if (likely(tracked))
+		return tracked;
+	class = class_alloc(heap, of->size, no_class, gfp);
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;
@@ -264,15 +261,14 @@ static struct blockslab_class *tracked_class_new(struct blockslab_class *of, gfp
 	return tracked;
 }
 
-/*
- * The class that has the tracked slots of a class. They have blocks of their own, which have
- * notes, and a key that leads every free to the slow path: so what is not tracked pays nothing.
- */
-static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t gfp)
+/* The nodes of a class, and then of its tracked slots, one by one; NULL at the end. */
+static struct blockslab_node *class_node(struct blockslab_class *class, unsigned int i)
 {
-	struct blockslab_class *class = smp_load_acquire(&of->tracked);	/* tracked_class_new() */
-
-	return class ?: tracked_class_new(of, gfp);
+	if (i >= nr_node_ids) {
+		class = smp_load_acquire(&class->tracked);	/* tracked_class() */
+		i -= nr_node_ids;
+	}
+	return class && i < nr_node_ids ? &class->nodes[i] : NULL;
 }
 
 /* The class for a size, or a larger one where there is no memory for a new class. */

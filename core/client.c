@@ -86,10 +86,7 @@ static struct frame *frame_new(const struct client *client, unsigned long addres
 	return frame;
 }
 
-/*
- * Has a stack keep the name of each function whose memory goes: __init functions with the end of
- * initialization, all of @going now. Whether there are any.
- */
+/* Has a stack keep the names of __init functions, and of all of @going; whether it has any. */
 static bool frames_keep(unsigned long *entries, unsigned int nr, const struct module *going)
 {
 	struct client *client;

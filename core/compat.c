@@ -9,19 +9,6 @@
 
 static DEFINE_MUTEX(compat_names);
 
-static bool name_taken(const char *name)
-{
-	struct blockslab_heap *heap;
-	unsigned long irq;
-	bool taken = false;
-
-	spin_lock_irqsave(&heaps_lock, irq);
-	list_for_each_entry(heap, &heaps, list)
-		taken |= !strcmp(heap->name, name) && (!heap_destroyed(heap) || heap->renamed);
-	spin_unlock_irqrestore(&heaps_lock, irq);
-	return taken;
-}
-
 /* What cannot be in a name becomes '_'; what is too long, or taken, ends in a number. */
 static void name_fit(char *fit, const char *name, unsigned int number)
 {
@@ -46,7 +33,7 @@ static void name_find(char *fit, const char *name)
 	lockdep_assert_held(&compat_names);
 	do {
 		name_fit(fit, name, number);
-	} while (name_taken(fit) && number++ < 10000);
+	} while (name_taken(fit, false) && number++ < 10000);
 }
 
 /* The heap that all of a module's kmalloc() family is served from. */
@@ -57,7 +44,7 @@ struct blockslab_heap *blockslab_compat_heap_create(const char *name)
 
 	mutex_lock(&compat_names);
 	name_find(fit, name);
-	heap = heap_new(fit, 0, 0, 0, NULL, _RET_IP_);
+	heap = heap_new(fit, &no_attrs, NULL, _RET_IP_);
 	mutex_unlock(&compat_names);
 	return heap;
 }
@@ -67,16 +54,13 @@ EXPORT_SYMBOL_GPL(blockslab_compat_heap_create);
 struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
 						      unsigned long flags, void (*ctor)(void *))
 {
-	const char *why = cache_refusal(size, align, flags, ctor);
 	char fit[BLOCKSLAB_NAME_MAX + 1];
 	struct blockslab_cache *cache;
 
 	mutex_lock(&compat_names);
 	name_find(fit, name);
-	cache = why ? refuse(fit, _RET_IP_, why, -EINVAL) :
-		      cache_new(fit, size, align, flags, ctor, _RET_IP_);
+	cache = cache_create(fit, size, align, flags, ctor, _RET_IP_);
 	mutex_unlock(&compat_names);
-	panic_if_asked(flags, fit, cache);
 	return cache;
 }
 EXPORT_SYMBOL_GPL(blockslab_compat_cache_create);

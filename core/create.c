@@ -8,9 +8,12 @@
  * What it does not do: it makes no classes; they come with the first allocations. Lock: heap_names.
  */
 
-static void heap_init(struct blockslab_heap *heap, const char *name, unsigned long flags,
-		      size_t limit)
+static const struct blockslab_heap_attrs no_attrs;
+
+static void heap_init(struct blockslab_heap *heap, const char *name,
+		      const struct blockslab_heap_attrs *attrs)
 {
+	unsigned long flags = attrs->flags;
 	unsigned int i;
 
 	strscpy(heap->name, name, sizeof(heap->name));
@@ -25,7 +28,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name, unsigned lo
 	heap->flags = flags;
 	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
-	heap->limit = limit;
+	heap->limit = attrs->limit;
 	heap->fixed = sizeof(*heap);
 	heap->reclaimed = jiffies - TRIM_PERIOD;
 	refcount_set(&heap->refs, 1);
@@ -70,18 +73,20 @@ static struct blockslab_heap *heap_named(const char *name)
 	return heap;
 }
 
-/* A heap of a name has lost its last reference, but not its place in debugfs. */
-static bool name_leaving(const char *name)
+/* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
+static bool name_taken(const char *name, bool leaving)
 {
 	struct blockslab_heap *heap;
-	bool leaving = false;
+	bool taken = false;
 	unsigned long irq;
 
 	spin_lock_irqsave(&heaps_lock, irq);
 	list_for_each_entry(heap, &heaps, list)
-		leaving |= !refcount_read(&heap->refs) && !strcmp(heap->name, name);
+		if (!strcmp(heap->name, name))
+			taken |= leaving ? !refcount_read(&heap->refs) :
+					   !heap_destroyed(heap) || heap->renamed;
 	spin_unlock_irqrestore(&heaps_lock, irq);
-	return leaving;
+	return taken;
 }
 
 /* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
@@ -101,7 +106,7 @@ static int heap_enter(struct blockslab_heap *heap)
 	}
 	if (error)
 		return error;
-	while (name_leaving(heap->name))
+	while (name_taken(heap->name, true))
 		schedule_timeout_uninterruptible(1);
 	spin_lock_irqsave(&heaps_lock, irq);
 	heap->id = ++last_id;
@@ -169,16 +174,16 @@ static int heap_start(struct blockslab_heap *heap, size_t reserve)
 }
 
 /* Why a heap cannot be made, or NULL. */
-static const char *heap_refusal(const char *name, unsigned long flags, unsigned long possible,
-				size_t limit, size_t reserve)
+static const char *heap_refusal(const char *name, const struct blockslab_heap_attrs *attrs,
+				unsigned long possible)
 {
 	if (!name_possible(name))
 		return "the name is not 1 to 31 printable characters without space and slash";
-	if (flags & ~possible)
+	if (attrs->flags & ~possible)
 		return "it does not know one of the flags, or not there";
-	if (limit && limit < PAGE_SIZE)
+	if (attrs->limit && attrs->limit < PAGE_SIZE)
 		return "the limit is less than a page";
-	if (limit && reserve > limit)
+	if (attrs->limit && attrs->reserve > attrs->limit)
 		return "the reserve is over the limit";
 	return NULL;
 }
@@ -223,9 +228,8 @@ static void heap_made_by(struct blockslab_heap *heap, unsigned long caller)
 	rcu_read_unlock();
 }
 
-static struct blockslab_heap *heap_new(const char *name, unsigned long flags, size_t limit,
-				       size_t reserve, void (*ctor)(void *object),
-				       unsigned long caller)
+static struct blockslab_heap *heap_new(const char *name, const struct blockslab_heap_attrs *attrs,
+				       void (*ctor)(void *object), unsigned long caller)
 {
 	struct blockslab_heap *heap;
 	int error;
@@ -237,12 +241,12 @@ static struct blockslab_heap *heap_new(const char *name, unsigned long flags, si
 		module_put(THIS_MODULE);
 		return ERR_PTR(-ENOMEM);
 	}
-	heap_init(heap, name, flags, limit);
+	heap_init(heap, name, attrs);
 	heap->ctor = ctor;
 	heap_made_by(heap, caller);
 	error = heap_track_first(heap);
 	if (!error)
-		error = heap_start(heap, reserve);
+		error = heap_start(heap, attrs->reserve);
 	if (!error)
 		return heap;
 	heap->state = HEAP_DESTROYED;
@@ -277,16 +281,13 @@ static void panic_if_asked(unsigned long flags, const char *name, const void *re
 struct blockslab_heap *blockslab_heap_create(const char *name,
 					     const struct blockslab_heap_attrs *attrs)
 {
-	static const struct blockslab_heap_attrs none;
 	struct blockslab_heap *heap;
 	const char *why;
 
-	attrs = attrs ?: &none;
-	why = heap_refusal(name, attrs->flags, HEAP_FLAGS, attrs->limit, attrs->reserve);
-	if (why)
-		heap = refuse(name, _RET_IP_, why, -EINVAL);
-	else
-		heap = heap_new(name, attrs->flags, attrs->limit, attrs->reserve, NULL, _RET_IP_);
+	attrs = attrs ?: &no_attrs;
+	why = heap_refusal(name, attrs, HEAP_FLAGS);
+	heap = why ? refuse(name, _RET_IP_, why, -EINVAL) :
+		     heap_new(name, attrs, NULL, _RET_IP_);
 	panic_if_asked(attrs->flags, name, heap);
 	return heap;
 }

@@ -73,23 +73,39 @@ static unsigned int ripe_gather(struct llist_node **rest)
 	return used;
 }
 
+/*
+ * Frees a marked slot. If it is to be cached, it has its canary before its mark goes, so that nobody
+ * finds it his own in between. The mark goes last, as without any the block may go.
+ */
+static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
+{
+	struct blockslab_node *node = block->node;
+	void *slot = slot_address(block, node->class->size, number);
+	bool twice = has_canary(node, slot);	/* freed meanwhile by who saw no mark yet */
+	bool ready = !twice && node->class->key != KEY_SLOW && before_free(block, slot, 0);
+
+	if (ready)
+		put_canary(node, slot);
+	page_defer(virt_to_page(slot), node->class, false);
+	smp_mb__before_atomic();	/* who finds no mark finds the canary */
+	clear_bit(number, deferred_map(block));
+	if (twice)
+		report(DOUBLE_FREE, .slot = slot, .block = block);
+	else if (ready)
+		free_to(node, slot);
+	else
+		free_found(block, slot, 0);
+}
+
 /* Frees the slots of a note. The block may go with the last of them, its descriptor does later. */
 static void ripe_free(const struct ripe *ripe)
 {
 	struct blockslab_block *block = ripe->block;
-	unsigned int bits = block->nr_slots, size = block->node->class->size, number;
+	unsigned int number;
 
 	rcu_read_lock();
-	for_each_set_bit(number, ripe->marks, bits) {
-		void *slot = slot_address(block, size, number);
-
-		clear_bit(number, deferred_map(block));
-		page_defer(virt_to_page(slot), block->node->class, false);
-		if (likely(!has_canary(block->node, slot)))
-			free_found(block, slot, 0);
-		else	/* freed meanwhile by who saw no mark yet */
-			report(DOUBLE_FREE, .slot = slot, .block = block);
-	}
+	for_each_set_bit(number, ripe->marks, block->nr_slots)
+		ripe_free_slot(block, number);
 	rcu_read_unlock();
 }
 

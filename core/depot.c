@@ -2,18 +2,14 @@
 /*
  * Depot: where CPUs trade magazines
  *
- * Two stacks a class and node, full and empty ones. What it does not do: how many full ones are
- * kept is decided in retain.c. Locks: none of its own; node->lock below, where slots go to their
- * blocks and come from there.
+ * Two stacks a class and node, full and empty ones, without a lock: a lock would have to keep
+ * interrupts off, which costs as much as all the rest of a trade. Anybody may push. One at a time
+ * may pop, so that what it saw below the top still is there: the bit POPPING gives the right, and
+ * who finds it taken goes to the blocks. A drain takes all at once. Magazines that leave live on
+ * for a grace period: who only looks walks down under RCU, and where it gets to was in some stack
+ * after it began. How many full ones are kept is decided in retain.c. node->lock is taken below.
  */
 
-/*
- * The depot is two stacks of magazines without a lock: a lock would have to keep interrupts off,
- * which costs as much as all the rest of a trade. Anybody may push. One at a time may pop, so that
- * what it saw below the top still is there: the bit POPPING gives the right, and who finds it taken
- * goes to the blocks. A drain takes all at once. Magazines that leave live on for a grace period:
- * who only looks walks down under RCU, and where it gets to was in some stack after it began.
- */
 #define POPPING	1UL
 
 static struct blockslab_magazine *magazine_at(unsigned long top)
@@ -101,10 +97,7 @@ static unsigned int stack_depth(const struct blockslab_stack *stack)
 	return depth;
 }
 
-/*
- * A look down a stack, begun with @magazine NULL and @steps 0, under RCU. All may be moving, so
- * that it may get into another stack, and again into this one: @steps bounds it.
- */
+/* The next one down, under RCU, from NULL and 0 on; @steps bounds it, as all may be moving. */
 static struct blockslab_magazine *stack_next(const struct blockslab_stack *stack,
 					     struct blockslab_magazine *magazine,
 					     unsigned int *steps)
@@ -190,10 +183,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	return true;
 }
 
-/*
- * Slots that were flushed and are wanted again would better have been kept; up to an eighth of
- * keep_kib, and all of the class's slots, as a class may be used for one batch after the other.
- */
+/* Flushed, and wanted again: up to an eighth of keep_kib, and all of the class's, is kept. */
 static void depot_missed(struct blockslab_node *node, unsigned int missed)
 {
 	unsigned long most = min_t(unsigned long, READ_ONCE(keep_kib) * 128UL / node->class->size,
@@ -202,10 +192,7 @@ static void depot_missed(struct blockslab_node *node, unsigned int missed)
 	retention_missed(&node->depot.retention, missed, most);
 }
 
-/*
- * Between these a CPU has slots in hand that are in no magazine of its line or the depot. Counted
- * on the CPUs, of which another may end what one began; see trades().
- */
+/* In between a CPU has slots in hand that lie nowhere. Another may end what one began: trades(). */
 static void trade_begin(struct blockslab_node *node)
 {
 	this_cpu_inc(node_cpu(node)->begun);
@@ -281,10 +268,7 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 		magazine_dispose(magazine);
 }
 
-/*
- * Fills a magazine from the node's blocks; in part, while few of the class's slots are in use.
- * Returns how many slots there were.
- */
+/* Fills a magazine, in part while few of the class's slots are in use; how many there were. */
 static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
 	struct blockslab_class *class = node->class;
@@ -357,10 +341,7 @@ static struct blockslab_magazine *take_off_full(struct blockslab_node *node, boo
 	return magazine;
 }
 
-/*
- * More blocks are nearly empty than not: every slot that is cached may keep one of them from
- * going back.
- */
+/* More blocks are nearly empty than not: what is cached may keep one from going back. */
 static bool node_sparse(const struct blockslab_node *node)
 {
 	const unsigned int *nr = node->nr;
@@ -395,13 +376,9 @@ static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
 /* This CPU's spare magazine, and one of the depot's. */
 static void give_up_cached(struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine = take_off_spare(node);
-
-	if (magazine)
-		magazine_dispose(magazine);
-	magazine = stack_empty(&node->depot.full) ? NULL : depot_take_full(node, NULL);
-	if (magazine)
-		magazine_dispose(magazine);
+	magazine_dispose(take_off_spare(node));
+	if (!stack_empty(&node->depot.full))
+		magazine_dispose(depot_take_full(node, NULL));
 }
 
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */

@@ -179,10 +179,7 @@ extern unsigned long blockslab_fast_size;
 /* size -> index of the class */
 extern u8 blockslab_size_index[];
 
-/*
- * The number of the slot that begins so many bytes into a block, or -1 where none does. Exact for
- * offsets below 2^32 / size, which BLOCK_BYTES_MAX sees to.
- */
+/* The slot that begins so many bytes into a block, or -1. Exact up to BLOCK_BYTES_MAX. */
 static __always_inline long blockslab_number_at(unsigned long offset, unsigned long recip)
 {
 	u64 product = (u64)offset * recip;
@@ -301,10 +298,7 @@ static __always_inline size_t blockslab_room(size_t size)
 	return ALIGN(size, 1UL << (fls_long(size - 1) - 5));
 }
 
-/*
- * FORTIFY knows the size of what a call with __alloc_size returns, and nothing of a slot that was
- * taken inline. So it is called where the kernel's checks could know.
- */
+/* FORTIFY knows the size of what a call with __alloc_size returns: calls are for where it looks. */
 #ifdef CONFIG_FORTIFY_SOURCE
 /* Newer kernels know sizes that only the run tells; what tells them is of 6.8. */
 #ifdef MAX_PAGE_ORDER

@@ -199,10 +199,7 @@ struct run {
 	unsigned long recip;		/* of the block */
 };
 
-/*
- * Looks at the page of a slot; false if it is not one of the run. With preemption off, or under
- * RCU.
- */
+/* Looks at the page of a slot; false if it is not of the run. Preemption is off, or RCU held. */
 static __always_inline bool run_enter(struct run *run, const void *slot)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
@@ -235,10 +232,7 @@ static __always_inline bool run_has(struct run *run, const void *slot)
 		      *blockslab_word(slot, run->word) != blockslab_canary(slot));
 }
 
-/*
- * Frees up to @nr slots into a claimed line's loaded magazine. Out of line, with a run of its own:
- * all that its loop needs is in registers then.
- */
+/* Into a claimed line's loaded magazine. Out of line, and with a run of its own: for registers. */
 static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t nr, void **slots)
 {
 	void **to = line->loaded + blockslab_count(line), *slot;
@@ -392,9 +386,9 @@ static size_t usable_size(const void *slot, unsigned long caller)
  *
  * Context: any.
  * Return: the slot's size, at least what was asked for; just that in heaps with
- * BLOCKSLAB_RED_ZONE, and where the slot is tracked, as what lies behind it is watched then. All of it may be written to, also under FORTIFY: where the compiler knows the allocation
- * and would not let so much be written, it is what it would. 0, and a report, for a pointer that is
- * no slot.
+ * BLOCKSLAB_RED_ZONE, and where the slot is tracked, as what lies behind it is watched then. All of
+ * it may be written to, also under FORTIFY: where the compiler knows the allocation and would not
+ * let so much be written, it is what it would. 0, and a report, for a pointer that is no slot.
  */
 size_t blockslab_usable_size(const void *slot)
 {

@@ -80,10 +80,7 @@ static void heap_free_work(struct work_struct *work)
 	heap_free(container_of(work, struct blockslab_heap, free_work));
 }
 
-/*
- * Takes all out of the magazines of a heap that nobody allocates from. What other trims (the
- * timer's, debugfs's, the shrinker's) took out before looks allocated until they have flushed it.
- */
+/* Nobody allocates from it. What other trims took out looks allocated until they are through. */
 static void heap_trim_last(struct blockslab_heap *heap)
 {
 	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
@@ -103,8 +100,10 @@ static bool heap_end(struct blockslab_heap *heap)
 	ended = !heap_destroyed(heap);
 	if (ended)
 		WRITE_ONCE(heap->state, HEAP_DESTROYED);
-	if (ended && heap->cache)
-		cache_close(heap->cache);
+	if (ended && heap->cache) {	/* every call takes the slow path, where it is told */
+		cache_publish(heap->cache);
+		WRITE_ONCE(heap->cache->bytes, 0);
+	}
 	mutex_unlock(&heap->control);
 	return ended;
 }
@@ -242,10 +241,7 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	return pages;
 }
 
-/*
- * Heaps that root let go of are all that is left, blocks that others refer to among them; and
- * graves.
- */
+/* All that is left are heaps that root let go of, and blocks that others refer to; and graves. */
 static void heaps_exit(void)
 {
 	unsigned long pages = referenced_lose();

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * Requests that tests make fail. No API: the symbol is in the namespace BLOCKSLAB_TEST, and who is
- * no test has no business with it.
- */
+/* Requests that tests make fail. No API: the symbol is in the namespace BLOCKSLAB_TEST. */
 #ifndef _BLOCKSLAB_INJECT_H
 #define _BLOCKSLAB_INJECT_H
 
@@ -19,12 +16,7 @@ MODULE_IMPORT_NS(BLOCKSLAB_TEST);
 #endif
 #endif
 
-/*
- * For tests: from now on, the requests named in @what fail: the one after @after others, and of
- * all the rest @percent in 100. blockslab_fail(0, 0, 0) ends it. Returns how many such requests
- * there were since the last call. Where the kernel has CONFIG_FAULT_INJECTION_DEBUG_FS,
- * debugfs/blockslab/fail_* do the same with the kernel's own fault attributes.
- */
+/* With CONFIG_FAULT_INJECTION_DEBUG_FS debugfs/blockslab/fail_* do the same as blockslab_fail(). */
 #define BLOCKSLAB_FAIL_PAGES		BIT(0)	/* pages of blocks and of large allocations */
 #define BLOCKSLAB_FAIL_DESCRIPTOR	BIT(1)	/* descriptors of blocks */
 #define BLOCKSLAB_FAIL_MAGAZINE		BIT(2)	/* magazines */

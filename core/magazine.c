@@ -124,9 +124,11 @@ static void magazine_flush(struct blockslab_magazine *magazine, unsigned int nr)
 	flush_slots(magazine->node, magazine->slots + magazine->count, nr);
 }
 
-/* Gives back a magazine and the slots in it. */
+/* Gives back a magazine, if there is one, and the slots in it. */
 static void magazine_dispose(struct blockslab_magazine *magazine)
 {
+	if (!magazine)
+		return;
 	magazine_flush(magazine, magazine->count);
 	magazine_put(magazine);
 }

@@ -92,10 +92,7 @@ static void note_free(struct blockslab_note *note, unsigned long caller)
 	WRITE_ONCE(note->period, 0);
 }
 
-/*
- * Its slots are watched: see watch.c. In heaps with POISON or RED_ZONE none are, and whole pages
- * only where there are some before them.
- */
+/* Its slots are watched. Never with POISON or RED_ZONE; whole pages only with some before them. */
 static bool block_watched(const struct blockslab_block *block)
 {
 	return block->notes && (block->node->class->of || block->base != block_start(block));
@@ -165,11 +162,6 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
 }
 
-static bool may_precede(u8 byte)
-{
-	return byte == SLUB_RED_ACTIVE || byte == POISON_FREE || byte == POISON_INUSE;
-}
-
 /*
  * With red zones, the last bytes of a slot are no owner's, be it allocated, free, or on its way
  * from one to the other, which nothing here excludes. Whether all is well before a slot; where it
@@ -180,13 +172,16 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	bool is_free;
+	u8 byte;
 	int i;
 
 	if (!heap->zone || !number || keeps_content(heap))
 		return true;
-	for (i = 1; i <= RED_ZONE_BYTES; i++)
-		if (!may_precede(READ_ONCE(slot[-i])))
+	for (i = 1; i <= RED_ZONE_BYTES; i++) {
+		byte = READ_ONCE(slot[-i]);
+		if (byte != SLUB_RED_ACTIVE && byte != POISON_FREE && byte != POISON_INUSE)
 			break;
+	}
 	if (likely(i > RED_ZONE_BYTES))
 		return true;
 	report(BEFORE_SLOT, .slot = slot, .block = block, .caller = caller, .damage = slot - i,
@@ -224,10 +219,7 @@ static bool alloc_watched(void)
 	return RARE_ALWAYS || trace_blockslab_alloc_enabled();
 }
 
-/*
- * Whether slots are to be zeroed. What a constructor made stays in any case; what an RCU reader may
- * still look at does too, unless the caller wants zeroes.
- */
+/* What a constructor made stays in any case, what an RCU reader looks at unless told otherwise. */
 static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
 {
 	if (heap->ctor)

@@ -38,16 +38,12 @@ static void keep_large(struct large_heaps *large, struct blockslab_heap *heap)
 /* A class's bytes, those of its tracked slots included. */
 static size_t class_held(struct blockslab_class *class)
 {
-	struct blockslab_class *tracked;
+	struct blockslab_node *node;
+	unsigned int i;
 	size_t held = 0;
-	int nid;
 
-	tracked = smp_load_acquire(&class->tracked);	/* tracked_class_new() */
-	for (nid = 0; nid < nr_node_ids; nid++) {
-		held += atomic_long_read(&class->nodes[nid].held);
-		if (tracked)
-			held += atomic_long_read(&tracked->nodes[nid].held);
-	}
+	for (i = 0; (node = class_node(class, i)); i++)
+		held += atomic_long_read(&node->held);
 	return held;
 }
 
@@ -127,15 +123,3 @@ static int panic_is(struct notifier_block *self, unsigned long unused, void *mes
 
 static struct notifier_block oom_notifier = { .notifier_call = out_of_memory_is };
 static struct notifier_block panic_notifier = { .notifier_call = panic_is };
-
-static void last_words_init(void)
-{
-	register_oom_notifier(&oom_notifier);
-	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
-}
-
-static void last_words_exit(void)
-{
-	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
-	unregister_oom_notifier(&oom_notifier);
-}

@@ -8,9 +8,8 @@
  * pages go back, the count must be what it was set to; else somebody holds or has dropped a
  * reference, and the block is kept.
  *
- * What it does not do: it asks for no pages and gives none back. Locks: none. Who looks a
- * pointer up
- * holds rcu_read_lock() for as long as he looks at the block, unless the slot is his own.
+ * What it does not do: it asks for no pages and gives none back. Locks: none. Who looks a pointer
+ * up holds rcu_read_lock() for as long as he looks at the block, unless the slot is his own.
  */
 
 struct blockslab_span blockslab_span __read_mostly;
@@ -36,11 +35,6 @@ static unsigned long page_key(const struct page *page)
 static bool key_is_slow(unsigned long key)
 {
 	return key - KEY_SLOW <= 2 * PAGE_SIZE && !((key - KEY_SLOW) & 1);
-}
-
-static bool key_known(unsigned long key)
-{
-	return key == BLOCKSLAB_KEY_FAST || key == KEY_CACHE || key_is_slow(key);
 }
 
 static __always_inline void *slot_address(const struct blockslab_block *block, unsigned int size,
@@ -140,23 +134,22 @@ static struct blockslab_block *block_of(const void *slot)
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct blockslab_block *block;
 	struct page *page;
+	unsigned long key;
 
 	/* Not even virt_addr_valid(), where a hole is felt. */
 	page = offset < READ_ONCE(blockslab_span.size) ? blockslab_page(offset) : page_of(slot);
 	if (!page || !blockslab_lines(page, &lines))
 		return NULL;
 	block = blockslab_block_of(page);
-	if (!key_known(page_key(page)))
+	key = page_key(page);
+	if (key != BLOCKSLAB_KEY_FAST && key != KEY_CACHE && !key_is_slow(key))
 		return NULL;
 	if (slot < block->base || slot >= block->base + block->nr_pages * PAGE_SIZE)
 		return NULL;
 	return block;
 }
 
-/*
- * A slot of it stands in for a smaller one, that could not be had. Which is not remembered: from
- * then on and until it goes back, sizes that are too small are right for all of the block's slots.
- */
+/* Serves a size that is too small for it: right for all of its slots then, until it goes back. */
 static void block_stands_in(struct blockslab_block *block)
 {
 	WRITE_ONCE(block->sizes, block->size + 1);

@@ -38,10 +38,7 @@ struct blockslab_span {
 
 extern struct blockslab_span blockslab_span;
 
-/*
- * What the key word adds to the page's and the lines' address. Odd, so that no pair of aligned
- * pointers that some other owner keeps in these words looks like it.
- */
+/* Odd: no pair of aligned pointers that another owner keeps in these words looks like it. */
 #define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
 
 static __always_inline unsigned long blockslab_offset(const void *slot)

@@ -270,36 +270,28 @@ static void block_prepare(struct blockslab_block *block)
 				  block_order(block));
 }
 
-/* Off the reserve: a block of a node, or, with NUMA_NO_NODE, any. */
-static struct blockslab_block *reserve_find(struct blockslab_heap *heap, int nid)
-{
-	struct blockslab_block *block, *found = NULL;
-	unsigned long irq;
-
-	spin_lock_irqsave(&heap->lock, irq);
-	list_for_each_entry(block, &heap->reserve, list) {
-		if (nid != NUMA_NO_NODE && page_to_nid(first_page(block)) != nid)
-			continue;
-		found = block;
-		list_del(&block->list);
-		blockslab_sub(heap->reserved, block->nr_pages * PAGE_SIZE);
-		break;
-	}
-	spin_unlock_irqrestore(&heap->lock, irq);
-	return found;
-}
-
 /* A block of the heap's reserve, for a class that gets none from the page allocator. */
 static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t gfp)
 {
 	struct blockslab_class *class = node->class;
 	struct blockslab_heap *heap = class->heap;
 	struct blockslab_block *block;
+	unsigned long irq;
 
 	/* What cannot be tracked is left untracked. */
 	if (class->of || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
 		return NULL;
-	block = reserve_find(heap, gfp & __GFP_THISNODE ? node_id(node) : NUMA_NO_NODE);
+	spin_lock_irqsave(&heap->lock, irq);
+	list_for_each_entry(block, &heap->reserve, list)
+		if (!(gfp & __GFP_THISNODE) || page_to_nid(first_page(block)) == node_id(node))
+			break;
+	if (list_entry_is_head(block, &heap->reserve, list)) {
+		block = NULL;
+	} else {
+		list_del(&block->list);
+		blockslab_sub(heap->reserved, block->nr_pages * PAGE_SIZE);
+	}
+	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!block)
 		return NULL;
 	block_bind(block, class);
@@ -316,10 +308,7 @@ static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *h
 			      heap->flags & EXACT_FLAGS ? RESERVE_NOTES : 0, gfp, NUMA_NO_NODE);
 }
 
-/*
- * Pages of the reserve may serve again at once, but not under a descriptor that somebody may still
- * look at. False, and they wait until nobody does, where there is no memory for another.
- */
+/* Pages of the reserve serve again at once, but under another descriptor; false without memory. */
 static bool reserve_renew(struct blockslab_block **block)
 {
 	struct blockslab_block *old = *block, *new;
@@ -432,10 +421,7 @@ static void block_end(struct blockslab_block *block)
 	heap_count_block(heap, -1);
 }
 
-/*
- * Blocks without slots whose pages somebody else has a reference on, or has put one too many: their
- * memory may still be read or written, and so does not go back before that is settled.
- */
+/* Blocks without slots whose pages others may still read or write: they have a wrong count. */
 static LIST_HEAD(referenced_blocks);
 static DEFINE_SPINLOCK(referenced_lock);	/* referenced_blocks */
 #define REFERENCED_PERIOD	HZ
@@ -443,25 +429,21 @@ static DEFINE_SPINLOCK(referenced_lock);	/* referenced_blocks */
 static void referenced_look(struct work_struct *work);
 static DECLARE_DELAYED_WORK(referenced_work, referenced_look);
 
-static void referenced_add(struct blockslab_block *block)
+/* Where that is already @told, it is tried once more. */
+static void block_try_end(struct blockslab_block *block, bool told)
 {
 	unsigned long irq;
 
-	spin_lock_irqsave(&referenced_lock, irq);
-	list_add(&block->list, &referenced_blocks);
-	spin_unlock_irqrestore(&referenced_lock, irq);
-	queue_delayed_work(workqueue, &referenced_work, REFERENCED_PERIOD);
-}
-
-static void block_try_end(struct blockslab_block *block, bool told)
-{
 	if (likely(page_counts_restore(block))) {
 		block_end(block);
 		return;
 	}
 	if (!told)
 		report(REFERENCED, .slot = block->base, .block = block);
-	referenced_add(block);
+	spin_lock_irqsave(&referenced_lock, irq);
+	list_add(&block->list, &referenced_blocks);
+	spin_unlock_irqrestore(&referenced_lock, irq);
+	queue_delayed_work(workqueue, &referenced_work, REFERENCED_PERIOD);
 }
 
 static void referenced_look(struct work_struct *work)

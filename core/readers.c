@@ -2,15 +2,12 @@
 /*
  * Readers: the files blocks, sparse and callers, which show what a heap has slot by slot
  *
- * What they do not do: they stop nothing; what they show is of the moment when it was looked at.
- * Lock: node->lock for one block at a time.
+ * They stop nothing: what they show is of the moment when it was looked at. Blocks are read one at
+ * a time, under node->lock for the copy of one bitmap. A block that is there throughout is shown
+ * once; one that goes meanwhile may be missed, and one that comes is not shown, so that reading
+ * ends whatever the load.
  */
 
-/*
- * The files blocks and sparse are read a block at a time: the lock is held for the copy of one
- * descriptor's bitmap. A block that is there throughout is shown once; one that goes meanwhile may
- * be missed, and one that comes is not shown, so that reading ends whatever the load.
- */
 #define VERSION_LINE	"# blockslab version 2\n"
 #define HOLDERS_READ	128	/* slots of a block that are looked at */
 #define HOLDERS_SHOWN	4

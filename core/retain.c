@@ -92,10 +92,7 @@ static void retention_reset(struct blockslab_retention *retention)
 	WRITE_ONCE(retention->least, 0);
 }
 
-/*
- * Where slots are not cached, a double free is told for as long as the block stays; of those that
- * are watched, the latest are kept.
- */
+/* Else a double free could not be told; of watched slots the latest are kept anyway. */
 static unsigned int keep_least(const struct blockslab_node *node)
 {
 	return node->class->noted && !node->class->of;

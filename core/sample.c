@@ -129,66 +129,22 @@ static bool sampled(struct blockslab_node *node, size_t size)
 
 #define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */
 
-struct crediting {
-	struct blockslab_heap *heap;
-	atomic_t missed;
-};
-
-/* Without a magazine, its next allocation comes by the mark. */
-static bool credit_concerns(const struct blockslab_cpu *line)
-{
-	return READ_ONCE(line->stale) && READ_ONCE(line->loaded);
-}
-
-static bool credit_concerns_cpu(int cpu, void *data)
-{
-	struct crediting *crediting = data;
-	struct blockslab_node *node;
-
-	for (node = node_after(crediting->heap, NULL); node;
-	     node = node_after(crediting->heap, node))
-		if (credit_concerns(node_line(node, cpu)))
-			return true;
-	return false;
-}
-
-/* On the CPU itself, in an interrupt. */
-static void credit_this_cpu(void *data)
-{
-	struct crediting *crediting = data;
-	struct blockslab_node *node;
-	struct blockslab_cpu *line;
-
-	for (node = node_after(crediting->heap, NULL); node;
-	     node = node_after(crediting->heap, node)) {
-		line = this_cpu_ptr(node_cpu(node));
-		if (!credit_concerns(line))
-			continue;
-		if (blockslab_claim(line)) {
-			credit_follow(line);
-			blockslab_unclaim(line);
-		} else {
-			atomic_inc(&crediting->missed);
-		}
-	}
-}
-
-/* The period has changed. Bounded in time; over at once where somebody is killed. */
+/*
+ * The period has changed. A line whose magazines are taken from it comes by the mark with its next
+ * allocation. Bounded in time; over at once where somebody is killed.
+ */
 static void credits_renew(struct blockslab_heap *heap)
 {
-	struct crediting crediting = { .heap = heap };
+	int cpu, tries = CREDIT_TRIES, trim = trim_begin(heap);
 	struct blockslab_node *node;
-	int cpu, tries = CREDIT_TRIES;
 
 	smp_wmb();	/* credit_follow() */
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		for_each_possible_cpu(cpu)
 			WRITE_ONCE(node_line(node, cpu)->stale, 1);
-	do {
-		atomic_set(&crediting.missed, 0);
-		on_each_cpu_cond(credit_concerns_cpu, credit_this_cpu, &crediting, true);
+	while (!drain_cpus(heap, STALE_LINES) && --tries && !fatal_signal_pending(current))
 		cond_resched();
-	} while (atomic_read(&crediting.missed) && --tries && !fatal_signal_pending(current));
+	trim_end(heap, trim);
 }
 
 /* Under heap->control. */

@@ -79,10 +79,7 @@ static bool heap_keeps(struct blockslab_heap *heap)
 	return keeps;
 }
 
-/*
- * What the heap caches goes back, for a request that would be refused. False where there was
- * nothing to do.
- */
+/* For a request that would be refused what is cached goes back; false if there was nothing. */
 static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
 {
 	bool wait;
@@ -275,10 +272,7 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	return got;
 }
 
-/*
- * The rest of @nr slots when this CPU's magazines are empty; fewer only where there are no more.
- * Each turn gets one at least, or is the last.
- */
+/* The rest when this CPU's magazines are empty. Each turn gets one at least, or is the last. */
 static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t got,
 			 size_t nr, void **slots, unsigned long caller)
 {

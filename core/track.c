@@ -326,33 +326,18 @@ static struct leak leak_of(struct blockslab_class *class)
 	return leak;
 }
 
-/* Keeps a leak if it is one of the largest, which stand first. */
-static void keep_leak(struct leak *leaks, struct leak leak)
-{
-	unsigned int i;
-
-	for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)
-		if (leak.bytes > leaks[i].bytes)
-			swap(leak, leaks[i]);
-}
-
 static void report_leak(const struct leak *leak)
 {
-	/* tracked_class_new() */
-	struct blockslab_class *tracked = smp_load_acquire(&leak->class->tracked);
-	struct blockslab_class *classes[] = { leak->class, tracked };
+	struct blockslab_node *node;
 	unsigned int found = 0, i;
 	void *slots[LEAKS_SHOWN];
-	int nid;
 
 	if (leak->class->size)
 		pr_warn("%lu slots of %u bytes:\n", leak->slots, leak->class->size);
 	else
 		pr_warn("%lu allocations of whole pages:\n", leak->slots);
-	for (i = 0; i < ARRAY_SIZE(classes) && classes[i]; i++)
-		for (nid = 0; nid < nr_node_ids; nid++)
-			found += find_live(&classes[i]->nodes[nid], slots + found,
-					   LEAKS_SHOWN - found);
+	for (i = 0; (node = class_node(leak->class, i)); i++)
+		found += find_live(node, slots + found, LEAKS_SHOWN - found);
 	for (i = 0; i < found; i++)
 		pr_warn("  slot %p\n", slots[i]);
 }
@@ -396,7 +381,9 @@ static void report_leaks(struct blockslab_heap *heap)
 		slots += leak.slots;
 		bytes += leak.bytes;
 		nr += leak.slots > 0;
-		keep_leak(leaks, leak);
+		for (i = 0; i < LEAKY_CLASSES_SHOWN; i++)	/* the largest stand first */
+			if (leak.bytes > leaks[i].bytes)
+				swap(leak, leaks[i]);
 	}
 	rcu_read_unlock();
 	if (!nr)

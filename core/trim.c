@@ -18,6 +18,7 @@ enum drained {
 	THIS_CPU,	/* only */
 	QUIET_NODES,	/* of all CPUs, but for isolated ones */
 	ALL_NODES,	/* the same */
+	STALE_LINES,	/* of every CPU: see credits_renew() */
 	HEAP_ENDS,	/* of every CPU, as often as it takes */
 };
 
@@ -31,17 +32,15 @@ struct drain {
 /* Detaches a claimed line's magazines. */
 static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 {
-	struct blockslab_magazine *magazine = unload(line);
+	struct blockslab_magazine *magazines[] = { unload(line), line->spare };
+	unsigned int i;
 
-	if (magazine) {
-		blockslab_sub(line->moved, magazine->count);
-		stack_push(&drain->magazines, magazine);
-	}
-	magazine = line->spare;
-	if (magazine) {
-		WRITE_ONCE(line->spare, NULL);
-		blockslab_sub(line->moved, magazine->count);
-		stack_push(&drain->magazines, magazine);
+	WRITE_ONCE(line->spare, NULL);
+	for (i = 0; i < ARRAY_SIZE(magazines); i++) {
+		if (!magazines[i])
+			continue;
+		blockslab_sub(line->moved, magazines[i]->count);
+		stack_push(&drain->magazines, magazines[i]);
 	}
 }
 
@@ -63,6 +62,8 @@ static bool drain_concerns(const struct drain *drain, const struct blockslab_nod
 			   struct blockslab_cpu *line)
 {
 	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+		return false;
+	if (drain->which == STALE_LINES && !READ_ONCE(line->stale))
 		return false;
 	return loaded_magazine(line) || READ_ONCE(line->spare);
 }
@@ -109,7 +110,7 @@ static void drain_cpu(struct drain *drain, int cpu)
 {
 	int tries = 0;
 
-	if (drain->which != HEAP_ENDS && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
+	if (drain->which < STALE_LINES && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
 		return;
 	do {
 		if (!drain_concerns_cpu(drain, cpu))
@@ -216,10 +217,7 @@ static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 	trim_end(heap, trim);
 }
 
-/*
- * Gives back cached slots, retained blocks, and freed slots that are watched. @wait: other CPUs may
- * be asked, and waited for.
- */
+/* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
 	size_t held = held_bytes(heap), left;
@@ -230,10 +228,7 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 	return held > left ? held - left : 0;
 }
 
-/*
- * Whether a trim that somebody else's need asks for may ask other CPUs: once a period at most, so
- * that a heap at its limit, or the want of memory, does not disturb them all the time.
- */
+/* Whether others' need may ask other CPUs: once a period, not at every refusal at a limit. */
 static bool heap_may_ask(struct blockslab_heap *heap)
 {
 	if (time_before(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD))

@@ -106,8 +106,8 @@ struct blockslab_node {
 	unsigned long pages;			/* bytes of all blocks */
 	u32 seed;				/* of the order in which slots are taken */
 	unsigned long retained;			/* bytes of the empty ones */
-	unsigned long waiting;	/* watched slots that were freed, and are kept out of their blocks */
-	unsigned long aside;	/* of whole pages: bytes of those, and of pages around watched ones */
+	unsigned long waiting;	/* watched slots that were freed, and are kept */
+	unsigned long aside;	/* of whole pages: their bytes, and pages around */
 	unsigned long allocs;			/* that went past the magazines */
 	unsigned long frees;			/* the same */
 	unsigned long requested;		/* bytes asked for by these @allocs */
@@ -261,16 +261,10 @@ static u16 index_size[NR_SIZES] __ro_after_init;
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
-/*
- * Stands for a class that is not there yet, or whose heap goes the slow way: no slots, no room. A
- * line a node, as every class has, since the home offset is added to this address too.
- */
+/* Lines without slots and room, a node each, for classes that are not there or go the slow way. */
 static struct blockslab_cpu __percpu *no_class __ro_after_init;
 
-/*
- * On while anything rare is to be done at every alloc (tracing, init_on_alloc, kmemleak), and at
- * every free (tracing, init_on_free, kmemleak).
- */
+/* On while something is to be done at every alloc or free: tracing, init_on_*, kmemleak. */
 DEFINE_STATIC_KEY_FALSE(blockslab_rare);
 EXPORT_SYMBOL_GPL(blockslab_rare);
 static DEFINE_STATIC_KEY_FALSE(rare_free);

@@ -18,20 +18,13 @@
  * is changed by cmpxchg, and by who made it WATCH_BUSY. Nothing is told under either.
  */
 
-/**
- * struct watch - freed slots of a heap that are kept from reuse
- * @lock: guards all of it
- * @first: the oldest
- * @nr: how many
- * @bytes: of all of them
- * @slots: the ring
- */
+/* Freed slots of a heap that are kept from reuse */
 struct watch {
 	spinlock_t lock;	/* all that follows */
-	unsigned int first;
-	unsigned int nr;
-	size_t bytes;
-	void *slots[WATCH_SLOTS];
+	unsigned int first;	/* the oldest */
+	unsigned int nr;	/* how many */
+	size_t bytes;		/* of all of them */
+	void *slots[WATCH_SLOTS];	/* the ring */
 };
 
 static bool watch_has(const struct blockslab_heap *heap)
@@ -250,10 +243,7 @@ static bool only_bad(struct blockslab_block *block)
 	return bad && bad + block->nr_free == block->nr_slots;
 }
 
-/*
- * Some of those that were never to be given out again go where nothing is given out any more: @all
- * of them, or those of blocks that hold nothing else. True if there may be more.
- */
+/* Lets bad slots go, @all or those alone in their block; true if there may be more. */
 static bool watch_forgive(struct blockslab_node *node, bool all)
 {
 	struct blockslab_block *block;
@@ -335,7 +325,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 
 	do {
 		if (was > WATCH_TOLD) {
-			report(DOUBLE_FREE, slot, block, caller);
+			report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 			return;
 		}
 	} while (!try_cmpxchg(&note->state, &was, WATCH_BUSY));
@@ -395,10 +385,7 @@ static unsigned int validate_watched(struct blockslab_block *block, unsigned int
 	return 1;
 }
 
-/*
- * Sees to it that a heap can keep slots; without memory for that, it keeps none. Under
- * heap->control, or before it is known.
- */
+/* Under heap->control, or before it is known. Without memory it keeps none. */
 static void watch_init(struct blockslab_heap *heap)
 {
 	struct watch *watch;

@@ -326,11 +326,12 @@ static int heaps_made(void)
 static unsigned int first_uses_fail(void)
 {
 	unsigned int failed = 0, i;
-	size_t size;
+	size_t size = 0;
 	void *slot;
 
-	for (i = 0; i < NR_HEAPS; i++) {
-		for (size = 1; size <= BLOCKSLAB_SLOT_MAX; size = blockslab_size_roundup(size) + 1) {
+	while (size < BLOCKSLAB_SLOT_MAX) {
+		size = blockslab_size_roundup(size + 1);
+		for (i = 0; i < NR_HEAPS; i++) {
 			slot = blockslab_alloc(heaps[i], size, GFP_ATOMIC);
 			failed += !slot;
 			blockslab_free(slot);

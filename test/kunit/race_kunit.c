@@ -223,7 +223,63 @@ static void a_free_at_once_meets_one_that_is_deferred(struct kunit *test)
 	KUNIT_EXPECT_GE(test, told, NR_MEETINGS);
 }
 
+/* What waits for a grace period, the other CPU frees again and again until it is free, and then. */
+static int free_what_waits(void *data, unsigned int cpu)
+{
+	struct race *race = data;
+	int i;
+
+	while (!READ_ONCE(race->stop)) {
+		for (i = 0; i < smp_load_acquire(&race->freed); i++) {	/* defer_and_wait() */
+			blockslab_free(race->slots[i]);
+			race->calls++;
+		}
+		smp_store_release(&race->used, race->used + 1);		/* the same */
+		cond_resched();
+	}
+	return 0;
+}
+
+static int defer_and_wait(struct race *race)
+{
+	int round, i;
+
+	for (round = 0; round < NR_RETURNS / 2; round++) {
+		if (take_slots(race))
+			return -ENOMEM;
+		for (i = 0; i < NR_SLOTS; i++) {
+			blockslab_free_rcu(race->slots[i]);
+			smp_store_release(&race->freed, i + 1);	/* the other's from now on */
+		}
+		if (!drains(fixture.heap))
+			return -ETIME;
+		WRITE_ONCE(race->freed, 0);
+		/* who had begun is through when the second round from now has ended */
+		for (i = READ_ONCE(race->used) + 2; smp_load_acquire(&race->used) < i; )
+			cond_resched();
+	}
+	return 0;
+}
+
+static int free_while_it_waits(void *data, unsigned int cpu)
+{
+	struct race *race = data;
+	int error;
+
+	if (cpu != race->frees_on)
+		return free_what_waits(data, cpu);
+	error = defer_and_wait(race);
+	WRITE_ONCE(race->stop, true);
+	return error;
+}
+
+static void what_is_deferred_is_nobody_s_until_it_is_free(struct kunit *test)
+{
+	run_race(test, free_while_it_waits);
+}
+
 static struct kunit_case race_cases[] = {
+	KUNIT_CASE_PARAM(what_is_deferred_is_nobody_s_until_it_is_free, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_free_at_once_meets_one_that_is_deferred, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_second_free_is_told_while_another_cpu_trims, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_stale_pointer_is_told_while_its_block_goes, race_size_gen_params),
