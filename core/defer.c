@@ -74,7 +74,7 @@ static unsigned int ripe_gather(struct llist_node **rest)
 }
 
 /*
- * Frees a marked slot. If it is to be cached, it has its canary before its mark goes, so that nobody
+ * Frees a marked slot. If it is to be cached, it has its canary before its mark goes: so nobody
  * finds it his own in between. The mark goes last, as without any the block may go.
  */
 static void ripe_free_slot(struct blockslab_block *block, unsigned int number)

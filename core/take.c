@@ -25,23 +25,29 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 	return slot;
 }
 
+/* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
+static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
+{
+	const struct blockslab_class *class = node->class;
+	unsigned long irq;
+	size_t i, got;
+
+	spin_lock_irqsave(&node->lock, irq);
+	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
+	blockslab_add(node->allocs, got);
+	node->requested += got * size;
+	spin_unlock_irqrestore(&node->lock, irq);
+	for (i = 0; i < got && class->key != KEY_SLOW; i++)
+		*blockslab_word(slots[i], class->canary) = 0;
+	return got;
+}
+
 /* A slot out of the blocks, past the magazines, or NULL. */
 static void *take_direct(struct blockslab_node *node, size_t size)
 {
-	unsigned long irq;
-	void *slot = NULL;
+	void *slot;
 
-	if (!READ_ONCE(node->nr_free))
-		return NULL;
-	spin_lock_irqsave(&node->lock, irq);
-	if (take_from_blocks(node, &slot, 1)) {
-		blockslab_add(node->allocs, 1);
-		node->requested += size;
-	}
-	spin_unlock_irqrestore(&node->lock, irq);
-	if (slot && node->class->key != KEY_SLOW)
-		*blockslab_word(slot, node->class->canary) = 0;
-	return slot;
+	return READ_ONCE(node->nr_free) && take_many(node, size, 1, &slot) ? slot : NULL;
 }
 
 /* This node if it has free slots in its blocks, or some other that may serve, or NULL. */
@@ -253,23 +259,6 @@ static size_t many(const struct blockslab_cpu *line)
 		return 1;
 	capacity = READ_ONCE(line->node->capacity);
 	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
-}
-
-/* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
-static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
-{
-	unsigned int canary = node->class->canary;
-	unsigned long irq;
-	size_t i, got;
-
-	spin_lock_irqsave(&node->lock, irq);
-	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
-	blockslab_add(node->allocs, got);
-	node->requested += got * size;
-	spin_unlock_irqrestore(&node->lock, irq);
-	for (i = 0; i < got; i++)
-		*blockslab_word(slots[i], canary) = 0;
-	return got;
 }
 
 /* The rest when this CPU's magazines are empty. Each turn gets one at least, or is the last. */

@@ -286,6 +286,26 @@ static void a_class_does_without_lines_until_there_are_some(struct kunit *test)
 	KUNIT_EXPECT_NE(test, stats_of(fixture.heap).cached, 0);
 }
 
+/* Nothing is written to slots that are filled while they are free. */
+static void a_checked_class_without_lines_serves_many(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "checked", BLOCKSLAB_POISON, 0, 0);
+	void *slots[NR_SLOTS];
+	int round;
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, 1, 0);
+	slots[0] = try_alloc(heap, 100, GFP_TRY);
+	blockslab_fail(0, 0, 0);
+	KUNIT_ASSERT_NOT_NULL(test, slots[0]);
+	blockslab_free(slots[0]);
+	for (round = 0; round < 3; round++) {
+		KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(heap, 100, GFP_KERNEL, NR_SLOTS, slots),
+				NR_SLOTS);
+		blockslab_free_bulk(NR_SLOTS, slots);
+	}
+	end_heap(test, heap);
+}
+
 /* For it alone, and what shares its block, a size that is too small is right. */
 static void a_larger_slot_stands_in_for_its_size(struct kunit *test)
 {
@@ -331,6 +351,7 @@ static struct kunit_case failure_cases[] = {
 	KUNIT_CASE(what_may_neither_fail_nor_wait_fails),
 	KUNIT_CASE(cached_slots_serve_while_pages_fail),
 	KUNIT_CASE(a_class_does_without_lines_until_there_are_some),
+	KUNIT_CASE(a_checked_class_without_lines_serves_many),
 	KUNIT_CASE(a_larger_slot_stands_in_for_its_size),
 	KUNIT_CASE(frees_work_without_magazines),
 	{}
