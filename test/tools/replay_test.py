@@ -89,7 +89,7 @@ class ReplayTest(unittest.TestCase):
         options = [word for file in files for word in ("--file", file)]
         for _ in range(2):
             result = subprocess.run([os.path.join(TOOLS, "vm"), "--kernel", stock["vmlinuz"], "--smp", "2",
-                                     "--boot-time", "90", "--time", "200", *options,
+                                     "--boot-time", "300", "--time", "900", *options,
                                      "--", "sh /script 2>/dev/null"], stdout=subprocess.PIPE, text=True,
                                     stdin=subprocess.DEVNULL, timeout=400)
             # rarely a guest hangs, for reasons of the emulator's own
@@ -175,7 +175,7 @@ class ReplayTest(unittest.TestCase):
         output = self.guest("""
             sh /tools/record-trace -o /x.gz sh -c 'seq 200 | while read i; do mkdir -p /tmp/a/$i; done; exit 3'
             echo status $?
-            sh /tools/record-trace -b 1 -o /y.gz sh -c 'seq 5000 | while read i; do mkdir -p /tmp/b/$i; done'
+            sh /tools/record-trace -b 1 -o /y.gz sh -c 'seq 1000 | while read i; do mkdir -p /tmp/b/$i; done'
             echo status $?
             ls /y.gz; ls /sys/kernel/tracing/instances
             zcat /x.gz >trace || echo the trace is refused
