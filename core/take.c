@@ -147,7 +147,6 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
 	struct blockslab_node *from = node;
-	unsigned long irq;
 	void *slot;
 
 	do {
@@ -160,9 +159,6 @@ static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp)
 			return slot;
 		from = more_slots(from, gfp);
 	} while (from);
-	spin_lock_irqsave(&node->lock, irq);
-	node->fails += !node->class->of;	/* else it is tried untracked */
-	spin_unlock_irqrestore(&node->lock, irq);
 	return NULL;
 }
 
@@ -182,6 +178,25 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 	return slot;
 }
 
+/*
+ * There is no slot but for tracked ones, if at all: of a heap at its limit these may be all that it
+ * has for a size.
+ */
+static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t gfp,
+				unsigned long caller)
+{
+	struct blockslab_class *tracked = READ_ONCE(node->class->tracked);
+	unsigned long irq;
+	void *slot = NULL;
+
+	if (tracked && node_with_slots(&tracked->nodes[node_id(node)], gfp))
+		slot = alloc_tracked(node, size, gfp, caller);
+	spin_lock_irqsave(&node->lock, irq);
+	node->fails += !slot;
+	spin_unlock_irqrestore(&node->lock, irq);
+	return slot;
+}
+
 /* The same, tracked if it is its turn. */
 static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, unsigned long caller)
 {
@@ -192,7 +207,7 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 		if (slot)
 			return slot;
 	}
-	return take_slot(node, size, gfp);
+	return take_slot(node, size, gfp) ?: take_last(node, size, gfp, caller);
 }
 
 static __always_inline void hand_out(void *slot, void **to, unsigned long canary)

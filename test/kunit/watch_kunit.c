@@ -344,6 +344,25 @@ static void what_is_kept_goes_before_a_limit_refuses(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Where all that a heap at its limit has left is what was tracked once. */
+static void a_tracked_slot_serves_where_there_is_no_other(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "watched", BLOCKSLAB_TRACK, SZ_64K, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = 0;
+
+	while (nr < NR_SLOTS && (slots[nr] = try_alloc(heap, 1000, GFP_KERNEL)))
+		nr++;
+	KUNIT_ASSERT_LT(test, nr, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "watched", 1000, "fails"), 1);
+	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 0), 0);
+	blockslab_free(slots[0]);
+	slots[0] = must_alloc(test, heap, 1000);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "watched", 1000, "fails"), 1);
+	free_many(slots, nr);
+	end_heap(test, heap);
+}
+
 static void watched_ctor(void *object)
 {
 	memset(object, 0x55, 60);
@@ -468,6 +487,7 @@ static struct kunit_case watch_cases[] = {
 	KUNIT_CASE(a_second_free_is_told_while_the_slot_is_kept),
 	KUNIT_CASE(what_is_kept_is_bounded),
 	KUNIT_CASE(what_is_kept_goes_before_a_limit_refuses),
+	KUNIT_CASE(a_tracked_slot_serves_where_there_is_no_other),
 	KUNIT_CASE(what_a_constructor_made_stays),
 	KUNIT_CASE(typesafe_objects_may_be_written_to_after_free),
 	KUNIT_CASE(sampled_slots_are_watched),

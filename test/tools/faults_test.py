@@ -109,6 +109,16 @@ class FaultsTest(unittest.TestCase):
         self.assertEqual(parsed["row", "blockslab"].when, "fault")
         self.assertEqual(parsed["row", "slub"].when, "never")
 
+    def test_what_sampled_slots_find(self):
+        def line(text):
+            return faults.sample_line("row", outcome("phase fault", f"blockslab_faults: sampled {text}"))
+
+        self.assertEqual(line("20000 of 93 bytes one of 4096: 450 found 450"),
+                         ("fault row sampled blockslab found 450 of 450 share 0.0225 expected 0.0224 ok", True))
+        self.assertFalse(line("20000 of 93 bytes one of 4096: 450 found 449")[1])
+        self.assertFalse(line("20000 of 93 bytes one of 4096: 300 found 300")[1])
+        self.assertFalse(faults.sample_line("row", outcome("blockslab_faults: not run: error -12", over=False))[1])
+
     def test_better_or_the_same_is_ok(self):
         found, silent = of("fault", "report", "yes", "none"), of("never", "silent", "yes", "content")
         self.assertEqual(faults.verdict(["found"], "default", found, of("fault", "bug", "task", "unknown")), "ok")
