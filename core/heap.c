@@ -122,7 +122,8 @@ static unsigned long heap_pages(struct blockslab_heap *heap)
 /* After its end nothing is cached, and a block goes back when its last slot does. */
 static void heap_retire(struct blockslab_heap *heap)
 {
-	unsigned int i;
+	long blocks;
+	int i;
 
 	deferred_finish();
 	for (i = 0; i < NR_INDEXES; i++)
@@ -136,14 +137,15 @@ static void heap_retire(struct blockslab_heap *heap)
 	reserve_drop(heap);
 	if (atomic_long_read(&heap->nr_blocks))
 		rcu_barrier();		/* some wait for a grace period */
-	if (!atomic_long_read(&heap->nr_blocks))
+	blocks = atomic_long_read(&heap->nr_blocks);
+	if (!blocks)
 		return;
 	if (heap_pages(heap))
 		pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
 			heap->name);
 	else
-		pr_warn("heap %s was destroyed without live slots, but %ld of its blocks are kept, as reported: others refer to their pages, or they were damaged\n",
-			heap->name, atomic_long_read(&heap->nr_blocks));
+		pr_warn("heap %s was destroyed without live slots; %ld of its blocks are on their way, or kept, as reported, since others refer to their pages or they were damaged\n",
+			heap->name, blocks);
 	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
 	report_leaks(heap);
 }

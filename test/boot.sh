@@ -283,7 +283,10 @@ a_heap_is_let_go_of()
 
 referenced_block_is_let_go_of()
 {
+	dmesg -c >/dev/null
 	load blockslab_lives do=refer
+	dmesg | grep 'heap lives was destroyed without live slots; 1 of its blocks'
+	refused sh -c 'dmesg | grep "with live slots"'
 	rmmod blockslab_lives
 	refused rmmod blockslab
 	echo 1 >$blockslab/heap/lives/forget
