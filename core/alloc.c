@@ -99,9 +99,9 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 		if (told || got == nr || !READ_ONCE(heap->limit) || time_before(jiffies, tell))
 			continue;
 		told = true;
-		pr_warn("heap %s: %pS may not fail, and waits until there is room for %zu bytes: %zu of the limit of %zu are held\n",
-			heap->name, (void *)want->caller, want->size, held_bytes(heap),
-			READ_ONCE(heap->limit));
+		pr_warn_ratelimited("heap %s: %pS may not fail, and waits until there is room for %zu bytes: %zu of the limit of %zu are held\n",
+				    heap->name, (void *)want->caller, want->size, held_bytes(heap),
+				    READ_ONCE(heap->limit));
 	}
 	return got;
 }
