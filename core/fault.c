@@ -290,7 +290,7 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 	struct fault_report *report;
 
 	trace_blockslab_fault(faults[fault].name, facts->slot, heap ? heap->name : "",
-			      class ? class->size : 0);
+			      class ? object_size(class) : 0);
 	report = report_get(fault);
 	if (!report)
 		return;

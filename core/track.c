@@ -231,7 +231,19 @@ static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct 
 	return frames_keep(kept, nr, going) ? stack_keep(kept, nr, GFP_KERNEL) : 0;
 }
 
-static void node_keep_names(struct blockslab_node *node, struct callers *callers)
+/* Of a slot that is free, or was before, no more is told than that. */
+static void forget_name(depot_stack_handle_t *stack, const struct module *going)
+{
+	unsigned long *entries = NULL;
+	unsigned int nr = stack_entries(*stack, &entries);
+
+	while (nr--)
+		if (within_module(entries[nr], going))
+			WRITE_ONCE(*stack, 0);
+}
+
+static void node_keep_names(struct blockslab_node *node, struct callers *callers,
+			    const struct module *going)
 {
 	unsigned int number = 0, end;
 	struct blockslab_block *block;
@@ -250,6 +262,9 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 			/* note_alloc() holds no lock */
 			if (caller && caller->kept)
 				cmpxchg(&block->notes[number].got, got, caller->kept);
+			else if (slot_waits(block, number))
+				forget_name(&block->notes[number].got, going);
+			forget_name(&block->notes[number].gone, going);
 		}
 		spin_unlock_irqrestore(&node->lock, irq);
 		cond_resched();
@@ -266,17 +281,14 @@ static void heap_keep_names(struct blockslab_heap *heap, const struct module *go
 	struct blockslab_node *node;
 	struct caller *caller;
 	unsigned long stack;
-	bool any = false;
 
 	if (IS_ERR(callers))
 		return;
 	watch_empty(heap);	/* what is found is told with its names */
-	xa_for_each(&callers->by_stack, stack, caller) {
+	xa_for_each(&callers->by_stack, stack, caller)
 		caller->kept = stack_kept(stack, going);
-		any |= caller->kept;
-	}
-	for (node = node_after(heap, NULL); any && node; node = node_after(heap, node))
-		node_keep_names(node, callers);
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		node_keep_names(node, callers, going);
 	callers_free(callers);
 }
 #endif

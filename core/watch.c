@@ -161,24 +161,29 @@ static void watch_return(struct blockslab_block *block, void *slot, struct list_
 	}
 }
 
-/* A slot that was kept long enough. One that was written to meanwhile stays. */
-static void watch_let_go(void *slot)
+static void watch_put(struct blockslab_block *block, void *slot)
 {
-	struct blockslab_block *block = own_block(slot);
-	struct blockslab_note *note = note_at(block, slot);
-	const void *wrong = wrong_free(block, slot);
 	struct blockslab_node *node = block->node;
 	unsigned long irq;
 	LIST_HEAD(gone);
 
-	if (unlikely(wrong))
-		tell_written(block, slot, wrong, false);
-	if (READ_ONCE(note->state) == WATCH_BAD && !heap_destroyed(node->class->heap))
-		return;
 	spin_lock_irqsave(&node->lock, irq);
 	watch_return(block, slot, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
+}
+
+/* A slot that was kept long enough. One that was written to meanwhile stays. */
+static void watch_let_go(void *slot)
+{
+	struct blockslab_block *block = own_block(slot);
+	const void *wrong = wrong_free(block, slot);
+
+	if (unlikely(wrong))
+		tell_written(block, slot, wrong, false);
+	if (READ_ONCE(note_at(block, slot)->state) != WATCH_BAD ||
+	    heap_destroyed(block->node->class->heap))
+		watch_put(block, slot);
 }
 
 static void *watch_pop(struct watch *watch)
@@ -273,12 +278,9 @@ static void watch_end(struct blockslab_heap *heap)
 	struct blockslab_node *node;
 
 	watch_empty(heap);
-	if (!READ_ONCE(heap->watch))
-		return;
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		if (node->class->of || !node->class->size)
-			while (watch_forgive(node, heap != &blockslab_shared))
-				cond_resched();
+		while (READ_ONCE(node->waiting) && watch_forgive(node, heap != &blockslab_shared))
+			cond_resched();
 }
 
 /* Makes a slot that was taken its taker's; false where it must not be given out. */
@@ -314,18 +316,34 @@ static void watch_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	smp_store_release(&note->state, WATCH_LIVE);	/* all is as it should be around it */
 }
 
+/* What is freed is kept for a while, as one of up to @most bytes. */
+static void watch_keep(struct watch *watch, struct blockslab_block *block, void *slot, size_t most)
+{
+	struct blockslab_heap *heap = block->node->class->heap;
+
+	if (!watch || slot_stride(block) > most || heap_destroyed(heap)) {
+		watch_put(block, slot);
+		return;
+	}
+	watch_push(watch, slot);
+	watch_trim(watch, most);
+	smp_mb();	/* heap_end() sets its state, and then empties it */
+	if (heap_destroyed(heap))
+		watch_empty(heap);
+}
+
 /* A checked slot, of which one free of many at the same time is the one. */
 static void watch_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_note *note = note_at(block, slot);
 	struct blockslab_heap *heap = block->node->class->heap;
-	struct watch *watch = READ_ONCE(heap->watch);
+	size_t most = READ_ONCE(watch_kib) * 1024UL;
 	u32 was = READ_ONCE(note->state);
 	bool whole;
 
 	do {
 		if (was > WATCH_TOLD) {
-			report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
+			report(DOUBLE_FREE, slot, block, caller);
 			return;
 		}
 	} while (!try_cmpxchg(&note->state, &was, WATCH_BUSY));
@@ -334,18 +352,13 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 	whole = was == WATCH_LIVE && zones_whole(block, slot, caller);
 	WRITE_ONCE(note->period, 0);
 	tell_free(block, slot, caller);
-	memset(slot, POISON_FREE, filled(block));
+	if (block->node->class->size || slot_stride(block) <= most)
+		memset(slot, POISON_FREE, filled(block));
 	heap_arm(heap);
-	watch_count(block, note, whole || heap_destroyed(heap) ? WATCH_KEPT : WATCH_BAD);
-	if (!watch || heap_destroyed(heap)) {
-		watch_let_go(slot);
-	} else if (whole) {
-		watch_push(watch, slot);
-		watch_trim(watch, READ_ONCE(watch_kib) * 1024UL);
-		smp_mb();	/* heap_end() sets its state, and then empties it */
-		if (heap_destroyed(heap))
-			watch_empty(heap);
-	}
+	whole |= heap_destroyed(heap);		/* gives nothing out any more */
+	watch_count(block, note, whole ? WATCH_KEPT : WATCH_BAD);
+	if (whole)
+		watch_keep(READ_ONCE(heap->watch), block, slot, most);
 }
 
 /* Whether a slot's state is still what it was when its bytes were looked at. */
