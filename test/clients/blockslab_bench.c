@@ -282,7 +282,7 @@ EITHER_SIDE(pair)
 /* Pairs with a heap that tracks one of .nr bytes; enough of them to meet some that are sampled. */
 static int pair_tracked(enum side side, struct bench *bench)
 {
-	unsigned int period = bench->workload->nr, i, times = period > 1 ? 64 : 1;
+	unsigned int period = bench->workload->nr, i, times = max(period / SZ_8K, 1U);
 	int err = side == BLOCKSLAB ? blockslab_track(NULL, period) : 0;
 
 	for (i = 0; i < times && !err; i++)
@@ -817,6 +817,7 @@ EITHER_SIDE(replay)
 static const struct workload workloads[] = {
 	{ "pair", pair, ALL_SIZES },
 	{ "pair_const", pair_const, ALL_SIZES },
+	{ "pair_fleet", pair_tracked, SMP_SIZES, SZ_8M },
 	{ "pair_sampled", pair_tracked, SMP_SIZES, SZ_512K },
 	{ "pair_tracked", pair_tracked, SMP_SIZES, 1 },
 	{ "sized", pair, ALL_SIZES, .variant = true },
