@@ -12,7 +12,7 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOLS = ("perf", "bpftrace", "trace-cmd")
 
-# A load that goes on until it is killed, and tells how often it came round. Where README sleeps, or has Ctrl-C, its
+# A load that goes on while it is wanted, and tells how often it came round. Where README sleeps, or has Ctrl-C, its
 # next rounds are waited for, and before them bpftrace, until it waits for events itself: how long that takes, only the
 # machine knows.
 GUEST = r"""
@@ -21,6 +21,7 @@ insmod /blockslab.ko && insmod /blockslab_replay.ko || exit 1
 cd /sys/kernel/debug/blockslab_replay
 zcat /small.trace.gz >trace
 (while :; do
+	[ -e /tmp/wanted ] || { usleep 100000; continue; }
 	for step in "start all blockslab" "run 5000" free stop; do echo $step; done >control
 	echo >>/tmp/rounds
 done) &
@@ -28,7 +29,9 @@ load=$!
 cat >/bin/rounds <<'END'
 #!/bin/sh
 before=$(wc -l </tmp/rounds)
+: >/tmp/wanted
 until [ $(wc -l </tmp/rounds) -gt $((before + 1)) ]; do usleep 100000; done
+rm /tmp/wanted
 END
 chmod +x /bin/rounds
 : >>/tmp/rounds
