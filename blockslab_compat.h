@@ -371,6 +371,11 @@ blockslab_compat_create_usercopy(const char *name, unsigned int size, unsigned i
 {
 	struct blockslab_cache *cache;
 
+	/* Of small objects, two or more are to share a line, as in the kernel's caches. */
+	if (flags & SLAB_HWCACHE_ALIGN && size && size <= SMP_CACHE_BYTES / 2) {
+		align = max_t(unsigned int, align, roundup_pow_of_two(size));
+		flags &= ~SLAB_HWCACHE_ALIGN;
+	}
 	/* With a canary, if they keep their content, and a red zone. */
 	if (ALIGN((size_t)size + 16, max_t(size_t, align, SMP_CACHE_BYTES)) > BLOCKSLAB_SLOT_MAX ||
 	    (align & (align - 1)) || align > PAGE_SIZE ||

@@ -222,6 +222,21 @@ static void caches(void)
 #endif
 }
 
+/* Of 24 bytes, two share a line. */
+static void at_cache_lines(void)
+{
+	struct kmem_cache *cache = kmem_cache_create("moved_lines", 24, 0, SLAB_HWCACHE_ALIGN,
+						     NULL);
+	void *objects[8];
+	size_t i;
+
+	CHECK(cache && kmem_cache_alloc_bulk(cache, GFP_KERNEL, ARRAY_SIZE(objects), objects));
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		CHECK(IS_ALIGNED((unsigned long)objects[i], 32));
+	kmem_cache_free_bulk(cache, ARRAY_SIZE(objects), objects);
+	kmem_cache_destroy(cache);
+}
+
 /* None of these can be a heap's as it is. */
 static void odd_names(void)
 {
@@ -295,6 +310,7 @@ static int __init moved_init(void)
 	memory_of_others();
 	after_a_grace_period();
 	caches();
+	at_cache_lines();
 	odd_names();
 	twins();
 	pools();
