@@ -324,6 +324,26 @@ rmmod_follows_a_deferred_free()
 	load blockslab
 }
 
+# What the shared heap keeps from reuse holds nobody when its client has gone.
+tracked_slots_are_watched()
+{
+	load blockslab track=4K
+	[ "$(cat $blockslab/heap/shared/track)" = 4096 ]
+	echo 1 >$blockslab/heap/shared/track
+	load blockslab_lives do=written
+	dmesg -c >/dev/null
+	rmmod blockslab_lives
+	dmesg >/tmp/told
+	grep 'fault: write after free: slot' /tmp/told
+	grep 'fault: write past the slot: slot .* by lives_exit.*\[blockslab_lives\]' /tmp/told
+	grep 'from byte 0 of the slot on: 6a 6b .* where 0x6b was expected' /tmp/told
+	grep 'from byte 100 of the slot on: cd cc .* where 0xcc was expected' /tmp/told
+	[ "$(grep -c 'asked for: 100 bytes, on CPU [0-9]*, [0-9]* ms ago' /tmp/told)" = 2 ]
+	[ "$(grep -c 'lives_get.*\[blockslab_lives\]' /tmp/told)" = 2 ]
+	[ "$(grep -A 1 'last freed by:' /tmp/told | grep -c 'lives_exit.*\[blockslab_lives\]')" = 2 ]
+	rmmod blockslab
+}
+
 replay_is_undamaged()
 {
 	load blockslab_replay
@@ -937,6 +957,7 @@ step 'memory is given back' memory_is_given_back
 step 'rmmod is granted when no client is left' rmmod_is_granted
 step 'the module loads again' module_loads
 step 'and unloads again' rmmod_is_granted
+step 'tracked slots are watched from the load on' tracked_slots_are_watched
 [ ! -e /proc/self/fail-nth ] || [ ! -d /sys/kernel/debug/failslab ] || {
 	step 'each request of a load fails, and it is undone' each_request_of_a_load_fails
 	load blockslab

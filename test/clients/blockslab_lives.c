@@ -7,6 +7,8 @@
  *	drain	destroys a heap with a slot, which it frees as it goes
  *	callers	allocates from a tracked heap, which it empties as it goes
  *	rcu	allocates from the shared heap, and frees that after a grace period as it goes
+ *	written	allocates from the shared heap, and writes past one slot as it goes, and to another
+ *		after its free
  *	refer	destroys a heap without slots, and leaves a reference on a page that one was in
  */
 #include <linux/mm.h>
@@ -17,7 +19,7 @@ static char *does = "left";
 module_param_named(do, does, charp, 0);
 
 static struct blockslab_heap *heap;
-static void *slot;
+static void *slot, *other;
 
 static bool told(const char *what)
 {
@@ -37,7 +39,9 @@ static int __init lives_init(void)
 {
 	struct blockslab_heap_attrs tracked = { .flags = BLOCKSLAB_TRACK };
 
-	if (!told("rcu")) {
+	if (told("written"))
+		other = lives_get();
+	if (!told("rcu") && !told("written")) {
 		heap = blockslab_heap_create("lives", told("callers") || told("left") ?
 					     &tracked : NULL);
 		if (IS_ERR(heap))
@@ -53,8 +57,20 @@ static int __init lives_init(void)
 	return 0;
 }
 
+/* The compiler shall know nothing of it. */
+static noinline void write_to(u8 *byte)
+{
+	OPTIMIZER_HIDE_VAR(byte);
+	WRITE_ONCE(*byte, *byte ^ 1);
+}
+
 static void __exit lives_exit(void)
 {
+	if (told("written")) {
+		blockslab_free(other);
+		write_to(other);
+		write_to(slot + 100);
+	}
 	if (told("rcu"))
 		blockslab_free_rcu(slot);
 	else if (!told("left") && !told("refer"))
