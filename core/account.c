@@ -94,19 +94,32 @@ static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 	return next;
 }
 
-/* The node after a node, over all classes; NULL at the end. Classes are never removed. */
+static struct blockslab_class *class_in_list(struct blockslab_heap *heap, struct list_head *after)
+{
+	struct list_head *next = rcu_dereference_raw(list_next_rcu(after));
+
+	return next == &heap->classes ? NULL : list_entry(next, struct blockslab_class, list);
+}
+
+/* The class after a class, without those of tracked slots; NULL at both ends. None is removed. */
+static struct blockslab_class *class_after(struct blockslab_heap *heap,
+					   struct blockslab_class *class)
+{
+	do {
+		class = class_in_list(heap, class ? &class->list : &heap->classes);
+	} while (class && class->of);
+	return class;
+}
+
+/* The node after a node, over all classes, those of tracked slots too; NULL at both ends. */
 static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
 {
 	struct blockslab_class *class;
-	struct list_head *next;
 
 	if (node && node_id(node) + 1 < nr_node_ids)
 		return node + 1;
-	next = rcu_dereference_raw(list_next_rcu(node ? &node->class->list : &heap->classes));
-	if (next == &heap->classes)
-		return NULL;
-	class = list_entry(next, struct blockslab_class, list);
-	return &class->nodes[0];
+	class = class_in_list(heap, node ? &node->class->list : &heap->classes);
+	return class ? &class->nodes[0] : NULL;
 }
 
 /* Bytes that a heap may take on now. */

@@ -340,16 +340,12 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 	heap = heap_check(heap, _RET_IP_);
 	if (!heap)
 		return;
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		if (class->of)
-			continue;
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
 		class_sums(&sums, class);
 		stats->cached += sums.cached * class->size;
 		stats->retained += sums.retained_bytes;
 		stats->allocated += class->size ? sums_allocated(&sums) * class->size : sums.pages;
 	}
-	rcu_read_unlock();
 	stats->held = held_bytes(heap);
 	stats->fixed = READ_ONCE(heap->fixed);
 }

@@ -129,19 +129,6 @@ static const char *frame_name(unsigned long entry, char *text)
 }
 
 #ifdef CONFIG_MODULES
-/* Its __init functions are gone, or about to go: others may get their addresses. */
-static void client_came(struct client *client)
-{
-	struct frame *frame;
-
-	lockdep_assert_held(&clients_lock);
-	nr_coming -= client->coming;
-	WRITE_ONCE(client->coming, false);
-	list_for_each_entry(frame, &frames, list)
-		if (frame->client == client)
-			WRITE_ONCE(frame->client, NULL);
-}
-
 static void client_new(struct module *module)
 {
 	struct client *client = kzalloc(sizeof(*client), GFP_KERNEL);
@@ -161,6 +148,7 @@ static void client_new(struct module *module)
 static void client_follow(struct module *module, unsigned long state)
 {
 	struct client *client, *next;
+	struct frame *frame;
 	unsigned long irq;
 
 	if (state == MODULE_STATE_COMING)
@@ -169,7 +157,12 @@ static void client_follow(struct module *module, unsigned long state)
 	list_for_each_entry_safe(client, next, &clients, list) {
 		if (client->module != module)
 			continue;
-		client_came(client);
+		/* Others may get the addresses of its __init functions. */
+		nr_coming -= client->coming;
+		WRITE_ONCE(client->coming, false);
+		list_for_each_entry(frame, &frames, list)
+			if (frame->client == client)
+				WRITE_ONCE(frame->client, NULL);
 		if (state == MODULE_STATE_GOING) {
 			list_del_rcu(&client->list);
 			kfree_rcu(client, rcu);

@@ -29,34 +29,25 @@ bool blockslab_owns(const void *ptr)
 }
 EXPORT_SYMBOL_GPL(blockslab_owns);
 
-/* Slots on their way out after a grace period may still be read. */
-static bool slot_is_live(struct blockslab_block *block, unsigned int number, const void *slot)
-{
-	if (number >= block->nr_slots || slot_is_free(block, number) || slot_waits(block, number))
-		return false;
-	return !block->node->class->size || !has_canary(block->node, slot);
-}
-
-/* Of a slot, the bytes that may be copied: all that are usable, or a cache's window. */
-static size_t window(struct blockslab_block *block, unsigned int number, size_t *start)
-{
-	struct blockslab_class *class = block->node->class;
-
-	*start = class->heap->cache ? class->heap->window_start : 0;
-	return class->heap->cache ? class->heap->window_size : usable_bytes(block, number);
-}
-
-/* Whether so many bytes in a block are one allocated slot's. */
+/*
+ * Whether so many bytes in a block are one allocated slot's: of those that are usable, or of a
+ * cache's window. Slots on their way out after a grace period may still be read.
+ */
 static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_t bytes)
 {
-	size_t size = slot_stride(block), start, room;
-	size_t offset = from - block->base;
+	struct blockslab_heap *heap = block->node->class->heap;
+	size_t size = slot_stride(block), offset = from - block->base, start = 0, room;
 	unsigned int number = offset / size;
 	const void *slot = block->base + number * size;
 
-	if (!slot_is_live(block, number, slot))
+	if (number >= block->nr_slots || slot_is_free(block, number) || slot_waits(block, number) ||
+	    (block->node->class->size && has_canary(block->node, slot)))
 		return false;
-	room = window(block, number, &start);
+	room = usable_bytes(block, number);
+	if (heap->cache) {
+		start = heap->window_start;
+		room = heap->window_size;
+	}
 	offset -= number * size;
 	return offset >= start && offset - start <= room && bytes <= room - (offset - start);
 }

@@ -20,17 +20,13 @@ static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
 	struct blockslab_class *class;
 	struct sums sums;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		if (class->of)
-			continue;
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
 		class_sums(&sums, class);
 		slots += sums_allocated(&sums);
 		blocks += sums.full + sums.partial + sums.retained;
 		requested += sums.requested;
 		given += sums.given;
 	}
-	rcu_read_unlock();
 	if (given > requested)
 		waste = div64_u64((u64)(given - requested) * 1000, given);
 	seq_printf(m, "%s %zu %zu %zu %lu %lu %lu %lu.%lu %s %s\n", heap->name,
@@ -69,11 +65,8 @@ static int classes_show(struct seq_file *m, void *unused)
 	struct blockslab_class *class;
 
 	seq_puts(m, VERSION_LINE "# size slots_per_block order full partial retained allocated cached free allocs frees fails requested held\n");
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list)
-		if (!class->of)
-			class_line(m, class);
-	rcu_read_unlock();
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class))
+		class_line(m, class);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(classes);

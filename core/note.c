@@ -75,21 +75,14 @@ static void note_alloc(struct blockslab_note *note, size_t size, unsigned long p
 	smp_store_release(&note->period, period);	/* the rest is there for readers */
 }
 
+/* @caller is 0 where the free was deferred: whose it was has been noted then. */
 static void note_freed_by(struct blockslab_note *note, unsigned long caller)
 {
-	if (!note->period)
+	if (!note->period || !caller)
 		return;
 	note->gone = stack_now(caller, GFP_NOWAIT);
 	note->gone_when = note_clock();
 	note->gone_cpu = raw_smp_processor_id();
-}
-
-/* @caller is 0 where the free was deferred: whose it was has been noted then. */
-static void note_free(struct blockslab_note *note, unsigned long caller)
-{
-	if (caller)
-		note_freed_by(note, caller);
-	WRITE_ONCE(note->period, 0);
 }
 
 /* Its slots are watched. Never with POISON or RED_ZONE; whole pages only with some before them. */
@@ -206,8 +199,10 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 	}
 	if (!zone_before_whole(block, slot, slot_number(block, slot), caller))
 		return false;
-	if (note)
-		note_free(note, caller);
+	if (note) {
+		note_freed_by(note, caller);
+		WRITE_ONCE(note->period, 0);
+	}
 	if (poisoned(class->heap))
 		memset(slot, POISON_FREE, bytes);
 	return true;

@@ -52,8 +52,8 @@ static void tell_heap(struct blockslab_heap *heap, size_t held)
 	struct blockslab_class *class, *largest = NULL;
 	size_t most = 0;
 
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		if (class->of || class_held(class) <= most)
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
+		if (class_held(class) <= most)
 			continue;
 		most = class_held(class);
 		largest = class;

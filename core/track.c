@@ -385,10 +385,7 @@ static void report_leaks(struct blockslab_heap *heap)
 	struct blockslab_class *class;
 	unsigned int nr = 0, i;
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(class, &heap->classes, list) {
-		if (class->of)
-			continue;
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
 		leak = leak_of(class);
 		slots += leak.slots;
 		bytes += leak.bytes;
@@ -397,7 +394,6 @@ static void report_leaks(struct blockslab_heap *heap)
 			if (leak.bytes > leaks[i].bytes)
 				swap(leak, leaks[i]);
 	}
-	rcu_read_unlock();
 	if (!nr)
 		return;
 	pr_warn("%lu live slots, %lu bytes in all, in %u classes, the largest first:\n", slots,

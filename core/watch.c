@@ -347,8 +347,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 			return;
 		}
 	} while (!try_cmpxchg(&note->state, &was, WATCH_BUSY));
-	if (caller)
-		note_freed_by(note, caller);
+	note_freed_by(note, caller);
 	whole = was == WATCH_LIVE && zones_whole(block, slot, caller);
 	WRITE_ONCE(note->period, 0);
 	tell_free(block, slot, caller);
