@@ -61,6 +61,16 @@ static int heap_control(struct blockslab_heap *heap)
 	return -ENODEV;
 }
 
+/* Bytes of its own structures come, or go. */
+static void heap_fixed(struct blockslab_heap *heap, long bytes)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&heap->lock, irq);
+	blockslab_add(heap->fixed, bytes);
+	spin_unlock_irqrestore(&heap->lock, irq);
+}
+
 static size_t held_bytes(struct blockslab_heap *heap)
 {
 	return atomic_long_read(&heap->held);

@@ -31,17 +31,20 @@ struct growth {
 
 static DEFINE_MUTEX(growth_lock);
 
-static void growth_add(struct growth *growth, depot_stack_handle_t stack)
+static void growth_add(struct blockslab_heap *heap, depot_stack_handle_t stack)
 {
+	struct growth *growth = heap->growth;
 	struct growing *growing;
 
 	if (growth->nr == GROWTH_STACKS || xa_load(&growth->by_stack, stack))
 		return;
 	growing = kzalloc(sizeof(*growing), GFP_KERNEL);
-	if (!growing || xa_err(xa_store(&growth->by_stack, stack, growing, GFP_KERNEL)))
+	if (!growing || xa_err(xa_store(&growth->by_stack, stack, growing, GFP_KERNEL))) {
 		kfree(growing);
-	else
-		growth->nr++;
+		return;
+	}
+	growth->nr++;
+	heap_fixed(heap, sizeof(*growing));
 }
 
 static void growing_shift(struct growing *growing, struct held_once now, bool tenth)
@@ -55,8 +58,9 @@ static void growing_shift(struct growing *growing, struct held_once now, bool te
 }
 
 /* Writes down what all callers hold now. */
-static void growth_turn(struct growth *growth, struct callers *callers)
+static void growth_turn(struct blockslab_heap *heap, struct callers *callers)
 {
+	struct growth *growth = heap->growth;
 	struct growing *growing;
 	struct held_once now;
 	struct caller *caller;
@@ -73,12 +77,13 @@ static void growth_turn(struct growth *growth, struct callers *callers)
 		xa_erase(&growth->by_stack, stack);
 		kfree(growing);
 		growth->nr--;
+		heap_fixed(heap, -(long)sizeof(*growing));
 	}
 	if (++growth->turns == TURNS_MAX)	/* as much is known, and a tenth comes next */
 		growth->turns -= 10;
 }
 
-static void heap_grow(struct blockslab_heap *heap, struct growth *growth, unsigned int turns)
+static void heap_grow(struct blockslab_heap *heap, unsigned int turns)
 {
 	struct callers *callers = callers_get(heap);
 	unsigned int i;
@@ -86,9 +91,9 @@ static void heap_grow(struct blockslab_heap *heap, struct growth *growth, unsign
 	if (IS_ERR(callers))
 		return;
 	for (i = 0; i < callers->nr; i++)
-		growth_add(growth, callers->sorted[i]->stack);
+		growth_add(heap, callers->sorted[i]->stack);
 	while (turns--)
-		growth_turn(growth, callers);
+		growth_turn(heap, callers);
 	callers_free(callers);
 }
 
@@ -99,6 +104,7 @@ static struct growth *growth_of(struct blockslab_heap *heap)
 		return heap->growth;
 	heap->growth = kzalloc(sizeof(*heap->growth), GFP_KERNEL);
 	if (heap->growth) {
+		heap_fixed(heap, sizeof(*heap->growth));
 		xa_init(&heap->growth->by_stack);
 		heap->growth->last = jiffies - GROWTH_PERIOD;
 	}
@@ -120,7 +126,7 @@ static void growth_work_fn(struct work_struct *work)
 		turns = growth ? (jiffies - growth->last + HZ) / GROWTH_PERIOD : 0;
 		if (turns) {
 			growth->last = jiffies;
-			heap_grow(heap, growth, min(turns, TURNS_MAX + 0U));
+			heap_grow(heap, min(turns, TURNS_MAX + 0U));
 		}
 		mutex_unlock(&growth_lock);
 	}
@@ -136,12 +142,9 @@ static void growth_work_fn(struct work_struct *work)
  */
 void blockslab_grow(struct blockslab_heap *heap, unsigned int minutes)
 {
-	struct growth *growth;
-
 	mutex_lock(&growth_lock);
-	growth = growth_of(heap);
-	if (growth)
-		heap_grow(heap, growth, minutes);
+	if (growth_of(heap))
+		heap_grow(heap, minutes);
 	mutex_unlock(&growth_lock);
 }
 EXPORT_SYMBOL_FOR_TESTS(blockslab_grow);

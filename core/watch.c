@@ -401,7 +401,6 @@ static unsigned int validate_watched(struct blockslab_block *block, unsigned int
 static void watch_init(struct blockslab_heap *heap)
 {
 	struct watch *watch;
-	unsigned long irq;
 
 	if (heap->watch || heap->flags & EXACT_FLAGS)
 		return;
@@ -410,7 +409,5 @@ static void watch_init(struct blockslab_heap *heap)
 		return;
 	spin_lock_init(&watch->lock);
 	smp_store_release(&heap->watch, watch);		/* initialized */
-	spin_lock_irqsave(&heap->lock, irq);
-	blockslab_add(heap->fixed, sizeof(*watch));
-	spin_unlock_irqrestore(&heap->lock, irq);
+	heap_fixed(heap, sizeof(*watch));
 }

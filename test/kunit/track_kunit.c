@@ -154,10 +154,13 @@ static void growth_is_told(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
 	void **slots = slot_array(test, 100);
+	size_t fixed = 0;
 	int i;
 
 	for (i = 0; i < 100; i++) {
 		slots[i] = alloc_here(heap, 100);
+		if (i == 1)
+			fixed = stats_of(heap).fixed;
 		if (i < 80)
 			blockslab_grow(heap, 1);
 		if (i == 0)
@@ -180,7 +183,9 @@ static void growth_is_told(struct kunit *test)
 	blockslab_grow(heap, 61);
 	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 1);
 	blockslab_free(slots[99]);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).fixed, fixed);
 	blockslab_grow(heap, 71);		/* which forgets it */
+	KUNIT_EXPECT_LT(test, stats_of(heap).fixed, fixed);
 	slots[0] = alloc_here(heap, 100);
 	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1h"), 0);
 	blockslab_free(slots[0]);
