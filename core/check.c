@@ -344,7 +344,9 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 		class_sums(&sums, class);
 		stats->cached += sums.cached * class->size;
 		stats->retained += sums.retained_bytes;
-		stats->allocated += class->size ? sums_allocated(&sums) * class->size : sums.pages;
+		stats->allocated += class->size ? sums_allocated(&sums) * class->size :
+				    sums.pages - sums.retained_bytes +
+				    sums.retained * descriptor_bytes(1);
 	}
 	stats->held = held_bytes(heap);
 	stats->fixed = READ_ONCE(heap->fixed);

@@ -161,7 +161,8 @@ struct blockslab_block {
 	u32 state : 3;			/* the list it is on (node->lock) */
 	u32 reserved : 1;		/* it belongs to the heap's reserve */
 	u32 small : 1;			/* from block_cache */
-	u32 born : 27;			/* when it got its pages, by block_clock() */
+	u32 charged : 1;		/* to a memory cgroup, by its request's __GFP_ACCOUNT */
+	u32 born : 26;			/* when it got its pages, by block_clock() */
 	u32 queued;			/* whether it is in deferred_blocks: block_queued */
 	struct blockslab_node *node;	/* changes only while it has no slots out */
 	union {
@@ -283,9 +284,15 @@ static __always_inline void blockslab_might_alloc(gfp_t gfp)
 		might_alloc(gfp);
 }
 
-/* The same, of @room bytes: that is what the compiler is to know of the slot. */
+/* blockslab_alloc() of @room bytes: that is what the compiler is to know of the slot. */
 void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t room)
 	__alloc_size(4) __malloc;
+
+/*
+ * Returns @slot, of @room bytes: FORTIFY knows the size of what a call with __alloc_size returns,
+ * and nothing of a slot that was taken inline.
+ */
+void *blockslab_known(void *slot, size_t room) __alloc_size(2);
 
 /* What the shared heap gives for a size; for constants. */
 static __always_inline size_t blockslab_room(size_t size)
@@ -298,7 +305,7 @@ static __always_inline size_t blockslab_room(size_t size)
 	return ALIGN(size, 1UL << (fls_long(size - 1) - 5));
 }
 
-/* FORTIFY knows the size of what a call with __alloc_size returns: calls are for where it looks. */
+/* Whether FORTIFY looks at a slot of that size: see blockslab_known(). */
 #ifdef CONFIG_FORTIFY_SOURCE
 /* Newer kernels know sizes that only the run tells; what tells them is of 6.8. */
 #ifdef MAX_PAGE_ORDER
@@ -310,35 +317,41 @@ static __always_inline size_t blockslab_room(size_t size)
 #define BLOCKSLAB_FORTIFIED(size)	false
 #endif
 
+/* The class of a constant is found by the compiler; no size is too large for it. */
+static __always_inline void *blockslab_alloc_class(struct blockslab_heap_cpus *cpus, size_t size,
+						   gfp_t gfp)
+{
+	bool constant = __builtin_constant_p(size);
+	unsigned int index;
+	void *slot;
+
+	if (constant && (!size || size > BLOCKSLAB_SLOT_MAX))
+		goto plain;
+	if (constant && static_branch_unlikely(&blockslab_rare))
+		goto plain;
+	/* in no order, as in blockslab_beyond() */
+	if (!constant && unlikely(size > data_race(blockslab_fast_size)))
+		goto plain;
+	index = constant ? blockslab_index(size) : blockslab_size_index[size];
+	if (likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[index]), size, 0, &slot)))
+		return slot;
+plain:
+	return blockslab_alloc_plain((struct blockslab_heap *)cpus, size, gfp);
+}
+
 /* What the compiler knows of the arguments is not looked at again. */
 static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap, size_t size,
 						    gfp_t gfp)
 {
-	struct blockslab_heap_cpus *cpus;
+	size_t room = __builtin_constant_p(size) ? blockslab_room(size) : size;
 	void *slot;
 
-	if (BLOCKSLAB_FORTIFIED(size) && __builtin_constant_p(size))
-		return blockslab_alloc_room(heap, size, gfp, blockslab_room(size));
-	if (BLOCKSLAB_FORTIFIED(size) || !__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
-		return blockslab_alloc(heap, size, gfp);
+	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
+		return blockslab_alloc_room(heap, size, gfp, room);
 	blockslab_might_alloc(gfp);
-	heap = heap ?: &blockslab_shared;
-	cpus = (struct blockslab_heap_cpus *)heap;
-	if (!__builtin_constant_p(size)) {
-		/* in no order, as in blockslab_beyond() */
-		if (likely(size <= data_race(blockslab_fast_size)) &&
-		    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_size_index[size]]),
-						size, 0, &slot)))
-			return slot;
-		return blockslab_alloc_plain(heap, size, gfp);
-	}
-	if (!size || size > BLOCKSLAB_SLOT_MAX)
-		return blockslab_alloc_plain(heap, size, gfp);
-	if (!static_branch_unlikely(&blockslab_rare) &&
-	    likely(blockslab_alloc_fast(READ_ONCE(cpus->cpu[blockslab_index(size)]), size, 0,
-					&slot)))
-		return slot;
-	return blockslab_alloc_plain(heap, size, gfp);
+	slot = blockslab_alloc_class((struct blockslab_heap_cpus *)(heap ?: &blockslab_shared), size,
+				     gfp);
+	return BLOCKSLAB_FORTIFIED(size) ? blockslab_known(slot, room) : slot;
 }
 
 static __always_inline void *blockslab_zalloc_inline(struct blockslab_heap *heap, size_t size,

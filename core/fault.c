@@ -119,7 +119,7 @@ static unsigned int note_age(u32 when)
 	return div_u64((u64)max_t(s32, note_clock() - when, 0) << 26, NSEC_PER_MSEC);
 }
 
-/* In steps of a second, for four years. */
+/* In steps of a second, for two years. */
 static u32 block_clock(void)
 {
 	return local_clock() >> 30;
@@ -128,7 +128,7 @@ static u32 block_clock(void)
 /* Milliseconds since a block got its pages. */
 static unsigned int block_age(const struct blockslab_block *block)
 {
-	u64 age = (block_clock() - block->born) & GENMASK(26, 0);
+	u64 age = (block_clock() - block->born) & GENMASK(25, 0);
 
 	return div_u64(age << 30, NSEC_PER_MSEC);
 }

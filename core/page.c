@@ -161,10 +161,22 @@ static struct blockslab_block *own_block(const void *slot)
 	return blockslab_block_of(virt_to_page(slot));
 }
 
-/* References that the page allocator gave to a page of a block: large ones are split. */
-static int references_given(const struct blockslab_block *block, unsigned int number)
+/*
+ * A block's pages are the page allocator's in as large pieces as their number allows, the larger
+ * ones first, or one by one, where each is charged by itself: the order of the piece that begins
+ * with a page.
+ */
+static unsigned int piece_order(const struct blockslab_block *block, unsigned int number)
 {
-	return !number || !block->node->class->size;
+	if (block->charged && !is_power_of_2(block->nr_pages))
+		return 0;
+	return ilog2(block->nr_pages - number);
+}
+
+/* The first page of the next piece; for loops from 0. */
+static unsigned int piece_next(const struct blockslab_block *block, unsigned int number)
+{
+	return number + (1U << piece_order(block, number));
 }
 
 /*
@@ -178,26 +190,28 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
-		page_ref_add(page, PAGE_REFERENCES - references_given(block, i));
+		page_ref_add(page, PAGE_REFERENCES);
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
 		smp_store_release(&page->lru.prev,
 				  (struct list_head *)((unsigned long)page + lines + key));
 	}
+	/* the page allocator's own */
+	for (i = 0, page = first_page(block); i < block->nr_pages; i = piece_next(block, i))
+		page_ref_dec(page + i);
 }
 
 /* The key first: who still finds it finds a block that lives for a grace period. */
 static void page_words_clear(struct blockslab_block *block)
 {
-	struct page *page = first_page(block);
-	unsigned int i;
+	struct page *page = first_page(block), *end = page + block->nr_pages;
 
-	for (i = 0; i < block->nr_pages; i++)
-		INIT_LIST_HEAD(&page[i].lru);
-	smp_wmb();	/* see above */
-	for (i = 0; i < block->nr_pages; i++)
-		set_page_private(page + i, 0);
+	for (; page < end; page++) {
+		INIT_LIST_HEAD(&page->lru);
+		smp_wmb();	/* see above */
+		set_page_private(page, 0);
+	}
 }
 
 /*
@@ -221,8 +235,8 @@ static void page_defer(struct page *page, const struct blockslab_class *class, b
 }
 
 /*
- * Makes the pages what the page allocator gave: the first, or where they were split all, with one
- * reference. False, and they stay as they are, where somebody else has or had one.
+ * Makes the pages what the page allocator gave: the first of each piece with one reference. False,
+ * and they stay as they are, where somebody else has or had one.
  */
 static bool page_counts_restore(struct blockslab_block *block)
 {
@@ -233,8 +247,8 @@ static bool page_counts_restore(struct blockslab_block *block)
 		if (!page_ref_freeze(page + i, PAGE_REFERENCES))
 			break;
 	if (likely(i == block->nr_pages)) {
-		for (i = 0; i < block->nr_pages; i++)
-			set_page_count(page + i, references_given(block, i));
+		for (i = 0; i < block->nr_pages; i = piece_next(block, i))
+			set_page_count(page + i, 1);
 		return true;
 	}
 	while (i--)

@@ -118,7 +118,7 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	int nid = node_id(node);
 	struct page *page;
 
-	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind;
+	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind | class->heap->kind;
 	if (*order > least) {
 		page = pages_get(class->heap, (gfp & ~__GFP_RECLAIM) | __GFP_NOWARN |
 				 __GFP_NORETRY | __GFP_NOMEMALLOC, nid, *order);
@@ -217,14 +217,12 @@ static void block_free_pages(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	struct page *page = first_page(block);
-	unsigned int i;
+	unsigned int i, next;
 
-	if (block->node->class->size) {
-		pages_put(heap, page, block_order(block));
-		return;
+	for (i = 0; i < block->nr_pages; i = next) {
+		next = piece_next(block, i);
+		pages_put(heap, page + i, ilog2(next - i));
 	}
-	for (i = 0; i < block->nr_pages; i++)	/* split, see large_get() */
-		pages_put(heap, page + i, 0);
 }
 
 /* What nobody may write to in a block of watched slots, all of them free. */

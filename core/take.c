@@ -312,18 +312,32 @@ static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, 
 	return bring_many(node, size, gfp, got, nr, slots, caller);
 }
 
-/* Whole pages, cut to the number needed. */
-static struct page *large_pages(const struct blockslab_heap *heap, unsigned int nr, gfp_t gfp,
-				int nid)
+/* Of pages that are more than a block needs, makes pieces, and gives back what is behind them. */
+static void pages_cut(struct blockslab_block *block, struct page *page, unsigned int order)
 {
-	unsigned int order = order_base_2(nr), i;
-	struct page *page = pages_get(heap, gfp, nid, order);
+	unsigned int i, next, nr = block->nr_pages;
 
-	if (!page)
-		return NULL;
 	split_page(page, order);
-	for (i = nr; i < 1U << order; i++)
-		__free_page(page + i);
+	for (i = 0; i < 1U << order; i++)
+		set_page_count(page + i, 0);
+	for (i = 0; i < nr; i = piece_next(block, i))
+		set_page_count(page + i, 1);
+	for (i = nr; i < 1U << order; i = next) {
+		next = block->charged ? i + 1 : i + (1U << __ffs(i));
+		set_page_count(page + i, 1);
+		__free_pages(page + i, ilog2(next - i));
+	}
+}
+
+/* Whole pages, as many as the block has. */
+static struct page *large_pages(const struct blockslab_heap *heap, struct blockslab_block *block,
+				gfp_t gfp, int nid)
+{
+	struct page *page = pages_get(heap, gfp, nid, block_order(block));
+
+	block->charged = !!(gfp & __GFP_ACCOUNT);
+	if (page && !is_power_of_2(block->nr_pages))
+		pages_cut(block, page, block_order(block));
 	return page;
 }
 
@@ -335,7 +349,7 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 
 	if (!heap_charge_bytes(class->heap, block_bytes(block)))
 		return false;
-	page = large_pages(class->heap, block->nr_pages, gfp, nid);
+	page = large_pages(class->heap, block, gfp, nid);
 	if (!page) {
 		atomic_long_sub(block_bytes(block), &class->heap->held);
 		return false;
@@ -380,6 +394,36 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	return NULL;
 }
 
+/*
+ * Whole pages that were kept, of the wanted number, or NULL. What is to be charged, or to come from
+ * a zone, is asked for anew.
+ */
+static struct blockslab_block *large_kept(struct blockslab_node *node, size_t size, gfp_t gfp)
+{
+	struct blockslab_block *block, *kept = NULL;
+	unsigned long irq;
+
+	if (!READ_ONCE(node->nr[BLOCK_RETAINED]) || node->class->noted ||
+	    gfp & (__GFP_ACCOUNT | __GFP_DMA | __GFP_DMA32))
+		return NULL;
+	spin_lock_irqsave(&node->lock, irq);
+	list_for_each_entry(block, &node->blocks[BLOCK_RETAINED], list) {
+		if (block->nr_pages != PFN_UP(size))
+			continue;
+		__clear_bit(0, block->map);
+		block->nr_free = 0;
+		blockslab_sub(node->nr_free, 1);
+		block_list(block);
+		retention_taken(&node->retention, node->nr[BLOCK_RETAINED]);
+		blockslab_add(node->allocs, 1);
+		node->requested += size;
+		kept = block;
+		break;
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return kept;
+}
+
 static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
 		       unsigned long caller)
 {
@@ -391,8 +435,13 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 
 	if (!class)
 		return NULL;
-	node = &class->nodes[numa_mem_id()];
+	node = &class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid];
 	track = READ_ONCE(heap->track) && sampled(node, size);
+	block = track ? NULL : large_kept(node, size, gfp);
+	if (block)
+		return want_init_on_alloc(gfp) ?
+		       memset_l(block->base, 0, block->nr_pages * PAGE_SIZE / sizeof(long)) :
+		       block->base;
 	block = large_block(class, size, gfp, nid, track);
 	if (!block && heap_reclaim(heap, gfp))
 		block = large_block(class, size, gfp, nid, track);
@@ -406,6 +455,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	}
 	spin_lock_irqsave(&node->lock, irq);
 	if (block) {
+		retention_missed(&node->retention, 1, LARGE_KEPT_MAX);
 		block_link(block);
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
@@ -418,17 +468,25 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 
 static void large_put(struct blockslab_block *block, unsigned long caller)
 {
+	/* Who is to find nothing there finds what the page allocator makes of it. */
+	bool keep = !RARE_ALWAYS && !want_init_on_free();
 	struct blockslab_node *node = block->node;
 	unsigned long irq;
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&node->lock, irq);
+	keep &= node->nr[BLOCK_RETAINED] < LARGE_KEPT_MAX && !block->notes && !block->charged;
 	if (test_and_set_free(block, 0)) {
 		report(DOUBLE_FREE, .slot = block->base, .block = block, .caller = caller,
 		       .locked = true);
 	} else {
 		blockslab_add(node->frees, 1);
-		block_unlink(block, &gone);
+		block->nr_free = 1;
+		blockslab_add(node->nr_free, 1);
+		block_returned(block, &gone);
+		if (block->state == BLOCK_RETAINED && !keep)
+			block_unlink(block, &gone);
+		retained_look(node, &gone);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);

@@ -212,8 +212,7 @@ static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 		watch_end(heap);
 	drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		if (node->class->size)
-			node_trim(node);
+		node_trim(node);
 	trim_end(heap, trim);
 }
 
@@ -283,7 +282,7 @@ static bool falls_quiet(struct blockslab_quiet *quiet, unsigned long activity)
 /* Has nothing that could be given back. */
 static bool node_bare(struct blockslab_node *node)
 {
-	return !node->class->size || !atomic_long_read(&node->held);
+	return !atomic_long_read(&node->held);
 }
 
 /* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */

@@ -177,6 +177,7 @@ struct blockslab_heap {
 	struct xarray rare;		/* classes of rare GFP kinds */
 	struct list_head classes;	/* all of them */
 	unsigned long flags;		/* BLOCKSLAB_* */
+	gfp_t kind;			/* GFP bits of the pages of all its blocks */
 	enum heap_state state;		/* what it is */
 	unsigned int zone;		/* bytes of the red zone of a slot */
 	void (*ctor)(void *object);	/* of a cache's slots */
