@@ -333,13 +333,12 @@ static void __init bit_order_init(void)
 {
 	unsigned int nr, i, other;
 
-	for (nr = 1; nr <= BITS_PER_LONG; nr *= 2) {
+	for (nr = 1; nr <= BITS_PER_LONG; nr *= 2)
 		for (i = 0; i < nr; i++) {
 			other = get_random_u32() % (i + 1);
 			bit_order[nr + i] = bit_order[nr + other];
 			bit_order[nr + other] = i;
 		}
-	}
 }
 
 static void __init cpus_init(void)

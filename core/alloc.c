@@ -38,7 +38,7 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 	} else if (class && zero_wanted(heap, want->gfp)) {
 		for (i = 0; i < nr; i++)	/* watch_alloc() has done it, or: */
 			if (!READ_ONCE(class->tracked) || !block_watched(own_block(slots[i])))
-				memset(slots[i], 0, class->canary ?: class->size);
+				zero_slot(slots[i], class->canary ?: class->size);
 	}
 }
 
@@ -124,8 +124,7 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 		want->nid = NUMA_NO_NODE;
 	if (want->heap->flags & BLOCKSLAB_ZERO)
 		want->gfp |= __GFP_ZERO;
-	if (want->heap->flags & BLOCKSLAB_ACCOUNT)
-		want->gfp |= __GFP_ACCOUNT;
+	want->gfp |= want->heap->kind;
 	got = alloc_some(want, nr, slots);
 	if (unlikely(got < nr) && want->gfp & __GFP_NOFAIL && gfpflags_allow_blocking(want->gfp))
 		got = alloc_surely(want, got, nr, slots);
@@ -143,6 +142,54 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 	if (!size && heap_usable(heap, caller))
 		return ZERO_SIZE_PTR;
 	return alloc_special(&want, 1, &slot) ? slot : NULL;
+}
+
+/* Whether a request is for the fast path, but for zeroing. */
+static bool request_plain(size_t size, gfp_t gfp)
+{
+	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
+}
+
+static noinline void *alloc_tell(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	after_alloc(heap, slot, size, gfp, caller);
+	return slot;
+}
+
+/* Where the fast path may go if what it gives is zeroed. */
+static __always_inline struct blockslab_cpu __percpu *rare_lines(struct blockslab_heap *heap,
+								 size_t size)
+{
+	struct blockslab_class *class;
+
+	if (!(heap->flags & BLOCKSLAB_ZERO))
+		return READ_ONCE(heap->cpu[blockslab_size_index[size]]);
+	class = size && heap_caches(heap) ? class_find(heap, 0, heap_index(heap, size)) : NULL;
+	return class ? READ_ONCE(class->cpu) : no_class;
+}
+
+/* The fast path with what is rare, and with zeroing. The calls at its ends need no registers. */
+static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	struct blockslab_cpu __percpu *cpu;
+	void *slot;
+
+	gfp &= ~heap->kind;
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	if (unlikely(!request_plain(size, gfp)))
+		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+	blockslab_might_alloc(gfp);
+	cpu = rare_lines(heap, size);
+	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
+		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+	if (alloc_watched())
+		return alloc_tell(heap, slot, size, gfp, caller);
+	if (want_init_on_alloc(gfp))
+		zero_slot(slot, raw_cpu_read(cpu->size));
+	return slot;
 }
 
 /* This CPU's loaded magazine is empty, and perhaps no more than that is out of the ordinary. */
@@ -163,35 +210,14 @@ static noinline void *alloc_refill(struct blockslab_heap *heap, size_t size, gfp
 	return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 }
 
-/* Whether a request is for the fast path, but for zeroing. */
-static bool request_plain(size_t size, gfp_t gfp)
+/* The inline fast path gave nothing. */
+static noinline void *alloc_missed(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				   unsigned long caller)
 {
-	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
-}
-
-static noinline void *alloc_tell(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
-				 unsigned long caller)
-{
-	after_alloc(heap, slot, size, gfp, caller);
-	return slot;
-}
-
-/* The fast path with what is rare, and with zeroing. The calls at its ends need no registers. */
-static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-				 unsigned long caller)
-{
-	struct blockslab_cpu __percpu *cpu;
-	void *slot;
-
-	if (unlikely(!request_plain(size, gfp)))
-		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	blockslab_might_alloc(gfp);
-	cpu = READ_ONCE(heap->cpu[blockslab_size_index[size]]);
-	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
-		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	if (alloc_watched())
-		return alloc_tell(heap, slot, size, gfp, caller);
-	return want_init_on_alloc(gfp) ? memset(slot, 0, raw_cpu_read(cpu->size)) : slot;
+	/* in no order, as in blockslab_beyond() */
+	if (unlikely(size > data_race(blockslab_fast_size)) || heap->flags & BLOCKSLAB_ZERO)
+		return alloc_rare(heap, size, gfp, caller);
+	return alloc_refill(heap, size, gfp, caller);
 }
 
 static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
@@ -205,7 +231,7 @@ static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t siz
 	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
 					&slot)))
 		return slot;
-	return alloc_refill(heap, size, gfp, _RET_IP_);
+	return alloc_missed(heap, size, gfp, _RET_IP_);
 }
 
 /**
@@ -233,11 +259,18 @@ EXPORT_SYMBOL_GPL(blockslab_alloc);
 /* What the inline blockslab_alloc() of the header calls. */
 void *blockslab_alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
-	return alloc_plain(heap, size, gfp);
+	return alloc_missed(heap, size, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_plain);
 
-/* What the header calls where FORTIFY looks on. */
+/* Two instructions, and no place for a tracer. */
+notrace void *blockslab_known(void *slot, size_t room)
+{
+	return slot;
+}
+EXPORT_SYMBOL_GPL(blockslab_known);
+
+/* What the header calls where the GFP flags lead out of the fast path, or are not known. */
 void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t room)
 {
 	heap = heap_or_shared(heap);
@@ -274,7 +307,20 @@ EXPORT_SYMBOL_GPL(blockslab_zalloc);
  */
 void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int node)
 {
-	return alloc_slow(heap_or_shared(heap), size, gfp, node, _RET_IP_);
+	/* in no order, as in blockslab_beyond() */
+	bool fast = size <= data_race(blockslab_fast_size) && !(gfp & BLOCKSLAB_GFP_SLOW);
+	void *slot;
+
+	heap = heap_or_shared(heap);
+	blockslab_might_alloc(gfp);
+	if (likely(fast)) {
+		preempt_disable();	/* the CPU's own node stays the one that was asked for */
+		fast = (node == NUMA_NO_NODE || node == numa_mem_id()) &&
+		       blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size,
+					    0, &slot);
+		preempt_enable();
+	}
+	return likely(fast) ? slot : alloc_slow(heap, size, gfp, node, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 
@@ -295,11 +341,15 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	void *slot;
 
 	heap = heap_or_shared(heap);
+	/* in no order, as in blockslab_beyond() */
+	if (likely(size <= data_race(blockslab_fast_size)) &&
+	    likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
+					&slot)))
+		return slot;
 	if (!heap_usable(heap, _RET_IP_) || !heap_caches(heap) || !size ||
 	    size > BLOCKSLAB_SLOT_MAX - heap->zone)
 		return NULL;
-	class = class_find(heap, heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0,
-			   heap_index(heap, size));
+	class = class_find(heap, 0, heap_index(heap, size));
 	if (!class)
 		return NULL;
 	slot = take_cached(&class->nodes[numa_mem_id()], size);

@@ -191,15 +191,22 @@ static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp,
 static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 				       unsigned long caller)
 {
+	struct blockslab_cpu __percpu *cpu = READ_ONCE(cache->cpu);
 	void *slot;
 
+	gfp &= ~cache->heap->kind;
+	if (cache->heap->flags & BLOCKSLAB_ZERO && heap_caches(cache->heap)) {
+		cpu = READ_ONCE(cache->class->cpu);
+		gfp |= __GFP_ZERO;
+	}
 	if (unlikely(!request_plain(cache->size, gfp) ||
-		     !blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
-					   cache->canary, &slot)))
+		     !blockslab_alloc_fast(cpu, BLOCKSLAB_CACHE_CREDIT, cache->canary, &slot)))
 		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
-	return zero_wanted(cache->heap, gfp) ? memset(slot, 0, cache->zeroed) : slot;
+	if (zero_wanted(cache->heap, gfp))
+		zero_slot(slot, cache->zeroed);
+	return slot;
 }
 
 static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)

@@ -92,21 +92,19 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 static void class_publish(struct blockslab_class *class)
 {
 	struct blockslab_heap *heap = class->heap;
-	unsigned int i;
+	int i;
 
-	if (!heap_caches(heap) || !class->size ||
-	    heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT))
+	if (!heap_caches(heap) || !class->size || heap->flags & BLOCKSLAB_ZERO)
 		return;
-	for (i = 0; i < NR_SIZES; i++)
-		if (heap_index(heap, index_size[i] - heap->zone) == class->index)
-			smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
+	for (i = class->index; i >= 0 && heap_index(heap, index_size[i]) == class->index; i--)
+		smp_store_release(&heap->cpu[i], class->cpu);	/* initialized */
 }
 
 /* Where its fast path may go. */
 static void cache_publish(struct blockslab_cache *cache)
 {
 	bool open = heap_caches(cache->heap) && cache->class &&
-		    !(cache->heap->flags & (BLOCKSLAB_ZERO | BLOCKSLAB_ACCOUNT));
+		    !(cache->heap->flags & BLOCKSLAB_ZERO);
 
 	WRITE_ONCE(cache->cpu, open ? cache->class->cpu : no_class);
 }
@@ -274,7 +272,7 @@ static struct blockslab_node *class_node(struct blockslab_class *class, unsigned
 /* The class for a size, or a larger one where there is no memory for a new class. */
 static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
-	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT);
+	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT) & ~heap->kind;
 	unsigned int index = heap_index(heap, size);
 	struct blockslab_class *class = class_get(heap, kind, index, gfp);
 

@@ -26,6 +26,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 	spin_lock_init(&heap->lock);
 	mutex_init(&heap->control);
 	heap->flags = flags;
+	heap->kind = flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
 	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = attrs->limit;
@@ -138,13 +139,12 @@ static struct blockslab_block *reserve_block(struct blockslab_heap *heap)
 /* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
 static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 {
-	gfp_t kind = heap->flags & BLOCKSLAB_ACCOUNT ? __GFP_ACCOUNT : 0;
 	struct blockslab_block *block;
 	size_t bytes;
 
 	if (PFN_UP(reserve) > totalram_pages() / 2)
 		return -ENOMEM;
-	if (reserve && !class_get(heap, kind, NR_SIZES - 1, GFP_KERNEL))
+	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
 		return -ENOMEM;
 	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
 		block = reserve_block(heap);

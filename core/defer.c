@@ -171,8 +171,13 @@ typedef bool (*free_now)(struct blockslab_block *block, const void *slot);
 static void free_deferred(const void *slot, free_now now, unsigned long caller)
 {
 	struct blockslab_block *block;
+	bool done;
 
-	if (ZERO_OR_NULL_PTR(slot))
+	preempt_disable();
+	block = now ? NULL : plain_block(slot);
+	done = block && defer_free(block, slot, caller);
+	preempt_enable();
+	if (likely(done) || ZERO_OR_NULL_PTR(slot))
 		return;
 	rcu_read_lock();
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
@@ -197,7 +202,8 @@ static bool put_cached_now(struct blockslab_block *block, const void *slot)
  */
 void blockslab_free_nolock(const void *slot)
 {
-	free_deferred(slot, put_cached_now, _RET_IP_);
+	if (unlikely(!blockslab_free_any(slot, ANY_SIZE)))
+		free_deferred(slot, put_cached_now, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_nolock);
 

@@ -349,8 +349,8 @@ static __always_inline void *blockslab_alloc_inline(struct blockslab_heap *heap,
 	if (!__builtin_constant_p(gfp) || gfp & BLOCKSLAB_GFP_SLOW)
 		return blockslab_alloc_room(heap, size, gfp, room);
 	blockslab_might_alloc(gfp);
-	slot = blockslab_alloc_class((struct blockslab_heap_cpus *)(heap ?: &blockslab_shared), size,
-				     gfp);
+	heap = heap ?: &blockslab_shared;
+	slot = blockslab_alloc_class((struct blockslab_heap_cpus *)heap, size, gfp);
 	return BLOCKSLAB_FORTIFIED(size) ? blockslab_known(slot, room) : slot;
 }
 

@@ -365,7 +365,30 @@ void blockslab_free_bulk(size_t nr, void **slots)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_bulk);
 
-static size_t usable_size(const void *slot, unsigned long caller)
+/*
+ * The block of an allocated slot with which nothing is out of the ordinary, as the fast path sees
+ * it; else NULL. With preemption off.
+ */
+static __always_inline struct blockslab_block *plain_block(const void *slot)
+{
+	unsigned long offset = blockslab_offset(slot), lines;
+	struct page *page = blockslab_page(offset);
+	struct blockslab_block *block;
+	long number;
+
+	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
+		return NULL;
+	block = blockslab_block_of(page);
+	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
+		return NULL;
+	number = blockslab_number_at((u32)(slot - block->base), block->recip);
+	if (unlikely(number < 0) || unlikely(test_bit(number, block->map)) ||
+	    unlikely(*blockslab_word(slot, 0) == blockslab_canary(slot)))
+		return NULL;
+	return block;
+}
+
+static noinline size_t usable_checked(const void *slot, unsigned long caller)
 {
 	struct blockslab_block *block;
 	size_t usable = 0;
@@ -378,6 +401,18 @@ static size_t usable_size(const void *slot, unsigned long caller)
 	}
 	rcu_read_unlock();
 	return usable;
+}
+
+static size_t usable_size(const void *slot, unsigned long caller)
+{
+	struct blockslab_block *block;
+	size_t usable;
+
+	preempt_disable();
+	block = plain_block(slot);
+	usable = likely(block) ? block->size : 0;
+	preempt_enable();
+	return likely(usable) ? usable : usable_checked(slot, caller);
 }
 
 /**

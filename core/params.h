@@ -71,7 +71,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node, or keep_kib */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define ROUND			2	/* turns: see round_ends() */
-#define LARGE_KEPT_MAX		8	/* blocks of whole pages, per node, that are looked through */
+#define LARGE_KEPT_MAX		8	/* empty blocks of whole pages, per node */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 #define RESERVE_NOTES		128U	/* slots of a block of the reserve that have notes */
 

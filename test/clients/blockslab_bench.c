@@ -24,6 +24,7 @@
 #include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
@@ -42,8 +43,12 @@
 
 enum side { SLUB, BLOCKSLAB, NR_SIDES };
 
-static const size_t sizes[] = { 8, 24, 72, 200, 520, 1500, 4096, 8192 };
-#define ALL_SIZES	GENMASK(ARRAY_SIZE(sizes) - 1, 0)
+static const size_t sizes[] = {
+	8, 24, 72, 200, 520, 1500, 2048, 4096, 8192, 8193, SZ_16K, SZ_64K, SZ_256K,
+};
+
+#define ALL_SIZES	GENMASK(8, 0)			/* that slots have */
+#define EVERY_SIZE	GENMASK(ARRAY_SIZE(sizes) - 1, 0)
 /* Eight times such a size is still no large allocation for either side. */
 #define SMP_SIZES	(BIT(1) | BIT(3))
 
@@ -317,6 +322,233 @@ static __always_inline int cache_with(const enum side side, struct bench *bench)
 
 EITHER_SIDE(cache)
 
+/* The same with a cache that is sampled. */
+static int cache_sampled(enum side side, struct bench *bench)
+{
+	struct blockslab_heap *heap = blockslab_cache_heap(bench->caches->blockslab);
+	int err = side == BLOCKSLAB ? blockslab_track(heap, bench->workload->nr) : 0;
+
+	err = err ?: cache(side, bench);
+	return side == BLOCKSLAB ? blockslab_track(heap, 0) ?: err : err;
+}
+
+/* --- node, zero, account, poison, rcu, nolock, usable, grow: by other ways -------------------- */
+
+enum way { NODE, ZALLOC, ZERO_HEAP, NOLOCK, ZERO_CACHE, ACCOUNT_HEAP, ACCOUNT_CACHE, POISON };
+
+/* What the heaps and caches of these ways are, beside SLUB's. */
+static struct {
+	struct blockslab_heap *heap;
+	struct blockslab_cache *cache;
+	struct kmem_cache *slub;
+} special;
+
+static void special_end(void)
+{
+	blockslab_heap_destroy(special.heap);
+	blockslab_cache_destroy(special.cache);
+	kmem_cache_destroy(special.slub);
+	memset(&special, 0, sizeof(special));
+}
+
+static int special_make(enum way way, size_t size)
+{
+	struct blockslab_heap_attrs attrs = { .flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE };
+
+	if (way == ZERO_HEAP || way == ACCOUNT_HEAP)
+		attrs.flags = way == ZERO_HEAP ? BLOCKSLAB_ZERO : BLOCKSLAB_ACCOUNT;
+
+	if (way == ZERO_HEAP || way == ACCOUNT_HEAP || way == POISON)
+		special.heap = blockslab_heap_create("bench-special", &attrs);
+	if (way == ZERO_CACHE || way == ACCOUNT_CACHE)
+		special.cache = blockslab_cache_create("bench-special", size, 0, way == ZERO_CACHE ?
+						       BLOCKSLAB_ZERO : BLOCKSLAB_ACCOUNT, NULL);
+	if (way >= ZERO_CACHE && way <= POISON)
+		special.slub = kmem_cache_create("bench-special", size, 0, SLAB_NO_MERGE |
+						 (way == POISON ? SLAB_POISON | SLAB_RED_ZONE :
+						  way == ZERO_CACHE ? 0 : SLAB_ACCOUNT), NULL);
+	return IS_ERR(special.heap) || IS_ERR(special.cache) ? -ENOMEM : 0;
+}
+
+static __always_inline void *special_take_slub(const enum way way, size_t size)
+{
+	switch (way) {
+	case NODE:
+		return kmalloc_node(size, GFP_KERNEL, numa_mem_id());
+	case ZALLOC:
+	case ZERO_HEAP:
+		return kzalloc(size, GFP_KERNEL);
+	case ZERO_CACHE:
+		return kmem_cache_zalloc(special.slub, GFP_KERNEL);
+	case ACCOUNT_HEAP:
+	case ACCOUNT_CACHE:
+	case POISON:
+		return kmem_cache_alloc(special.slub, GFP_KERNEL);
+	default:
+		return kmalloc(size, GFP_KERNEL);
+	}
+}
+
+static __always_inline void *special_take(const enum way way, size_t size)
+{
+	switch (way) {
+	case NODE:
+		return blockslab_alloc_node(NULL, size, GFP_KERNEL, numa_mem_id());
+	case ZALLOC:
+		return blockslab_zalloc(NULL, size, GFP_KERNEL);
+	case ZERO_HEAP:
+	case ACCOUNT_HEAP:
+	case POISON:
+		return blockslab_alloc(special.heap, size, GFP_KERNEL);
+	case ZERO_CACHE:
+	case ACCOUNT_CACHE:
+		return blockslab_cache_alloc(special.cache, GFP_KERNEL);
+	case NOLOCK:
+		return blockslab_alloc_nolock(NULL, size);
+	default:
+		return blockslab_alloc(NULL, size, GFP_KERNEL);
+	}
+}
+
+static __always_inline int special_pairs(const enum side side, const enum way way,
+					 struct bench *bench)
+{
+	u64 start = begin();
+	unsigned long i, ops = bench->ops;
+
+	for (i = 0; i < ops; i++) {
+		size_t size = READ_ONCE(bench->size);
+		void *slot = side == SLUB ? special_take_slub(way, size) : special_take(way, size);
+
+		if (!slot)
+			return -ENOMEM;
+		if (side == SLUB && way >= ZERO_CACHE && way <= POISON)
+			kmem_cache_free(special.slub, slot);
+		else if (side == SLUB)
+			kfree(slot);
+		else if (way == ZERO_CACHE || way == ACCOUNT_CACHE)
+			blockslab_cache_free(special.cache, slot);
+		else if (way == NOLOCK)
+			blockslab_free_nolock(slot);
+		else
+			blockslab_free(slot);
+	}
+	count(bench, start, ops);
+	return 0;
+}
+
+#define SPECIAL(way)	(side == SLUB ? special_pairs(SLUB, way, bench) :		\
+					special_pairs(BLOCKSLAB, way, bench))
+
+static int special_run(enum side side, struct bench *bench)
+{
+	int err = special_make(bench->workload->nr, bench->size);
+
+	if (err)
+		return err;
+	switch (bench->workload->nr) {
+	case NODE:
+		err = SPECIAL(NODE);
+		break;
+	case ZALLOC:
+		err = SPECIAL(ZALLOC);
+		break;
+	case ZERO_HEAP:
+		err = SPECIAL(ZERO_HEAP);
+		break;
+	case ZERO_CACHE:
+		err = SPECIAL(ZERO_CACHE);
+		break;
+	case ACCOUNT_HEAP:
+		err = SPECIAL(ACCOUNT_HEAP);
+		break;
+	case ACCOUNT_CACHE:
+		err = SPECIAL(ACCOUNT_CACHE);
+		break;
+	case POISON:
+		err = SPECIAL(POISON);
+		break;
+	case NOLOCK:
+		err = SPECIAL(NOLOCK);
+		break;
+	}
+	special_end();
+	return err;
+}
+
+/* The calls of free_rcu alone, a thousand slots at a time; each has to have its rcu_head in SLUB. */
+static __always_inline int rcu_with(const enum side side, struct bench *bench)
+{
+	unsigned long ops = bench->ops, done, i;
+	u64 start;
+
+	for (done = 0; done < ops; done += 1000) {
+		for (i = 0; i < 1000; i++) {
+			slots[i] = take(side, sizeof(struct rcu_head) + bench->size);
+			if (!slots[i])
+				return -ENOMEM;
+		}
+		start = begin();
+		for (i = 0; i < 1000; i++) {
+			if (side == SLUB)
+				kvfree_call_rcu(slots[i], (rcu_callback_t)slots[i]);
+			else
+				blockslab_free_rcu(slots[i]);
+		}
+		count(bench, start, 1000);
+		rcu_barrier();
+		schedule_timeout_uninterruptible(1);
+	}
+	return 0;
+}
+
+EITHER_SIDE(rcu)
+
+/* What a slot's size is asked for. */
+static __always_inline int usable_with(const enum side side, struct bench *bench)
+{
+	void *slot = take(side, bench->size);
+	unsigned long i, ops = bench->ops, sum = 0;
+	u64 start = begin();
+
+	if (!slot)
+		return -ENOMEM;
+	for (i = 0; i < ops; i++) {
+		OPTIMIZER_HIDE_VAR(slot);
+		sum += side == SLUB ? ksize(slot) : blockslab_usable_size(slot);
+	}
+	count(bench, start, ops);
+	give(side, slot);
+	return sum ? 0 : -EINVAL;
+}
+
+EITHER_SIDE(usable)
+
+/* One slot is made larger by 16 bytes up to 1024, again and again; an operation is a step. */
+static __always_inline int grow_with(const enum side side, struct bench *bench)
+{
+	unsigned long ops = bench->ops, done;
+	void *slot = NULL;
+	size_t size;
+	u64 start = begin();
+
+	for (done = 0; done < ops; done++) {
+		size = done % 64 * 16 + 16;
+		OPTIMIZER_HIDE_VAR(size);
+		if (size == 16) {
+			give(side, slot);
+			slot = NULL;
+		}
+		slot = side == SLUB ? krealloc(slot, size, GFP_KERNEL) :
+				      blockslab_realloc(NULL, slot, size, GFP_KERNEL);
+	}
+	count(bench, start, done);
+	give(side, slot);
+	return 0;
+}
+
+EITHER_SIDE(grow)
+
 /* --- batch*, bulk*, remote, smp*: many are taken, then all of them given back ----------------- */
 
 static __always_inline void give_all(const enum side side, void **from, long nr, long step)
@@ -357,6 +589,39 @@ static __always_inline int batch_with(const enum side side, struct bench *bench)
 }
 
 EITHER_SIDE(batch)
+
+/*
+ * As processes that fork and end: up to .nr slots and down again, sixteen steps up for twelve down,
+ * then the other way round.
+ */
+static __always_inline int forks_with(const enum side side, struct bench *bench)
+{
+	long nr = bench->workload->nr, live = 0, up = 1, step, steps;
+	unsigned long ops = bench->ops, done = 0;
+	u64 start = begin();
+
+	while (done < ops) {
+		if (live < 16)
+			up = 1;
+		else if (live > nr - 32)
+			up = 0;
+		steps = up ? 16 : 12;
+		for (step = 0; step < steps; step++, done++) {
+			slots[live] = take(side, READ_ONCE(bench->size));
+			if (!slots[live])
+				return -ENOMEM;
+			live++;
+		}
+		steps = up ? 12 : 16;
+		for (step = 0; step < steps && live; step++)
+			give(side, slots[--live]);
+	}
+	count(bench, start, done);
+	give_all(side, slots, live, 1);
+	return 0;
+}
+
+EITHER_SIDE(forks)
 
 static __always_inline bool take_bulk(const enum side side, const struct caches *from, size_t nr)
 {
@@ -815,7 +1080,7 @@ EITHER_SIDE(replay)
 /* --- the workloads, and their files ----------------------------------------------------------- */
 
 static const struct workload workloads[] = {
-	{ "pair", pair, ALL_SIZES },
+	{ "pair", pair, EVERY_SIZE },
 	{ "pair_const", pair_const, ALL_SIZES },
 	{ "pair_fleet", pair_tracked, SMP_SIZES, SZ_8M },
 	{ "pair_sampled", pair_tracked, SMP_SIZES, SZ_512K },
@@ -829,9 +1094,23 @@ static const struct workload workloads[] = {
 	{ "batch256_rev", batch, ALL_SIZES, 256, .variant = true },
 	{ "batch4096", batch, ALL_SIZES, 4096 },
 	{ "batch4096_rev", batch, ALL_SIZES, 4096, .variant = true },
+	{ "batch16", batch, ALL_SIZES, 16 },
+	{ "fork", forks, ALL_SIZES, 512 },
 	{ "bulk16", bulk, ALL_SIZES, 16 },
 	{ "bulk64", bulk, ALL_SIZES, 64 },
 	{ "bulk250", bulk, ALL_SIZES, 250 },
+	{ "node", special_run, SMP_SIZES, NODE },
+	{ "zalloc", special_run, SMP_SIZES, ZALLOC },
+	{ "zero_heap", special_run, SMP_SIZES, ZERO_HEAP },
+	{ "zero_cache", special_run, SMP_SIZES, ZERO_CACHE },
+	{ "account_heap", special_run, SMP_SIZES, ACCOUNT_HEAP },
+	{ "account_cache", special_run, SMP_SIZES, ACCOUNT_CACHE },
+	{ "poison", special_run, SMP_SIZES, POISON },
+	{ "nolock", special_run, SMP_SIZES, NOLOCK },
+	{ "rcu", rcu, SMP_SIZES },
+	{ "usable", usable, SMP_SIZES },
+	{ "grow", grow },
+	{ "cache_sampled", cache_sampled, SMP_SIZES, SZ_512K },
 	{ "random", mixed },
 	{ "replay", replay },
 	{ "remote", remote, ALL_SIZES, 256, .cpus = 2 },
@@ -918,7 +1197,7 @@ static int add_file(const struct workload *workload, size_t size, struct dentry 
 
 	bench->workload = workload;
 	bench->size = size;
-	bench->caches = size ? caches_of(size) : NULL;
+	bench->caches = size && size <= BLOCKSLAB_SLOT_MAX ? caches_of(size) : NULL;
 	debugfs_create_file(name, 0400, parent, bench, &bench_fops);
 	return PTR_ERR_OR_ZERO(bench->caches);
 }
