@@ -211,8 +211,8 @@ static noinline void *alloc_refill(struct blockslab_heap *heap, size_t size, gfp
 }
 
 /* The inline fast path gave nothing. */
-static noinline void *alloc_missed(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-				   unsigned long caller)
+static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+					  unsigned long caller)
 {
 	/* in no order, as in blockslab_beyond() */
 	if (unlikely(size > data_race(blockslab_fast_size)) || heap->flags & BLOCKSLAB_ZERO)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Changing a slot's size, after krealloc(): a slot stays where its class serves the new size, else
- * its content moves. Bytes behind what is asked for are nobody's, and when a slot of a caller that
- * always asks for zeroes grows again, they must be zeroes: so they become so when it shrinks. Takes
- * no lock.
+ * its content moves. One that grows gets what kmalloc() would give it, and stays there as long as
+ * it would there: so what grows step by step moves once a doubling, and holds no more. Bytes behind
+ * what is asked for are nobody's, and when a slot of a caller that always asks for zeroes grows
+ * again, they must be zeroes: so they become so when it shrinks. Takes no lock.
  */
 
 /* The slot stays, with @usable bytes; @block cannot go, as the slot is allocated. */
@@ -25,17 +26,62 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 	kasan_slot(slot, slot_bytes(block), size);
 }
 
-/* A new slot with the content of an old one, which is freed; or NULL. */
-static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size,
+/* A new slot, of @room bytes, with the content of an old one, which is freed; or NULL. */
+static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size, size_t room,
 			    size_t usable, gfp_t gfp, unsigned long caller)
 {
-	void *moved = alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, caller);
+	struct blockslab_block *block;
+	void *moved = alloc_slow(heap, room, gfp, NUMA_NO_NODE, caller);
 
 	if (!moved)
 		return NULL;
 	memcpy(moved, slot, min(usable, size));
 	free_checked(slot, ANY_SIZE, NULL, caller);
+	if (room != size) {
+		block = own_block(moved);
+		block_stands_in(block);
+		resize_in_place(block, moved, size, usable_bytes(block, slot_number(block, moved)),
+				gfp);
+	}
 	return moved;
+}
+
+/* What kmalloc() would give, where that is not whole pages. */
+static size_t kmalloc_room(const struct blockslab_heap *heap, size_t size)
+{
+	return size <= BLOCKSLAB_SLOT_MAX && !heap->zone && !heap->cache ?
+	       min_t(size_t, kmalloc_size_roundup(size), BLOCKSLAB_SLOT_MAX) : size;
+}
+
+/* A slot that grows. */
+static void *grow(struct blockslab_heap *heap, const void *slot, size_t size, size_t usable,
+		  gfp_t gfp, unsigned long caller)
+{
+	size_t room = kmalloc_room(heap, size);
+	void *moved = NULL;
+
+	if (room != size)
+		moved = resize_by_move(heap, slot, size, room, usable,
+				       (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL, caller);
+	return moved ?: resize_by_move(heap, slot, size, size, usable, gfp, caller);
+}
+
+/* Whether a slot stays with nothing to be done: its class, or kmalloc()'s, serves the size. */
+static bool stays(const void *slot, size_t size, gfp_t gfp)
+{
+	struct blockslab_block *block;
+	bool serves = false;
+
+	if (want_init_on_alloc(gfp))
+		return false;
+	preempt_disable();
+	block = plain_block(slot);
+	if (likely(block) && size <= block->size &&
+	    !(block->node->class->heap->flags & BLOCKSLAB_ZERO))
+		serves = block->sizes > block->size ? 2 * size > block->size :
+						      block->size - size < block->sizes;
+	preempt_enable();
+	return serves;
 }
 
 /**
@@ -60,23 +106,29 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	void *moved;
 
 	blockslab_might_alloc(gfp);
-	if (!heap_usable(heap_or_shared(heap), _RET_IP_))
+	heap = heap_or_shared(heap);
+	if (!heap_usable(heap, _RET_IP_))
 		return NULL;
 	if (ZERO_OR_NULL_PTR(slot))
-		return alloc_slow(heap_or_shared(heap), size, gfp, NUMA_NO_NODE, _RET_IP_);
+		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, _RET_IP_);
 	if (!size) {
 		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
 		return ZERO_SIZE_PTR;
 	}
+	if (likely(stays(slot, size, gfp)))
+		return (void *)slot;
 	usable = usable_size(slot, _RET_IP_);
 	if (!usable)
 		return NULL;
 	block = own_block(slot);
+	if (size > usable)
+		return grow(heap, slot, size, usable, gfp, _RET_IP_);
 	if (note_at(block, slot) || !block_serves(block, size)) {
-		if (size <= usable)
-			gfp = (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL;
-		moved = resize_by_move(heap, slot, size, usable, gfp, _RET_IP_);
-		if (moved || size > usable)
+		moved = NULL;
+		if (note_at(block, slot) || kmalloc_room(heap, size) != usable)
+			moved = resize_by_move(heap, slot, size, size, usable,
+					       (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL, _RET_IP_);
+		if (moved)
 			return moved;
 		block_stands_in(block);
 	}
