@@ -195,7 +195,7 @@ struct blockslab_heap {
 	size_t fixed;			/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
 	size_t reserved;		/* bytes of their pages */
-	unsigned long limit;		/* most bytes it may hold */
+	size_t limit;			/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */
 	atomic_long_t nr_blocks;	/* blocks and large allocations */
 	atomic_long_t moving;		/* blocks charged and on no list, and trims */
