@@ -39,7 +39,7 @@ class Demo(unittest.TestCase):
             # The shell asks where the cursor is.
             text += re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", data.decode(errors="replace"))
             # A prompt, after which nothing has come yet.
-            if commands and "ends the guest" in text and text.rstrip().endswith("#"):
+            if commands and "ends the guest" in text and re.search(r"(?m)^[/~]\S* # \Z", text):
                 text += "\n"
                 os.write(ours, commands.pop(0).encode())
         watchdog.cancel()
