@@ -45,14 +45,14 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	list_add_tail_rcu(&class->list, &heap->classes);
 	blockslab_add(heap->fixed, class_fixed_bytes() + sizeof(*cache));
 	cache->class = class;
-	cache->canary = class->canary;
+	cache->pages.canary = class->canary;
 	cache->size = size;
 	cache->zeroed = class->canary ?: class->size;
 	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
 	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
 	cache->first = (__force unsigned long)class->cpu;
-	cache->bytes = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->keyed = cache->key + cache->first;
+	cache->pages.bytes = nr_node_ids * sizeof(struct blockslab_cpu);
+	cache->pages.keyed = cache->key + cache->first;
 	heap->window_size = size;
 	mutex_lock(&heap->control);	/* it can be found in debugfs, and tracked */
 	cache_publish(cache);
@@ -200,7 +200,8 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 		gfp |= __GFP_ZERO;
 	}
 	if (unlikely(!request_plain(cache->size, gfp) ||
-		     !blockslab_alloc_fast(cpu, BLOCKSLAB_CACHE_CREDIT, cache->canary, &slot)))
+		     !blockslab_alloc_fast(cpu, BLOCKSLAB_CACHE_CREDIT, cache->pages.canary,
+					   &slot)))
 		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
 		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
@@ -216,7 +217,7 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 	blockslab_might_alloc(gfp);
 	if (!static_branch_unlikely(&blockslab_rare) &&
 	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
-					cache->canary, &slot)))
+					cache->pages.canary, &slot)))
 		return slot;
 	return cache_alloc_rare(cache, gfp, _RET_IP_);
 }
@@ -275,29 +276,6 @@ struct blockslab_heap *blockslab_cache_heap(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_heap);
 
-/* One compare for the key and for the cache, whose lines of all nodes are in a row. */
-static __always_inline bool cache_free_fast(struct blockslab_cache *cache, void *slot)
-{
-	unsigned long offset = blockslab_offset(slot), lines;
-	struct blockslab_block *block;
-	struct page *page;
-
-	if (unlikely(blockslab_beyond(offset)))
-		return false;
-	page = blockslab_page(offset);
-	preempt_disable();
-	if (unlikely(!blockslab_lines(page, &lines)))
-		goto out;
-	block = blockslab_block_of(page);
-	if (unlikely(blockslab_key_word(page) - (unsigned long)page - cache->keyed >= cache->bytes))
-		goto out;
-	return blockslab_free_fast(block, lines, slot, blockslab_word(slot, cache->canary));
-
-out:
-	preempt_enable();
-	return false;
-}
-
 static noinline void cache_free_slow(struct blockslab_cache *cache, const void *slot,
 				     unsigned long caller)
 {
@@ -315,7 +293,7 @@ static noinline void cache_free_slow(struct blockslab_cache *cache, const void *
  */
 void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 {
-	if (unlikely(!cache_free_fast(cache, slot)))
+	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, false, &cache->pages)))
 		cache_free_slow(cache, slot, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free);

@@ -75,7 +75,7 @@ EXPORT_SYMBOL_GPL(blockslab_compat_object_size);
 /* kfree() of anybody's memory: what is not blockslab's is the kernel's. */
 void blockslab_compat_kfree(const void *ptr)
 {
-	if (likely(blockslab_free_any(ptr, ANY_SIZE)))
+	if (likely(blockslab_free_try(ptr, ANY_SIZE, true, NULL)))
 		return;
 	if (blockslab_owns(ptr))
 		free_checked(ptr, ANY_SIZE, NULL, _RET_IP_);

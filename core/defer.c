@@ -202,7 +202,7 @@ static bool put_cached_now(struct blockslab_block *block, const void *slot)
  */
 void blockslab_free_nolock(const void *slot)
 {
-	if (unlikely(!blockslab_free_any(slot, ANY_SIZE)))
+	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, true, NULL)))
 		free_deferred(slot, put_cached_now, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_nolock);

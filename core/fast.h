@@ -225,8 +225,16 @@ out:
 	return false;
 }
 
-/* A slot of any heap; of a size, or, where that is SIZE_MAX, of any. */
-static __always_inline bool blockslab_free_any(const void *slot, size_t size)
+/* What a free into a cache, whose lines of all nodes are in a row, looks for. */
+struct blockslab_pages {
+	unsigned long keyed;	/* the key, and the first line's address, added */
+	unsigned long bytes;	/* of its lines */
+	unsigned long canary;	/* offset of the word that tells a cached slot */
+};
+
+/* A slot of any heap, or of a cache; of a size, or, where that is SIZE_MAX, of any. */
+static __always_inline bool blockslab_free_try(const void *slot, size_t size, bool any_heap,
+					       const struct blockslab_pages *cache)
 {
 	bool any_size = __builtin_constant_p(size) && size == SIZE_MAX;
 	unsigned long offset = blockslab_offset(slot), lines;
@@ -240,12 +248,17 @@ static __always_inline bool blockslab_free_any(const void *slot, size_t size)
 	if (unlikely(!blockslab_lines(page, &lines)))
 		goto out;
 	block = blockslab_block_of(page);
-	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
+	if (any_heap && unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
+		goto out;
+	/* one compare for the key and for the cache */
+	if (!any_heap && unlikely(blockslab_key_word(page) - (unsigned long)page - cache->keyed >=
+				  cache->bytes))
 		goto out;
 	/* A size that is right all the same is told by the slow path. */
 	if (!any_size && unlikely(block->size - size >= block->sizes))
 		goto out;
-	return blockslab_free_fast(block, lines, slot, blockslab_word(slot, 0));
+	return blockslab_free_fast(block, lines, slot,
+				   blockslab_word(slot, any_heap ? 0 : cache->canary));
 
 out:
 	preempt_enable();
@@ -385,7 +398,7 @@ static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache
 
 static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
 {
-	if (unlikely(!blockslab_free_any(slot, size)))
+	if (unlikely(!blockslab_free_try(slot, size, true, NULL)))
 		blockslab_free_sized(slot, size);
 }
 

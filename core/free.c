@@ -166,7 +166,7 @@ static noinline void free_checked(const void *slot, size_t size,
  */
 void blockslab_free(const void *slot)
 {
-	if (unlikely(!blockslab_free_any(slot, ANY_SIZE)))
+	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, true, NULL)))
 		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free);
@@ -183,7 +183,7 @@ EXPORT_SYMBOL_GPL(blockslab_free);
 void blockslab_free_sized(const void *slot, size_t size)
 {
 	size = min(size, ANY_SIZE - 1);
-	if (unlikely(!blockslab_free_any(slot, size)))
+	if (unlikely(!blockslab_free_try(slot, size, true, NULL)))
 		free_checked(slot, size, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
@@ -321,8 +321,8 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 	    nr_node_ids * sizeof(struct blockslab_cpu))
 		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
-	run->word = cache ? cache->canary : 0;
-	if (cache && run->lines - cache->first >= cache->bytes)
+	run->word = cache ? cache->pages.canary : 0;
+	if (cache && run->lines - cache->first >= cache->pages.bytes)
 		return false;
 	return run_enter(run, slot);
 }
@@ -331,7 +331,7 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 static noinline void free_one(const void *slot, const struct blockslab_cache *cache,
 			      unsigned long caller)
 {
-	if (cache || !blockslab_free_any(slot, ANY_SIZE))
+	if (cache || !blockslab_free_try(slot, ANY_SIZE, true, NULL))
 		free_checked(slot, ANY_SIZE, cache ? cache->heap : NULL, caller);
 }
 

@@ -102,7 +102,7 @@ static bool heap_end(struct blockslab_heap *heap)
 		WRITE_ONCE(heap->state, HEAP_DESTROYED);
 	if (ended && heap->cache) {	/* every call takes the slow path, where it is told */
 		cache_publish(heap->cache);
-		WRITE_ONCE(heap->cache->bytes, 0);
+		WRITE_ONCE(heap->cache->pages.bytes, 0);
 	}
 	mutex_unlock(&heap->control);
 	return ended;

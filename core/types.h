@@ -244,10 +244,8 @@ static bool heap_destroyed(const struct blockslab_heap *heap)
 struct blockslab_cache {
 	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
 	unsigned long key;			/* of pages that the fast path may free into */
-	unsigned long keyed;			/* sum of @key and @first */
+	struct blockslab_pages pages;		/* for its fast path */
 	unsigned long first;			/* its lines: its pages name them */
-	unsigned long bytes;			/* of all of them */
-	unsigned long canary;			/* offset of the word that tells a cached slot */
 	unsigned int size;			/* of its objects, as asked for */
 	unsigned int zeroed;			/* bytes of a slot for __GFP_ZERO */
 	struct blockslab_class *class;		/* its only one */
