@@ -223,15 +223,16 @@ static void a_free_at_once_meets_one_that_is_deferred(struct kunit *test)
 	KUNIT_EXPECT_GE(test, told, NR_MEETINGS);
 }
 
-/* What waits for a grace period, the other CPU frees again and again until it is free, and then. */
+/* The last of those that wait the other CPU frees again and again until it is free, and then. */
 static int free_what_waits(void *data, unsigned int cpu)
 {
 	struct race *race = data;
-	int i;
+	int i, nr;
 
 	while (!READ_ONCE(race->stop)) {
-		for (i = 0; i < smp_load_acquire(&race->freed); i++) {	/* defer_and_wait() */
-			blockslab_free(race->slots[i]);
+		nr = smp_load_acquire(&race->freed);		/* defer_and_wait() */
+		for (i = 0; i < 16 && nr; i++) {
+			blockslab_free(race->slots[nr - 1]);
 			race->calls++;
 		}
 		smp_store_release(&race->used, race->used + 1);		/* the same */
@@ -244,7 +245,7 @@ static int defer_and_wait(struct race *race)
 {
 	int round, i;
 
-	for (round = 0; round < NR_RETURNS / 2; round++) {
+	for (round = 0; round < NR_RETURNS; round++) {
 		if (take_slots(race))
 			return -ENOMEM;
 		for (i = 0; i < NR_SLOTS; i++) {
