@@ -96,7 +96,37 @@ static void a_reference_from_before_the_block_is_put(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
+/* As any empty block; and what is in them is for nobody. */
+static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
+{
+	const size_t size = 5 * PAGE_SIZE;
+	void *slot;
+	int i;
+
+	if (IS_ENABLED(CONFIG_KASAN) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) ||
+	    IS_ENABLED(CONFIG_KMSAN) || want_init_on_free())
+		kunit_skip(test, "what is free is the page allocator's to watch");
+	for (i = 0; i < 3; i++) {
+		slot = must_alloc(test, fixture.heap, size);
+		memset(slot, 0x5a, size);
+		blockslab_free(slot);
+	}
+	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).retained, size);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+	blockslab_free(slot);
+	expect_fault(test, "double free", slot);
+	slot = blockslab_zalloc(fixture.heap, size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0, size));
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, size);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
 static struct kunit_case pages_cases[] = {
+	KUNIT_CASE(whole_pages_are_kept_once_they_were_missed),
 	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
 	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
 	KUNIT_CASE_PARAM(a_page_that_is_referenced_does_not_go_back, page_size_gen_params),

@@ -209,7 +209,30 @@ static void a_freed_slot_cannot_be_resized(struct kunit *test)
 	expect_fault(test, "double free", slot);
 }
 
+static void what_grows_step_by_step_moves_once_a_doubling(struct kunit *test)
+{
+	void *slot = NULL, *next;
+	unsigned int moves = 0;
+	size_t size;
+
+	for (size = 16; size <= 1024; size += 16) {
+		next = resize(fixture.heap, slot, size, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, next);
+		moves += next != slot;
+		slot = next;
+		memset(slot, 0xa5, size);
+		KUNIT_EXPECT_GE(test, blockslab_usable_size(slot), size);
+	}
+	KUNIT_EXPECT_LE(test, moves, 12);
+	slot = resize(fixture.heap, slot, 1040, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	blockslab_free_sized(slot, blockslab_usable_size(slot) + 1);
+	expect_fault(test, "wrong size", slot);
+	blockslab_free_sized(slot, 1040);
+}
+
 static struct kunit_case realloc_cases[] = {
+	KUNIT_CASE(what_grows_step_by_step_moves_once_a_doubling),
 	KUNIT_CASE_PARAM(what_was_cut_off_comes_back_as_zeroes, shrink_gen_params),
 	KUNIT_CASE(usable_bytes_are_the_owner_s),
 	KUNIT_CASE_PARAM(to_shrink_never_fails, shrink_gen_params),
