@@ -476,24 +476,28 @@ static int special_run(enum side side, struct bench *bench)
 	return err;
 }
 
-/* The calls of free_rcu alone, a thousand slots at a time; each has to have its rcu_head in SLUB. */
+/* The calls of free_rcu alone, a thousand slots at a time; SLUB's have an rcu_head in them. */
 static __always_inline int rcu_with(const enum side side, struct bench *bench)
 {
 	unsigned long ops = bench->ops, done, i;
+	struct {
+		struct rcu_head rcu;
+	} *object;
 	u64 start;
 
 	for (done = 0; done < ops; done += 1000) {
 		for (i = 0; i < 1000; i++) {
-			slots[i] = take(side, sizeof(struct rcu_head) + bench->size);
+			slots[i] = take(side, sizeof(*object) + bench->size);
 			if (!slots[i])
 				return -ENOMEM;
 		}
 		start = begin();
 		for (i = 0; i < 1000; i++) {
+			object = slots[i];
 			if (side == SLUB)
-				kvfree_call_rcu(slots[i], (rcu_callback_t)slots[i]);
+				kfree_rcu(object, rcu);
 			else
-				blockslab_free_rcu(slots[i]);
+				blockslab_free_rcu(object);
 		}
 		count(bench, start, 1000);
 		rcu_barrier();
