@@ -42,7 +42,7 @@ while read -r command; do
 	case $command in
 	bpftrace*)
 		sh -c "exec $command" >output 2>&1 &
-		until grep -q ep_poll /proc/$!/stack || ! kill -0 $!; do usleep 100000; done
+		until grep -q epoll_wait /proc/$!/stack || ! kill -0 $!; do usleep 100000; done
 		rounds
 		kill -INT $!
 		wait $! ;;
