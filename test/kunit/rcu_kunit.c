@@ -95,7 +95,7 @@ static void release_takes_those_that_wait(struct kunit *test)
 
 static void it_works_in_atomic_context(struct kunit *test)
 {
-	void *slots[200];
+	void *slots[150];
 	unsigned long flags;
 	int i;
 
@@ -109,7 +109,7 @@ static void it_works_in_atomic_context(struct kunit *test)
 
 static void it_works_without_memory(struct kunit *test)
 {
-	void *slots[200];
+	void *slots[150];
 	int i;
 
 	alloc_many(test, fixture.heap, 48, slots, ARRAY_SIZE(slots));
