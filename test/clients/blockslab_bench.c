@@ -437,8 +437,13 @@ static __always_inline int special_pairs(const enum side side, const enum way wa
 	return 0;
 }
 
-#define SPECIAL(way)	(side == SLUB ? special_pairs(SLUB, way, bench) :		\
-					special_pairs(BLOCKSLAB, way, bench))
+static __always_inline int special_of(const enum side side, const enum way way,
+				      struct bench *bench)
+{
+	if (side == SLUB)
+		return special_pairs(SLUB, way, bench);
+	return special_pairs(BLOCKSLAB, way, bench);
+}
 
 static int special_run(enum side side, struct bench *bench)
 {
@@ -448,28 +453,28 @@ static int special_run(enum side side, struct bench *bench)
 		return err;
 	switch (bench->workload->nr) {
 	case NODE:
-		err = SPECIAL(NODE);
+		err = special_of(side, NODE, bench);
 		break;
 	case ZALLOC:
-		err = SPECIAL(ZALLOC);
+		err = special_of(side, ZALLOC, bench);
 		break;
 	case ZERO_HEAP:
-		err = SPECIAL(ZERO_HEAP);
+		err = special_of(side, ZERO_HEAP, bench);
 		break;
 	case ZERO_CACHE:
-		err = SPECIAL(ZERO_CACHE);
+		err = special_of(side, ZERO_CACHE, bench);
 		break;
 	case ACCOUNT_HEAP:
-		err = SPECIAL(ACCOUNT_HEAP);
+		err = special_of(side, ACCOUNT_HEAP, bench);
 		break;
 	case ACCOUNT_CACHE:
-		err = SPECIAL(ACCOUNT_CACHE);
+		err = special_of(side, ACCOUNT_CACHE, bench);
 		break;
 	case POISON:
-		err = SPECIAL(POISON);
+		err = special_of(side, POISON, bench);
 		break;
 	case NOLOCK:
-		err = SPECIAL(NOLOCK);
+		err = special_of(side, NOLOCK, bench);
 		break;
 	}
 	special_end();

@@ -305,7 +305,7 @@ static void none_waits_for_those_that_follow(struct kunit *test)
 	WRITE_ONCE(*last, 0);
 	for (i = 0; i < nr; i++) {
 		blockslab_free_rcu(slots[i]);
-		udelay(500);	/* many in a turn of the worker, some turns in all */
+		usleep_range(400, 600);	/* many in a turn of the worker, some turns in all */
 		cond_resched();
 		done += READ_ONCE(*last) != 0;	/* its canary, when it is free */
 	}
