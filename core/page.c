@@ -110,7 +110,7 @@ static size_t slot_stride(const struct blockslab_block *block)
 	       block_start(block) + block->nr_pages * PAGE_SIZE - block->base;
 }
 
-static bool slot_is_free(const struct blockslab_block *block, unsigned int number)
+static __always_inline bool slot_is_free(const struct blockslab_block *block, unsigned int number)
 {
 	return test_bit(number, block->map);
 }
