@@ -39,13 +39,13 @@ static u32 minus_log2(u32 x)
 /* With preemption or interrupts off; there, get_random_u32() may sleep on PREEMPT_RT. */
 static DEFINE_PER_CPU(struct rnd_state, credit_random);
 
-/* Bytes to the next allocation that is sampled. */
+/* Bytes to the next allocation that is sampled; never 0: a line that was given none is new. */
 static long draw_credit(unsigned long period)
 {
 	u32 random = prandom_u32_state(raw_cpu_ptr(&credit_random));
 	const u32 ln_2 = 45426;		/* in 1/2^16 */
 
-	return ((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16;
+	return (((u64)minus_log2(random | 1) * ln_2 >> 16) * period >> 16) ?: 1;
 }
 
 /* What a slot counts for: of a cache always the same, which its fast path need not look up. */

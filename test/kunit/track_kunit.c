@@ -413,7 +413,7 @@ static void without_memory_for_stacks_callers_are_unknown(struct kunit *test)
 	end_heap(test, heap);
 }
 
-/* Of so many bytes one at least was to be tracked. */
+/* Of so many bytes one at least was to be tracked, but for the first on a CPU's new line. */
 static void what_is_much_larger_than_the_period_stands_for_itself(struct kunit *test)
 {
 	struct totals totals;
@@ -424,7 +424,7 @@ static void what_is_much_larger_than_the_period_stands_for_itself(struct kunit *
 	for (i = 0; i < ARRAY_SIZE(slots); i++)
 		slots[i] = must_alloc(test, fixture.heap, 100000);
 	totals = callers_of(test, "kunit");
-	KUNIT_EXPECT_GE(test, totals.slots, ARRAY_SIZE(slots) - 1);
+	KUNIT_EXPECT_GE(test, totals.slots, ARRAY_SIZE(slots) - num_online_cpus());
 	KUNIT_EXPECT_EQ(test, totals.requested, totals.slots * 100000);
 	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
 	free_many(slots, ARRAY_SIZE(slots));
