@@ -458,9 +458,7 @@ static void referenced_look(struct work_struct *work)
 	}
 }
 
-/*
- * At the end of this module: of those of heaps that were let go of, the pages are lost; how many.
- */
+/* At this module's end: of those of heaps that were let go of, the pages are lost; how many. */
 static unsigned long referenced_lose(void)
 {
 	struct blockslab_block *block, *next;

@@ -438,10 +438,11 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	node = &class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid];
 	track = READ_ONCE(heap->track) && sampled(node, size);
 	block = track ? NULL : large_kept(node, size, gfp);
-	if (block)
-		return want_init_on_alloc(gfp) ?
-		       memset_l(block->base, 0, block->nr_pages * PAGE_SIZE / sizeof(long)) :
-		       block->base;
+	if (block) {
+		if (want_init_on_alloc(gfp))
+			zero_slot(block->base, block->nr_pages * PAGE_SIZE);
+		return block->base;
+	}
 	block = large_block(class, size, gfp, nid, track);
 	if (!block && heap_reclaim(heap, gfp))
 		block = large_block(class, size, gfp, nid, track);
