@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # What tools/test does in a guest with a stock kernel: loads the modules of /modules and uses them. Each
-# step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed is shown if it went
-# wrong, and then what it left is cleaned up, so that the next is judged by itself.
+# step prints `ok NAME`, `ok NAME # SKIP REASON` or `not ok NAME`; what it printed and what the log
+# has of blockslab is shown if it went wrong, and then what it left is cleaned up, so that the next is
+# judged by itself.
 #
 #   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | counted | quiet | isolated] [SECONDS of each stress]
 mode=${1:-all}
@@ -25,6 +26,7 @@ step()
 		  clean_up ;;
 	*) failed=1
 	   sed 's/^/  | /' /tmp/step
+	   dmesg | grep 'blockslab\|FAILED' | tail -n 40 | sed 's/^/  > /'
 	   echo "not ok $name"
 	   clean_up ;;
 	esac
