@@ -65,6 +65,10 @@ static unsigned int fail;
 module_param(fail, uint, 0444);
 MODULE_PARM_DESC(fail, "Of 100 requests for memory of blockslab's own, so many fail (default 0)");
 
+static unsigned long track;
+module_param(track, ulong, 0444);
+MODULE_PARM_DESC(track, "Sample all heaps at this period throughout (default 0: at changing ones)");
+
 static bool provoke;
 module_param(provoke, bool, 0444);
 MODULE_PARM_DESC(provoke, "Commit faults that must be refused (default N)");
@@ -120,17 +124,18 @@ struct worker {
 };
 
 static struct blockslab_heap *heaps[4];		/* the first is the shared one */
+static const char * const names[] = { "shared", "stress-plain", "stress-debug", "stress-limited" };
 static struct blockslab_cache *cache;
 static void *places[NR_PLACES], *objects[NR_OBJECTS], *stale[NR_OBJECTS];
 static struct page *pages[NR_OBJECTS];
 static struct worker *workers;			/* nr_cpu_ids of them */
 static atomic_t bad;
 
-static void failed(const char *what)
-{
-	atomic_inc(&bad);
-	pr_err("FAILED: %s\n", what);
-}
+#define failed(format, ...)						\
+do {									\
+	atomic_inc(&bad);						\
+	pr_err("FAILED: " format "\n", ##__VA_ARGS__);			\
+} while (0)
 
 /* --- what is random --------------------------------------------------------------------------- */
 
@@ -186,12 +191,21 @@ static void sign(struct context *context, struct item *item, size_t size)
 
 static void check(struct item *item)
 {
-	if (item->sum != sum_of(item))
-		failed("a slot's signature was overwritten");
-	else if (memchr_inv(item + 1, item->fill, item->size - sizeof(*item)))
-		failed("a slot was overwritten");
-	else if (blockslab_usable_size(item) < item->size)
-		failed("a slot is smaller than was asked for");
+	size_t usable = blockslab_usable_size(item);
+	const u8 *other;
+
+	if (item->sum != sum_of(item)) {
+		failed("the signature of slot %p of %zu bytes was overwritten: %*ph", item, usable,
+		       (int)sizeof(*item), item);
+		return;
+	}
+	other = memchr_inv(item + 1, item->fill, item->size - sizeof(*item));
+	if (other)
+		failed("slot %p, of CPU %u and %u bytes of 0x%02x, was overwritten: 0x%02x at byte %td",
+		       item, item->cpu, item->size, item->fill, *other, other - (u8 *)item);
+	else if (usable < item->size)
+		failed("slot %p of %zu bytes is smaller than the %u that were asked for", item,
+		       usable, item->size);
 }
 
 static void give_back(struct context *context, struct item *item)
@@ -251,7 +265,7 @@ static void op_zalloc(struct context *context)
 	void *slot = blockslab_zalloc(some_heap(context), size, gfp_of(context));
 
 	if (slot && memchr_inv(slot, 0, size))
-		failed("a zeroed slot is not zero");
+		failed("slot %p of %zu bytes is not zero", slot, size);
 	leave_new(context, slot, size);
 }
 
@@ -324,7 +338,8 @@ static void op_realloc(struct context *context)
 		return;
 	}
 	if (memchr_inv(resized + 1, fill, kept))
-		failed("contents were lost when a slot was resized");
+		failed("contents were lost when slot %p was resized to %zu bytes, at %p", item,
+		       size, resized);
 	context->counts[COUNT_FREED]++;
 	leave_new(context, resized, size);
 }
@@ -344,7 +359,7 @@ static void op_object(struct context *context)
 	if (!object)
 		context->counts[COUNT_REFUSED]++;
 	else if (object->magic != OBJECT_MAGIC)
-		failed("an object is not as its constructor left it");
+		failed("object %p is not as its constructor left it: 0x%x", object, object->magic);
 	else
 		object->uses++;
 	object = xchg(&objects[below(context, NR_OBJECTS)], object);
@@ -366,17 +381,22 @@ static void op_shrink(struct worker *worker)
 
 static void op_validate(struct worker *worker)
 {
-	if (blockslab_validate(some_heap(&worker->task)))
-		failed("the invariants of a heap in use do not hold");
+	unsigned int i = below(&worker->task, ARRAY_SIZE(heaps));
+	int faults = blockslab_validate(heaps[i]);
+
+	if (faults)
+		failed("%d invariants of %s, in use, do not hold", faults, names[i]);
 }
 
 static void op_track(struct worker *worker)
 {
 	static const size_t periods[] = { 0, 0, 1, 4096, SZ_512K };
-	size_t period = periods[below(&worker->task, ARRAY_SIZE(periods))];
+	size_t period = track ?: periods[below(&worker->task, ARRAY_SIZE(periods))];
+	unsigned int i = below(&worker->task, ARRAY_SIZE(heaps));
+	int error = blockslab_track(heaps[i], period);
 
-	if (blockslab_track(some_heap(&worker->task), period))
-		failed("tracking could not be switched");
+	if (error)
+		failed("tracking of %s could not be switched to %zu: %d", names[i], period, error);
 }
 
 /* --- faults, by intent ------------------------------------------------------------------------ */
@@ -512,7 +532,7 @@ static void fault_probe(void *data, const char *what, const void *slot, const ch
 			meant = true;
 		}
 	if (!meant)
-		failed(what);
+		failed("%s, of slot %p of %zu bytes of heap %s", what, slot, size, heap);
 }
 
 /* --- a heap's whole life ---------------------------------------------------------------------- */
@@ -557,14 +577,14 @@ static void op_heap(struct worker *worker)
 	heap = blockslab_heap_create(name, &attrs);
 	if (IS_ERR(heap)) {
 		if (!fail)
-			failed("a heap could not be made");
+			failed("heap %s could not be made: %ld", name, PTR_ERR(heap));
 		return;
 	}
 	nr = fill_own(worker, heap);
 	live = end == 0 ? 0 : end == 1 ? nr : min(nr, 3u);
 	free_own(worker, live, nr);
 	if (blockslab_validate(heap))
-		failed("the invariants of a heap do not hold");
+		failed("the invariants of heap %s do not hold", name);
 	if (end == 1)
 		blockslab_heap_release(heap);
 	blockslab_heap_destroy(heap);
@@ -755,14 +775,13 @@ static int make_heaps(void)
 		{ .flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE },
 		{ .limit = SZ_2M },
 	};
-	static const char * const names[] = { "stress-plain", "stress-debug", "stress-limited" };
 	struct blockslab_heap *heap;
 	unsigned int cpu;
 	char name[32];
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
-		heaps[i + 1] = blockslab_heap_create(names[i], &attrs[i]);
+		heaps[i + 1] = blockslab_heap_create(names[i + 1], &attrs[i]);
 		if (IS_ERR(heaps[i + 1]))
 			return PTR_ERR(heaps[i + 1]);
 	}
@@ -773,6 +792,9 @@ static int make_heaps(void)
 			return PTR_ERR(heap);
 		workers[cpu].heap = heap;
 	}
+	for (i = 0; track && i < ARRAY_SIZE(heaps); i++)
+		if (blockslab_track(heaps[i], track))
+			return -EINVAL;
 	cache = blockslab_cache_create("stress-cache", OBJECT_SIZE, 0, BLOCKSLAB_TYPESAFE_BY_RCU,
 				       construct);
 	return PTR_ERR_OR_ZERO(cache);
@@ -800,7 +822,7 @@ static size_t allocated(struct blockslab_heap *heap)
 	return stats.allocated;
 }
 
-static void end_heap(struct blockslab_heap *heap)
+static void end_heap(struct blockslab_heap *heap, const char *name)
 {
 	int tries;
 
@@ -808,9 +830,10 @@ static void end_heap(struct blockslab_heap *heap)
 	for (tries = 0; tries < 500 && allocated(heap); tries++)
 		msleep(20);
 	if (allocated(heap))
-		failed("slots are still allocated though all were freed");
+		failed("%zu bytes of %s are still allocated though all were freed", allocated(heap),
+		       name);
 	if (blockslab_validate(heap))
-		failed("the invariants do not hold at the end");
+		failed("the invariants of %s do not hold at the end", name);
 	blockslab_heap_destroy(heap);
 }
 
@@ -823,10 +846,10 @@ static void end_heaps(void)
 		blockslab_cache_destroy(cache);
 	for (i = 1; i < ARRAY_SIZE(heaps); i++)
 		if (!IS_ERR_OR_NULL(heaps[i]))
-			end_heap(heaps[i]);
+			end_heap(heaps[i], names[i]);
 	for_each_possible_cpu(cpu)
 		if (workers[cpu].heap)
-			end_heap(workers[cpu].heap);
+			end_heap(workers[cpu].heap, "stress-twice");
 	if (blockslab_validate(NULL))
 		failed("the invariants of the shared heap do not hold at the end");
 }
