@@ -290,15 +290,16 @@ static int heap_validate(struct blockslab_heap *heap)
 {
 	struct blockslab_node *node;
 	unsigned int untold = 0;
-	size_t limit;
+	size_t limit, held;
 	int faults = 0;
 
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		faults += validate_node(node, &untold);
 	limit = READ_ONCE(heap->limit);
-	if (limit && held_bytes(heap) > limit) {
+	held = held_bytes(heap);
+	if (limit && held > limit && limit == READ_ONCE(heap->limit)) {
 		pr_err("validate: heap %s holds %zu bytes, over its limit of %zu\n", heap->name,
-		       held_bytes(heap), limit);
+		       held, limit);
 		faults++;
 	}
 	if (untold)

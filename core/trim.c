@@ -250,10 +250,14 @@ static u8 trades(struct blockslab_node *node, bool ended)
 	return sum;
 }
 
-/* What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. */
+/*
+ * What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. A
+ * watched slot counts once when it is freed, and once more when its block has it back.
+ */
 static unsigned long node_traffic(struct blockslab_node *node)
 {
-	return READ_ONCE(node->allocs) + READ_ONCE(node->frees) + trades(node, false);
+	return READ_ONCE(node->allocs) + 2 * READ_ONCE(node->frees) - READ_ONCE(node->waiting) +
+	       trades(node, false);
 }
 
 /* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */

@@ -338,6 +338,8 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 	struct blockslab_note *note = note_at(block, slot);
 	struct blockslab_heap *heap = block->node->class->heap;
 	size_t most = READ_ONCE(watch_kib) * 1024UL;
+	/* Large ones are not filled, and go back at once. */
+	bool kept = block->node->class->size || slot_stride(block) <= most;
 	u32 was = READ_ONCE(note->state);
 	bool whole;
 
@@ -351,11 +353,11 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 	whole = was == WATCH_LIVE && zones_whole(block, slot, caller);
 	WRITE_ONCE(note->period, 0);
 	tell_free(block, slot, caller);
-	if (block->node->class->size || slot_stride(block) <= most)
+	if (kept)
 		memset(slot, POISON_FREE, filled(block));
 	heap_arm(heap);
 	whole |= heap_destroyed(heap);		/* gives nothing out any more */
-	watch_count(block, note, whole ? WATCH_KEPT : WATCH_BAD);
+	watch_count(block, note, !whole ? WATCH_BAD : kept ? WATCH_KEPT : WATCH_BUSY);
 	if (whole)
 		watch_keep(READ_ONCE(heap->watch), block, slot, most);
 }

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Watching: what is written beside tracked slots, or to them after their free. */
+#include <linux/hrtimer.h>
 #include "blockslab_kunit.h"
+
+#ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
+static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
+			  clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+}
+#endif
 
 #define NR_SLOTS	200
 #define DAMAGE		0x41
@@ -472,6 +482,44 @@ static void slots_are_watched_in_interrupts(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
 }
 
+/* Frees a small slot time and again, for which one of another class that was kept goes back. */
+struct churn {
+	struct hrtimer timer;
+	struct blockslab_heap *heap;
+	atomic_t turns;
+};
+
+static enum hrtimer_restart churn(struct hrtimer *timer)
+{
+	struct churn *churn = container_of(timer, struct churn, timer);
+
+	blockslab_free(blockslab_alloc(churn->heap, 8, GFP_TRY));
+	atomic_inc(&churn->turns);
+	hrtimer_forward_now(timer, ns_to_ktime(50 * NSEC_PER_USEC));
+	return HRTIMER_RESTART;
+}
+
+/* What is in a class's blocks changes then, though nobody allocates of it or frees into it. */
+static void validate_is_right_while_slots_are_let_go(struct kunit *test)
+{
+	struct churn other = { .heap = watched_heap(test) };
+	void **slots = slot_array(test, NR_SLOTS);
+	int round, end, faults = 0;
+
+	hrtimer_setup(&other.timer, churn, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	hrtimer_start(&other.timer, ns_to_ktime(50 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
+	for (round = 0; round < 20; round++) {
+		alloc_many(test, other.heap, 1000, slots, NR_SLOTS);
+		free_many(slots, NR_SLOTS);
+		for (end = atomic_read(&other.turns) + 10; atomic_read(&other.turns) - end < 0;)
+			faults += blockslab_validate(other.heap);
+		cond_resched();
+	}
+	hrtimer_cancel(&other.timer);
+	KUNIT_EXPECT_EQ(test, faults, 0);
+	end_heap(test, other.heap);
+}
+
 static struct kunit_case watch_cases[] = {
 	KUNIT_CASE_PARAM(a_write_past_the_slot_is_told_at_its_free, size_gen_params),
 	KUNIT_CASE_PARAM(a_write_before_the_slot_is_told_at_its_free, size_gen_params),
@@ -492,6 +540,7 @@ static struct kunit_case watch_cases[] = {
 	KUNIT_CASE(typesafe_objects_may_be_written_to_after_free),
 	KUNIT_CASE(sampled_slots_are_watched),
 	KUNIT_CASE(slots_are_watched_in_interrupts),
+	KUNIT_CASE(validate_is_right_while_slots_are_let_go),
 	{}
 };
 
