@@ -166,6 +166,14 @@ class QemuTest(Common, unittest.TestCase):
                              "cd /sys/devices/system; cat node/node[01]/cpulist; echo 0 >cpu/cpu3/online; nproc")
         self.assertEqual(result.stdout.split(), ["0-1", "2-3", "3"])
 
+    def test_possible_processors(self):
+        for possible, expected in (("3", "0-2"), ("256", "0-255")):
+            result = self.expect(0, "--possible-cpus", possible, "--numa", "2",
+                                 "cat /sys/devices/system/cpu/possible /sys/devices/system/cpu/online; "
+                                 "ls -d /sys/devices/system/node/node*")
+            self.assertEqual(result.stdout.split(), [expected, "0", "/sys/devices/system/node/node0",
+                                                     "/sys/devices/system/node/node1"])
+
     def test_icount_counts_instructions(self):
         # 1 GHz: every instruction takes a nanosecond.
         result = self.expect(0, "--icount", "--boot-time", "300", "dmesg | grep 'tsc: Detected'")
