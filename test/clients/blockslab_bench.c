@@ -7,7 +7,7 @@
  * `slub X blockslab Y faults N`. X and Y are what an operation took, in TSC ticks, or ns on UML.
  * Under QEMU's -icount shift=0 a tick is an instruction, and the same run gives the same figures.
  * N is what blockslab_validate() found. The file `workloads` names all that can be run on the CPUs
- * now online.
+ * now online. What is written to the file `memory` makes heaps or caches: see memory_write().
  *
  * One source makes both sides' loops: a workload is an inline function of the side, which is a
  * constant. Sizes are loaded each time, so that the compiler cannot know them, except in the _const
@@ -17,6 +17,7 @@
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
+#include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kernel_read_file.h>
 #include <linux/kthread.h>
@@ -32,6 +33,7 @@
 #include <linux/sort.h>
 #include <linux/string.h>
 #include <linux/timex.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "blockslab.h"
@@ -44,17 +46,22 @@
 enum side { SLUB, BLOCKSLAB, NR_SIDES };
 
 static const size_t sizes[] = {
-	8, 24, 72, 200, 520, 1500, 2048, 4096, 8192, 8193, SZ_16K, SZ_64K, SZ_256K,
+	8, 24, 72, 200, 520, 1500, 2048, 4096, 8192,		/* those that slots have */
+	8193, SZ_16K, SZ_64K, SZ_256K, 256, 1024,
 };
 
-#define ALL_SIZES	GENMASK(8, 0)			/* that slots have */
-#define EVERY_SIZE	GENMASK(ARRAY_SIZE(sizes) - 1, 0)
+#define ALL_SIZES	GENMASK(8, 0)
+#define PAIR_SIZES	GENMASK(12, 0)
+#define PACKET_SIZES	(BIT(13) | BIT(5))		/* 256 and 1500 */
+#define BATCH_SIZES	(ALL_SIZES | BIT(14))		/* 1024 too */
 /* Eight times such a size is still no large allocation for either side. */
 #define SMP_SIZES	(BIT(1) | BIT(3))
+#define SHARED_SIZES	(SMP_SIZES | BIT(14) | BIT(6) | BIT(7))	/* 1024, 2048, 4096 too */
 
 #define NR_SLOTS	4096	/* the largest batch */
 #define NR_LIVE		1024	/* slots that the random workload keeps */
-#define NR_COLD		32	/* classes that are made to take a first slot of each */
+#define NR_FIRST	32	/* classes that are made to take a first slot of each */
+#define NR_QUEUE	256	/* slots on their way from one CPU to the other */
 #define NR_WORKER_SLOTS	64	/* slots that a CPU of the smp workloads takes and gives back */
 #define MAX_WORKERS	4
 #define MAX_SAMPLED	100000UL	/* operations that the worst one is sought among */
@@ -177,6 +184,20 @@ static __always_inline void give_object(const enum side side, const struct cache
 		blockslab_cache_free(READ_ONCE(from->blockslab), slot);
 }
 
+static __always_inline void *take_either(const enum side side, const struct caches *from,
+					 size_t size)
+{
+	return from ? take_object(side, from) : take(side, size);
+}
+
+static __always_inline void give_either(const enum side side, const struct caches *from, void *slot)
+{
+	if (from)
+		give_object(side, from, slot);
+	else
+		give(side, slot);
+}
+
 /* --- caches ----------------------------------------------------------------------------------- */
 
 static void destroy_caches(void)
@@ -270,8 +291,12 @@ static __always_inline int constant_pairs(const enum side side, const bool sized
 		return pairs(side, 520, sized, bench);
 	case 1500:
 		return pairs(side, 1500, sized, bench);
+	case 2048:
+		return pairs(side, 2048, sized, bench);
 	case 4096:
 		return pairs(side, 4096, sized, bench);
+	case 8192:
+		return pairs(side, 8192, sized, bench);
 	}
 	return -EINVAL;
 }
@@ -332,154 +357,161 @@ static int cache_sampled(enum side side, struct bench *bench)
 	return side == BLOCKSLAB ? blockslab_track(heap, 0) ?: err : err;
 }
 
-/* --- node, zero, account, poison, rcu, nolock, usable, grow: by other ways -------------------- */
+/* --- node, zalloc, zero, account, poison, nolock: pairs by other ways ------------------------- */
 
-enum way { NODE, ZALLOC, ZERO_HEAP, NOLOCK, ZERO_CACHE, ACCOUNT_HEAP, ACCOUNT_CACHE, POISON };
-
-/* What the heaps and caches of these ways are, beside SLUB's. */
+/* What is made for such a way, and ends with it. */
 static struct {
 	struct blockslab_heap *heap;
 	struct blockslab_cache *cache;
 	struct kmem_cache *slub;
 } special;
 
-static void special_end(void)
+static __always_inline void *node_slub(size_t size)
 {
-	blockslab_heap_destroy(special.heap);
-	blockslab_cache_destroy(special.cache);
-	kmem_cache_destroy(special.slub);
-	memset(&special, 0, sizeof(special));
+	return kmalloc_node(size, GFP_KERNEL, numa_mem_id());
 }
 
-static int special_make(enum way way, size_t size)
+static __always_inline void *node_blockslab(size_t size)
 {
-	struct blockslab_heap_attrs attrs = { .flags = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE };
-
-	if (way == ZERO_HEAP || way == ACCOUNT_HEAP)
-		attrs.flags = way == ZERO_HEAP ? BLOCKSLAB_ZERO : BLOCKSLAB_ACCOUNT;
-
-	if (way == ZERO_HEAP || way == ACCOUNT_HEAP || way == POISON)
-		special.heap = blockslab_heap_create("bench-special", &attrs);
-	if (way == ZERO_CACHE || way == ACCOUNT_CACHE)
-		special.cache = blockslab_cache_create("bench-special", size, 0, way == ZERO_CACHE ?
-						       BLOCKSLAB_ZERO : BLOCKSLAB_ACCOUNT, NULL);
-	if (way >= ZERO_CACHE && way <= POISON)
-		special.slub = kmem_cache_create("bench-special", size, 0, SLAB_NO_MERGE |
-						 (way == POISON ? SLAB_POISON | SLAB_RED_ZONE :
-						  way == ZERO_CACHE ? 0 : SLAB_ACCOUNT), NULL);
-	return IS_ERR(special.heap) || IS_ERR(special.cache) ? -ENOMEM : 0;
+	return blockslab_alloc_node(NULL, size, GFP_KERNEL, numa_mem_id());
 }
 
-static __always_inline void *special_take_slub(const enum way way, size_t size)
+static __always_inline void *zeroed_slub(size_t size)
 {
-	switch (way) {
-	case NODE:
-		return kmalloc_node(size, GFP_KERNEL, numa_mem_id());
-	case ZALLOC:
-	case ZERO_HEAP:
-		return kzalloc(size, GFP_KERNEL);
-	case ZERO_CACHE:
-		return kmem_cache_zalloc(special.slub, GFP_KERNEL);
-	case ACCOUNT_HEAP:
-	case ACCOUNT_CACHE:
-	case POISON:
-		return kmem_cache_alloc(special.slub, GFP_KERNEL);
-	default:
-		return kmalloc(size, GFP_KERNEL);
-	}
+	return kzalloc(size, GFP_KERNEL);
 }
 
-static __always_inline void *special_take(const enum way way, size_t size)
+static __always_inline void *zeroed_blockslab(size_t size)
 {
-	switch (way) {
-	case NODE:
-		return blockslab_alloc_node(NULL, size, GFP_KERNEL, numa_mem_id());
-	case ZALLOC:
-		return blockslab_zalloc(NULL, size, GFP_KERNEL);
-	case ZERO_HEAP:
-	case ACCOUNT_HEAP:
-	case POISON:
-		return blockslab_alloc(special.heap, size, GFP_KERNEL);
-	case ZERO_CACHE:
-	case ACCOUNT_CACHE:
-		return blockslab_cache_alloc(special.cache, GFP_KERNEL);
-	case NOLOCK:
-		return blockslab_alloc_nolock(NULL, size);
-	default:
-		return blockslab_alloc(NULL, size, GFP_KERNEL);
-	}
+	return blockslab_zalloc(NULL, size, GFP_KERNEL);
 }
 
-static __always_inline int special_pairs(const enum side side, const enum way way,
-					 struct bench *bench)
+static __always_inline void *plain_slub(size_t size)
+{
+	return kmalloc(size, GFP_KERNEL);
+}
+
+static __always_inline void *nolock_blockslab(size_t size)
+{
+	return blockslab_alloc_nolock(NULL, size);
+}
+
+static __always_inline void *heap_blockslab(size_t size)
+{
+	return blockslab_alloc(special.heap, size, GFP_KERNEL);
+}
+
+static __always_inline void *cache_blockslab(size_t size)
+{
+	return blockslab_cache_alloc(special.cache, GFP_KERNEL);
+}
+
+static __always_inline void cache_blockslab_free(const void *slot)
+{
+	blockslab_cache_free(special.cache, (void *)slot);
+}
+
+static __always_inline void *cache_slub(size_t size)
+{
+	return kmem_cache_alloc(special.slub, GFP_KERNEL);
+}
+
+static __always_inline void *zeroed_cache_slub(size_t size)
+{
+	return kmem_cache_zalloc(special.slub, GFP_KERNEL);
+}
+
+static __always_inline void cache_slub_free(const void *slot)
+{
+	kmem_cache_free(special.slub, (void *)slot);
+}
+
+/* @take and @give are constants, and become part of the loop. */
+static __always_inline int pairs_by(void *(*take)(size_t size), void (*give)(const void *slot),
+				    struct bench *bench)
 {
 	u64 start = begin();
 	unsigned long i, ops = bench->ops;
 
 	for (i = 0; i < ops; i++) {
-		size_t size = READ_ONCE(bench->size);
-		void *slot = side == SLUB ? special_take_slub(way, size) : special_take(way, size);
+		void *slot = take(READ_ONCE(bench->size));
 
 		if (!slot)
 			return -ENOMEM;
-		if (side == SLUB && way >= ZERO_CACHE && way <= POISON)
-			kmem_cache_free(special.slub, slot);
-		else if (side == SLUB)
-			kfree(slot);
-		else if (way == ZERO_CACHE || way == ACCOUNT_CACHE)
-			blockslab_cache_free(special.cache, slot);
-		else if (way == NOLOCK)
-			blockslab_free_nolock(slot);
-		else
-			blockslab_free(slot);
+		give(slot);
 	}
 	count(bench, start, ops);
 	return 0;
 }
 
-static __always_inline int special_of(const enum side side, const enum way way,
-				      struct bench *bench)
+/* Defines NAME_pairs(). */
+#define WAY(name, slub_take, slub_give, take, give)					\
+static int name##_pairs(enum side side, struct bench *bench)				\
+{											\
+	return side == SLUB ? pairs_by(slub_take, slub_give, bench) :			\
+			      pairs_by(take, give, bench);				\
+}
+
+WAY(node, node_slub, kfree, node_blockslab, blockslab_free)
+WAY(zalloc, zeroed_slub, kfree, zeroed_blockslab, blockslab_free)
+WAY(nolock, plain_slub, kfree, nolock_blockslab, blockslab_free_nolock)
+WAY(zero_heap, zeroed_slub, kfree, heap_blockslab, blockslab_free)
+WAY(zero_cache, zeroed_cache_slub, cache_slub_free, cache_blockslab, cache_blockslab_free)
+WAY(heap, cache_slub, cache_slub_free, heap_blockslab, blockslab_free)
+WAY(cache, cache_slub, cache_slub_free, cache_blockslab, cache_blockslab_free)
+
+enum way { NODE, ZALLOC, NOLOCK, ZERO_HEAP, ZERO_CACHE, ACCOUNT_HEAP, ACCOUNT_CACHE, POISON };
+
+/* Flags of what is made for a way; 0: nothing is. */
+static const struct {
+	int (*pairs)(enum side side, struct bench *bench);
+	unsigned long heap;
+	unsigned long cache;
+	unsigned long slub;
+} ways[] = {
+	[NODE] = { node_pairs },
+	[ZALLOC] = { zalloc_pairs },
+	[NOLOCK] = { nolock_pairs },
+	[ZERO_HEAP] = { zero_heap_pairs, .heap = BLOCKSLAB_ZERO },
+	[ZERO_CACHE] = { zero_cache_pairs, .cache = BLOCKSLAB_ZERO, .slub = SLAB_NO_MERGE },
+	[ACCOUNT_HEAP] = { heap_pairs, .heap = BLOCKSLAB_ACCOUNT,
+			   .slub = SLAB_NO_MERGE | SLAB_ACCOUNT },
+	[ACCOUNT_CACHE] = { cache_pairs, .cache = BLOCKSLAB_ACCOUNT,
+			    .slub = SLAB_NO_MERGE | SLAB_ACCOUNT },
+	[POISON] = { heap_pairs, .heap = BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE,
+		     .slub = SLAB_NO_MERGE | SLAB_POISON | SLAB_RED_ZONE },
+};
+
+static void special_end(void)
 {
-	if (side == SLUB)
-		return special_pairs(SLUB, way, bench);
-	return special_pairs(BLOCKSLAB, way, bench);
+	if (!IS_ERR(special.heap))
+		blockslab_heap_destroy(special.heap);
+	if (!IS_ERR(special.cache))
+		blockslab_cache_destroy(special.cache);
+	kmem_cache_destroy(special.slub);
+	memset(&special, 0, sizeof(special));
 }
 
 static int special_run(enum side side, struct bench *bench)
 {
-	int err = special_make(bench->workload->nr, bench->size);
+	const typeof(ways[0]) *way = &ways[bench->workload->nr];
+	struct blockslab_heap_attrs attrs = { .flags = way->heap };
+	int err = -ENOMEM;
 
-	if (err)
-		return err;
-	switch (bench->workload->nr) {
-	case NODE:
-		err = special_of(side, NODE, bench);
-		break;
-	case ZALLOC:
-		err = special_of(side, ZALLOC, bench);
-		break;
-	case ZERO_HEAP:
-		err = special_of(side, ZERO_HEAP, bench);
-		break;
-	case ZERO_CACHE:
-		err = special_of(side, ZERO_CACHE, bench);
-		break;
-	case ACCOUNT_HEAP:
-		err = special_of(side, ACCOUNT_HEAP, bench);
-		break;
-	case ACCOUNT_CACHE:
-		err = special_of(side, ACCOUNT_CACHE, bench);
-		break;
-	case POISON:
-		err = special_of(side, POISON, bench);
-		break;
-	case NOLOCK:
-		err = special_of(side, NOLOCK, bench);
-		break;
-	}
+	if (way->heap)
+		special.heap = blockslab_heap_create("bench-special", &attrs);
+	if (way->cache)
+		special.cache = blockslab_cache_create("bench-special", bench->size, 0, way->cache,
+						       NULL);
+	if (way->slub)
+		special.slub = kmem_cache_create("bench-special", bench->size, 0, way->slub, NULL);
+	if (!IS_ERR(special.heap) && !IS_ERR(special.cache) && (special.slub || !way->slub))
+		err = way->pairs(side, bench);
 	special_end();
 	return err;
 }
+
+/* --- rcu, usable, grow: single calls ---------------------------------------------------------- */
 
 /* The calls of free_rcu alone, a thousand slots at a time; SLUB's have an rcu_head in them. */
 static __always_inline int rcu_with(const enum side side, struct bench *bench)
@@ -558,7 +590,7 @@ static __always_inline int grow_with(const enum side side, struct bench *bench)
 
 EITHER_SIDE(grow)
 
-/* --- batch*, bulk*, remote, smp*: many are taken, then all of them given back ----------------- */
+/* --- batch*, fork, bulk*, remote, smp*, packet: many are taken, then given back --------------- */
 
 static __always_inline void give_all(const enum side side, void **from, long nr, long step)
 {
@@ -601,9 +633,10 @@ EITHER_SIDE(batch)
 
 /*
  * As processes that fork and end: up to .nr slots and down again, sixteen steps up for twelve down,
- * then the other way round.
+ * then the other way round. @from: the slots are objects of these caches; or NULL.
  */
-static __always_inline int forks_with(const enum side side, struct bench *bench)
+static __always_inline int forks_from(const enum side side, const struct caches *from,
+				      struct bench *bench)
 {
 	long nr = bench->workload->nr, live = 0, up = 1, step, steps;
 	unsigned long ops = bench->ops, done = 0;
@@ -616,18 +649,26 @@ static __always_inline int forks_with(const enum side side, struct bench *bench)
 			up = 0;
 		steps = up ? 16 : 12;
 		for (step = 0; step < steps; step++, done++) {
-			slots[live] = take(side, READ_ONCE(bench->size));
+			slots[live] = take_either(side, from, READ_ONCE(bench->size));
 			if (!slots[live])
 				return -ENOMEM;
 			live++;
 		}
 		steps = up ? 12 : 16;
 		for (step = 0; step < steps && live; step++)
-			give(side, slots[--live]);
+			give_either(side, from, slots[--live]);
 	}
 	count(bench, start, done);
-	give_all(side, slots, live, 1);
+	while (live)
+		give_either(side, from, slots[--live]);
 	return 0;
+}
+
+/* variant: of a cache. */
+static __always_inline int forks_with(const enum side side, struct bench *bench)
+{
+	return bench->workload->variant ? forks_from(side, bench->caches, bench) :
+					  forks_from(side, NULL, bench);
 }
 
 EITHER_SIDE(forks)
@@ -693,7 +734,9 @@ static __always_inline int remote_with(const enum side side, struct bench *bench
 
 EITHER_SIDE(remote)
 
+/* A thread on a CPU of its own, that works as others do at the same time. */
 struct worker {
+	int (*work)(const struct worker *worker, unsigned long ops);
 	struct task_struct *task;
 	struct completion done;
 	atomic_t *waiting;	/* workers that are not warm yet */
@@ -725,16 +768,68 @@ static int worker_ops(const struct worker *worker, unsigned long ops)
 				      worker_with(BLOCKSLAB, worker, ops);
 }
 
+static struct {
+	void *slots[NR_QUEUE];
+	unsigned long put ____cacheline_aligned_in_smp;	/* the taker's; slots put in so far */
+	unsigned long got ____cacheline_aligned_in_smp;	/* the giver's; taken out */
+} queue;
+
+static __always_inline int put_with(const enum side side, size_t size, unsigned long ops)
+{
+	unsigned long put, end = queue.put + ops;
+	int err = 0;
+
+	for (put = queue.put; put != end; put++) {
+		void *slot = take(side, size);
+
+		if (!slot)
+			err = -ENOMEM;
+		/* the other has read the place: pairs with its release */
+		while (put - smp_load_acquire(&queue.got) == NR_QUEUE)
+			cpu_relax();
+		queue.slots[put % NR_QUEUE] = slot;
+		/* the slot first: pairs with the acquire of get_with() */
+		smp_store_release(&queue.put, put + 1);
+	}
+	return err;
+}
+
+static __always_inline int get_with(const enum side side, unsigned long ops)
+{
+	unsigned long got, end = queue.got + ops;
+
+	for (got = queue.got; got != end; got++) {
+		/* pairs with the release of put_with() */
+		while (got == smp_load_acquire(&queue.put))
+			cpu_relax();
+		give(side, queue.slots[got % NR_QUEUE]);
+		/* read, before the place is used again: pairs with the acquire of put_with() */
+		smp_store_release(&queue.got, got + 1);
+	}
+	return 0;
+}
+
+static int queue_put(const struct worker *worker, unsigned long ops)
+{
+	return worker->side == SLUB ? put_with(SLUB, worker->size, ops) :
+				      put_with(BLOCKSLAB, worker->size, ops);
+}
+
+static int queue_get(const struct worker *worker, unsigned long ops)
+{
+	return worker->side == SLUB ? get_with(SLUB, ops) : get_with(BLOCKSLAB, ops);
+}
+
 static int worker_main(void *data)
 {
 	struct worker *worker = data;
 
-	worker->err = worker_ops(worker, worker->ops / 8);
+	worker->err = worker->work(worker, worker->ops / 8);
 	atomic_dec(worker->waiting);
 	while (atomic_read(worker->waiting))
 		cpu_relax();
 	worker->start = now();
-	worker->err = worker->err ?: worker_ops(worker, worker->ops);
+	worker->err = worker->err ?: worker->work(worker, worker->ops);
 	worker->end = now();
 	complete(&worker->done);
 	return 0;
@@ -755,8 +850,8 @@ static int create_workers(struct worker *workers, unsigned int nr)
 	return 0;
 }
 
-/* From the first worker's start to the last one's end. */
-static int run_workers(struct bench *bench, struct worker *workers, unsigned int nr)
+/* The time is from the first worker's start to the last one's end. */
+static int await_workers(struct bench *bench, struct worker *workers, unsigned int nr)
 {
 	u64 start = U64_MAX, end = 0;
 	unsigned int i;
@@ -771,7 +866,26 @@ static int run_workers(struct bench *bench, struct worker *workers, unsigned int
 		err = err ?: workers[i].err;
 	}
 	bench->time = end - start;
-	bench->done = nr * roundup(bench->ops, NR_WORKER_SLOTS);
+	return err;
+}
+
+/* All have .work and .size. */
+static int run_workers(enum side side, struct bench *bench, struct worker *workers)
+{
+	unsigned int i, nr = bench->workload->cpus;
+	atomic_t waiting = ATOMIC_INIT(nr);
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		workers[i].waiting = &waiting;
+		workers[i].side = side;
+		workers[i].ops = bench->ops;
+	}
+	err = create_workers(workers, nr);
+	if (!err)
+		return await_workers(bench, workers, nr);
+	for (i = 0; i < nr && !IS_ERR_OR_NULL(workers[i].task); i++)
+		kthread_stop(workers[i].task);
 	return err;
 }
 
@@ -780,21 +894,25 @@ static int smp(enum side side, struct bench *bench)
 {
 	unsigned int i, nr = bench->workload->cpus;
 	struct worker workers[MAX_WORKERS] = {};
-	atomic_t waiting = ATOMIC_INIT(nr);
-	int err;
 
 	for (i = 0; i < nr; i++) {
-		workers[i].waiting = &waiting;
-		workers[i].side = side;
-		workers[i].ops = bench->ops;
+		workers[i].work = worker_ops;
 		workers[i].size = bench->workload->variant ? bench->size << i : bench->size;
 	}
-	err = create_workers(workers, nr);
-	if (!err)
-		return run_workers(bench, workers, nr);
-	for (i = 0; i < nr && !IS_ERR_OR_NULL(workers[i].task); i++)
-		kthread_stop(workers[i].task);
-	return err;
+	bench->done = nr * roundup(bench->ops, NR_WORKER_SLOTS);
+	return run_workers(side, bench, workers);
+}
+
+/* One CPU takes slots, which the other gives back as they come out of a queue. */
+static int packet(enum side side, struct bench *bench)
+{
+	struct worker workers[] = {
+		{ .work = queue_put, .size = bench->size },
+		{ .work = queue_get },
+	};
+
+	bench->done = bench->ops;
+	return run_workers(side, bench, workers);
 }
 
 /* --- random, worst: sizes and lifetimes at random --------------------------------------------- */
@@ -918,11 +1036,11 @@ static int worst(enum side side, struct bench *bench)
 	return err;
 }
 
-/* --- cold: the first slot of a class ---------------------------------------------------------- */
+/* --- first, destroy: the first slot of a class, and the end of a heap ------------------------- */
 
-static int cold_slub(struct bench *bench)
+static int first_slub(struct bench *bench, const bool end)
 {
-	struct kmem_cache *fresh = create_slub_cache("bench-cold", bench->size);
+	struct kmem_cache *fresh = create_slub_cache("bench-first", bench->size);
 	void *slot;
 	u64 start;
 
@@ -930,16 +1048,21 @@ static int cold_slub(struct bench *bench)
 		return -ENOMEM;
 	start = begin();
 	slot = kmem_cache_alloc(fresh, GFP_KERNEL);
-	count(bench, start, 1);
+	if (!end)
+		count(bench, start, 1);
 	if (slot)
 		kmem_cache_free(fresh, slot);
+	if (end)
+		start = begin();
 	kmem_cache_destroy(fresh);
+	if (end)
+		count(bench, start, 1);
 	return slot ? 0 : -ENOMEM;
 }
 
-static int cold_blockslab(struct bench *bench)
+static int first_blockslab(struct bench *bench, const bool end)
 {
-	struct blockslab_heap *fresh = blockslab_heap_create("bench-cold", NULL);
+	struct blockslab_heap *fresh = blockslab_heap_create("bench-first", NULL);
 	void *slot;
 	u64 start;
 
@@ -947,24 +1070,123 @@ static int cold_blockslab(struct bench *bench)
 		return PTR_ERR(fresh);
 	start = begin();
 	slot = blockslab_alloc(fresh, bench->size, GFP_KERNEL);
-	count(bench, start, 1);
+	if (!end)
+		count(bench, start, 1);
 	blockslab_free(slot);
+	if (end)
+		start = begin();
 	blockslab_heap_destroy(fresh);
+	if (end)
+		count(bench, start, 1);
 	return slot ? 0 : -ENOMEM;
 }
 
 /*
  * A heap of blockslab's makes a class when it is first asked for. kmalloc() has all of its classes
- * from the start: a new cache stands for one.
+ * from the start: a new cache stands for one. variant: the time is that of their end.
  */
-static int cold(enum side side, struct bench *bench)
+static int first(enum side side, struct bench *bench)
 {
+	bool end = bench->workload->variant;
 	int i, err = 0;
 
-	for (i = 0; i < NR_COLD && !err; i++)
-		err = side == SLUB ? cold_slub(bench) : cold_blockslab(bench);
+	for (i = 0; i < NR_FIRST && !err; i++)
+		err = side == SLUB ? first_slub(bench, end) : first_blockslab(bench, end);
 	return err;
 }
+
+/* --- memory: what heaps and caches hold that are hardly used ---------------------------------- */
+
+#define NR_HOLDERS	2048
+static struct {
+	struct blockslab_heap *heap;
+	struct kmem_cache *slub;
+	void *slot;		/* of .slub */
+} holders[NR_HOLDERS];
+static unsigned int nr_holders;
+
+static void end_holders(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_holders; i++) {
+		if (holders[i].slot)
+			kmem_cache_free(holders[i].slub, holders[i].slot);
+		kmem_cache_destroy(holders[i].slub);
+		if (holders[i].heap)
+			blockslab_heap_release(holders[i].heap);
+		blockslab_heap_destroy(holders[i].heap);
+	}
+}
+
+/* A heap with a slot of each of so many classes. */
+static int hold_blockslab(unsigned int classes)
+{
+	struct blockslab_heap *heap;
+	unsigned int class;
+	char name[24];
+
+	snprintf(name, sizeof(name), "bench-holder-%u", nr_holders);
+	heap = blockslab_heap_create(name, NULL);
+	if (IS_ERR(heap))
+		return PTR_ERR(heap);
+	holders[nr_holders++].heap = heap;
+	for (class = 1; class <= classes; class++)
+		if (!blockslab_alloc(heap, class * 16, GFP_KERNEL))
+			return -ENOMEM;
+	return 0;
+}
+
+/* A cache, with an object if @used. */
+static int hold_cache(size_t size, bool used)
+{
+	struct kmem_cache *slub;
+	char name[24];
+
+	snprintf(name, sizeof(name), "bench-holder-%u", nr_holders);
+	slub = create_slub_cache(name, size);
+	if (!slub)
+		return -ENOMEM;
+	holders[nr_holders].slot = used ? kmem_cache_alloc(slub, GFP_KERNEL) : NULL;
+	holders[nr_holders++].slub = slub;
+	return !used || holders[nr_holders - 1].slot ? 0 : -ENOMEM;
+}
+
+/* An object of each of so many caches; or, if there are to be none, a cache without any. */
+static int hold_slub(unsigned int classes)
+{
+	unsigned int class;
+	int err = classes ? 0 : hold_cache(16, false);
+
+	for (class = 1; class <= classes && !err; class++)
+		err = hold_cache(class * 16, true);
+	return err;
+}
+
+/* `blockslab NR CLASSES`: so many heaps, of so many classes; `slub NR CLASSES`: caches instead. */
+static ssize_t memory_write(struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	unsigned int nr, classes;
+	char text[64] = {}, side[16];
+	int err = 0;
+
+	if (size >= sizeof(text) || copy_from_user(text, from, size) ||
+	    sscanf(text, "%15s %u %u", side, &nr, &classes) != 3)
+		return -EINVAL;
+	mutex_lock(&bench_mutex);
+	if (nr * max(classes, 1U) > NR_HOLDERS - nr_holders)
+		err = -ENOSPC;
+	for (; nr && !err; nr--)
+		err = strcmp(side, "slub") ? hold_blockslab(classes) : hold_slub(classes);
+	mutex_unlock(&bench_mutex);
+	return err ?: size;
+}
+
+static const struct file_operations memory_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = memory_write,
+};
 
 /* --- replay: a recorded trace, on one CPU ----------------------------------------------------- */
 
@@ -1057,10 +1279,7 @@ static __always_inline void replay_give(const enum side side, const struct event
 	if (!slot)
 		return;
 	replay_slots[event->id] = NULL;
-	if (event->caches)
-		give_object(side, event->caches, slot);
-	else
-		give(side, slot);
+	give_either(side, event->caches, slot);
 }
 
 /* The whole trace; an operation is an allocation and its free, if there is one in the trace. */
@@ -1075,8 +1294,7 @@ static __always_inline int replay_with(const enum side side, struct bench *bench
 			continue;
 		}
 		taken++;
-		replay_slots[event->id] = event->caches ? take_object(side, event->caches) :
-							  take(side, event->size);
+		replay_slots[event->id] = take_either(side, event->caches, event->size);
 	}
 	count(bench, start, taken);
 	for (event = events; event < events + nr_events; event++)
@@ -1089,7 +1307,7 @@ EITHER_SIDE(replay)
 /* --- the workloads, and their files ----------------------------------------------------------- */
 
 static const struct workload workloads[] = {
-	{ "pair", pair, EVERY_SIZE },
+	{ "pair", pair, PAIR_SIZES },
 	{ "pair_const", pair_const, ALL_SIZES },
 	{ "pair_fleet", pair_tracked, SMP_SIZES, SZ_8M },
 	{ "pair_sampled", pair_tracked, SMP_SIZES, SZ_512K },
@@ -1099,12 +1317,14 @@ static const struct workload workloads[] = {
 	{ "cache", cache, ALL_SIZES },
 	{ "batch2", batch, ALL_SIZES, 2 },
 	{ "batch8", batch, ALL_SIZES, 8 },
-	{ "batch256", batch, ALL_SIZES, 256 },
+	{ "batch16", batch, ALL_SIZES, 16 },
+	{ "batch64", batch, ALL_SIZES, 64 },
+	{ "batch256", batch, BATCH_SIZES, 256 },
 	{ "batch256_rev", batch, ALL_SIZES, 256, .variant = true },
 	{ "batch4096", batch, ALL_SIZES, 4096 },
 	{ "batch4096_rev", batch, ALL_SIZES, 4096, .variant = true },
-	{ "batch16", batch, ALL_SIZES, 16 },
 	{ "fork", forks, ALL_SIZES, 512 },
+	{ "fork_cache", forks, SMP_SIZES, 512, .variant = true },
 	{ "bulk16", bulk, ALL_SIZES, 16 },
 	{ "bulk64", bulk, ALL_SIZES, 64 },
 	{ "bulk250", bulk, ALL_SIZES, 250 },
@@ -1123,13 +1343,15 @@ static const struct workload workloads[] = {
 	{ "random", mixed },
 	{ "replay", replay },
 	{ "remote", remote, ALL_SIZES, 256, .cpus = 2 },
-	{ "smp1_same", smp, SMP_SIZES, .cpus = 1 },
-	{ "smp2_same", smp, SMP_SIZES, .cpus = 2 },
-	{ "smp4_same", smp, SMP_SIZES, .cpus = 4 },
+	{ "packet", packet, PACKET_SIZES, .cpus = 2 },
+	{ "smp1_same", smp, SHARED_SIZES, .cpus = 1 },
+	{ "smp2_same", smp, SHARED_SIZES, .cpus = 2 },
+	{ "smp4_same", smp, SHARED_SIZES, .cpus = 4 },
 	{ "smp1_own", smp, SMP_SIZES, .cpus = 1, .variant = true },
 	{ "smp2_own", smp, SMP_SIZES, .cpus = 2, .variant = true },
 	{ "smp4_own", smp, SMP_SIZES, .cpus = 4, .variant = true },
-	{ "cold", cold, ALL_SIZES },
+	{ "first", first, ALL_SIZES },
+	{ "destroy", first, SMP_SIZES, .variant = true },
 	{ "worst_p999", worst, 0, 999 },
 	{ "worst_max", worst, 0, 1000 },
 };
@@ -1232,6 +1454,7 @@ static int add_files(const struct workload *workload)
 static void blockslab_bench_exit(void)
 {
 	debugfs_remove_recursive(directory);
+	end_holders();
 	forget_trace();
 	destroy_caches();
 }
@@ -1242,6 +1465,7 @@ static int __init blockslab_bench_init(void)
 
 	directory = debugfs_create_dir("blockslab_bench", NULL);
 	debugfs_create_file("workloads", 0400, directory, NULL, &workloads_fops);
+	debugfs_create_file("memory", 0200, directory, NULL, &memory_fops);
 	err = read_trace();
 	for (i = 0; i < ARRAY_SIZE(workloads) && !err; i++)
 		err = add_files(&workloads[i]);
