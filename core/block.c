@@ -279,7 +279,7 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
-	if (!overstocked(node->class->heap))
+	if (!node->class->of && !overstocked(node->class->heap))
 		keep = max(keep, node->retention.keep);
 	if (heap_destroyed(node->class->heap))
 		keep = 0;

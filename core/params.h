@@ -19,9 +19,9 @@ static unsigned int quarantine_kib;
 module_param(quarantine_kib, uint, 0644);
 MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
 
-static unsigned int watch_kib = 128;
+static unsigned int watch_kib = 192 * (PAGE_SIZE / SZ_1K);
 module_param(watch_kib, uint, 0644);
-MODULE_PARM_DESC(watch_kib, "KiB of freed tracked slots that a heap keeps from reuse, the latest ones (default 128)");
+MODULE_PARM_DESC(watch_kib, "KiB of blocks in which a heap keeps freed tracked slots from reuse, the latest ones (default 768 with pages of 4 KiB)");
 
 /* draw_credit() gives up to 23 times as much. */
 #define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
@@ -87,7 +87,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define EXACT_FLAGS	(BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE)
 #define RED_ZONE_BYTES	8
 #define WATCH_ZONE	32	/* bytes before a watched slot, and behind it, that are nobody's */
-#define WATCH_SLOTS	128	/* that a heap keeps from reuse at most */
+#define WATCH_SLOTS	128	/* that a heap keeps from reuse at most, */
+#define WATCH_BLOCK	4	/* from blocks of so many: one that is kept may keep its block */
 
 /*
  * Keys of pages, as BLOCKSLAB_KEY_FAST, and odd as that is (page.h). They are farther from one

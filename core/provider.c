@@ -47,12 +47,13 @@ static size_t block_cost(const struct blockslab_class *class, unsigned int order
  * descriptor, and the class as a whole up to a block that is not in use. So a little-used
  * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
  * small. A tail of over an eighth is only for want of something better. What has no @room under
- * the limit is none, but for the smallest.
+ * the limit is none, but for the smallest. Blocks of watched slots stay small.
  */
 static unsigned int new_block_order(const struct blockslab_node *node, size_t room)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
-	size_t most = min_t(size_t, BLOCK_BYTES_MAX, size * BLOCK_SLOTS_MAX);
+	size_t most = min_t(size_t, BLOCK_BYTES_MAX,
+			    size * (node->class->of ? WATCH_BLOCK : BLOCK_SLOTS_MAX));
 	unsigned int least_one = least_order(node->class), order, best = least_one;
 
 	for (order = best; order <= max_order && PAGE_SIZE << order <= most; order++) {

@@ -92,7 +92,7 @@ static void retention_reset(struct blockslab_retention *retention)
 	WRITE_ONCE(retention->least, 0);
 }
 
-/* Else a double free could not be told; of watched slots the latest are kept anyway. */
+/* Else a double free could not be told; of watched slots the latest are kept, and no more. */
 static unsigned int keep_least(const struct blockslab_node *node)
 {
 	return node->class->noted && !node->class->of;

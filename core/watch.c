@@ -23,7 +23,7 @@ struct watch {
 	spinlock_t lock;	/* all that follows */
 	unsigned int first;	/* the oldest */
 	unsigned int nr;	/* how many */
-	size_t bytes;		/* of all of them */
+	size_t bytes;		/* of the blocks of all of them, each as if it were the only one */
 	void *slots[WATCH_SLOTS];	/* the ring */
 };
 
@@ -193,7 +193,7 @@ static void *watch_pop(struct watch *watch)
 	lockdep_assert_held(&watch->lock);
 	watch->first = (watch->first + 1) % WATCH_SLOTS;
 	WRITE_ONCE(watch->nr, watch->nr - 1);
-	watch->bytes -= slot_stride(own_block(slot));
+	watch->bytes -= block_bytes(own_block(slot));
 	return slot;
 }
 
@@ -223,7 +223,7 @@ static void watch_push(struct watch *watch, void *slot)
 		oldest = watch_pop(watch);
 	watch->slots[(watch->first + watch->nr) % WATCH_SLOTS] = slot;
 	WRITE_ONCE(watch->nr, watch->nr + 1);
-	watch->bytes += slot_stride(own_block(slot));
+	watch->bytes += block_bytes(own_block(slot));
 	spin_unlock_irqrestore(&watch->lock, irq);
 	if (oldest)
 		watch_let_go(oldest);
@@ -316,12 +316,12 @@ static void watch_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	smp_store_release(&note->state, WATCH_LIVE);	/* all is as it should be around it */
 }
 
-/* What is freed is kept for a while, as one of up to @most bytes. */
+/* What is freed is kept for a while, as one of those whose blocks have up to @most bytes. */
 static void watch_keep(struct watch *watch, struct blockslab_block *block, void *slot, size_t most)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 
-	if (!watch || slot_stride(block) > most || heap_destroyed(heap)) {
+	if (!watch || block_bytes(block) > most || heap_destroyed(heap)) {
 		watch_put(block, slot);
 		return;
 	}
@@ -339,7 +339,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 	struct blockslab_heap *heap = block->node->class->heap;
 	size_t most = READ_ONCE(watch_kib) * 1024UL;
 	/* Large ones are not filled, and go back at once. */
-	bool kept = block->node->class->size || slot_stride(block) <= most;
+	bool kept = block->node->class->size || block_bytes(block) <= most;
 	u32 was = READ_ONCE(note->state);
 	bool whole;
 

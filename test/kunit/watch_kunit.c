@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Watching: what is written beside tracked slots, or to them after their free. */
 #include <linux/hrtimer.h>
+#include <linux/xarray.h>
 #include "blockslab_kunit.h"
 
 #ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
@@ -14,7 +15,7 @@ static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function
 
 #define NR_SLOTS	200
 #define DAMAGE		0x41
-#define WATCHED_MOST	SZ_1M	/* that a heap may hold for freed slots */
+#define WATCHED_MOST	(PAGE_SIZE / SZ_4K * SZ_1M)	/* that a heap may hold for freed slots */
 
 static const size_t sizes[] = { 1, 8, 24, 60, 64, 100, 512, 1000, 4096, 5000, 8192, 20000, 65536 };
 
@@ -65,43 +66,38 @@ static void end_watched(struct kunit *test, struct blockslab_heap *heap, size_t 
 	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
 }
 
-static void a_write_past_the_slot_is_told_at_its_free(struct kunit *test)
+/* @where of the slot a byte is written to: before it is freed, or after. */
+static void a_write_is_told(struct kunit *test, ssize_t where, bool freed, const char *fault)
 {
 	size_t size = *(const size_t *)test->param_value;
 	struct blockslab_heap *heap = watched_heap(test);
 	char *slot = must_alloc(test, heap, size);
 
-	damage(slot, size, 1);
+	if (freed)
+		blockslab_free(slot);
+	damage(slot, where, 1);
 	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
-	blockslab_free(slot);
-	expect_fault(test, "write past the slot", slot);
+	if (freed)
+		blockslab_shrink(heap);
+	else
+		blockslab_free(slot);
+	expect_fault(test, fault, slot);
 	end_watched(test, heap, size, slot);
+}
+
+static void a_write_past_the_slot_is_told_at_its_free(struct kunit *test)
+{
+	a_write_is_told(test, *(const size_t *)test->param_value, false, "write past the slot");
 }
 
 static void a_write_before_the_slot_is_told_at_its_free(struct kunit *test)
 {
-	size_t size = *(const size_t *)test->param_value;
-	struct blockslab_heap *heap = watched_heap(test);
-	char *slot = must_alloc(test, heap, size);
-
-	damage(slot, -8, 8);
-	blockslab_free(slot);
-	expect_fault(test, "write before the slot, or past the one before it", slot);
-	end_watched(test, heap, size, slot);
+	a_write_is_told(test, -8, false, "write before the slot, or past the one before it");
 }
 
 static void a_write_after_free_is_told_when_the_slot_is_let_go(struct kunit *test)
 {
-	size_t size = *(const size_t *)test->param_value;
-	struct blockslab_heap *heap = watched_heap(test);
-	char *slot = must_alloc(test, heap, size);
-
-	blockslab_free(slot);
-	damage(slot, size - 1, 1);
-	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
-	blockslab_shrink(heap);
-	expect_fault(test, "write after free", slot);
-	end_watched(test, heap, size, slot);
+	a_write_is_told(test, *(const size_t *)test->param_value - 1, true, "write after free");
 }
 
 static void validate_finds_all_of_them(struct kunit *test)
@@ -339,6 +335,71 @@ static void what_is_kept_is_bounded(struct kunit *test)
 	end_heap(test, heap);
 }
 
+struct mix {
+	const char *told;
+	size_t sizes[4];	/* the last ones may be 0 */
+};
+
+static const struct mix mixes[] = {
+	{ "8 bytes", { 8 } },
+	{ "24 and 64 bytes", { 24, 64 } },
+	{ "1000 and 1024 bytes", { 1000, 1024 } },
+	{ "8, 2048 and 4096 bytes", { 8, 2048, 4096 } },
+	{ "16 and 8192 bytes", { 16, 8192 } },
+	{ "8, 400 and 20000 bytes", { 8, 400, 20000 } },
+	{ "56, 9000, 40000 and 100000 bytes", { 56, 9000, 40000, 100000 } },
+};
+
+static void mix_description(const struct mix *mix, char *text)
+{
+	strscpy(text, mix->told, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(mix, mixes, mix_description);
+
+/* What a heap holds in all when one slot of every block is freed after all others. */
+static size_t held_at_worst(struct kunit *test, const struct mix *mix, unsigned long flags)
+{
+	struct blockslab_heap *heap = make_heap(test, "mixed", flags, 0, 0);
+	size_t nr_sizes = 1, nr, i, bytes, held;
+	unsigned long block;
+	DEFINE_XARRAY(last);
+	void **slots, *slot;
+
+	while (nr_sizes < ARRAY_SIZE(mix->sizes) && mix->sizes[nr_sizes])
+		nr_sizes++;
+	nr = nr_sizes == 1 ? 9000 : 2000 * nr_sizes;
+	slots = slot_array(test, nr);
+	for (i = 0, bytes = 0; i < nr && bytes < SZ_32M; i++, bytes += mix->sizes[i % nr_sizes]) {
+		slots[i] = must_alloc(test, heap, mix->sizes[i % nr_sizes]);
+		block = (unsigned long)blockslab_block_of(virt_to_page(slots[i]));
+		if (!xa_load(&last, block / sizeof(long)) &&
+		    !xa_err(xa_store(&last, block / sizeof(long), slots[i], GFP_KERNEL)))
+			slots[i] = NULL;
+	}
+	free_many(slots, nr);
+	xa_for_each(&last, block, slot)
+		blockslab_free(slot);
+	xa_destroy(&last);
+	kunit_kfree(test, slots);
+	blockslab_grow(heap, 3);
+	held = stats_of(heap).fixed + (flags ? stats_of(heap).held : 0);
+	KUNIT_EXPECT_TRUE(test, !flags || held > SZ_512K);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	end_heap(test, heap);
+	return held;
+}
+
+/* Each slot that is kept may keep all of its block, however much the others have. */
+static void what_is_kept_is_bounded_at_its_worst(struct kunit *test)
+{
+	size_t unwatched = held_at_worst(test, test->param_value, 0);
+
+	KUNIT_EXPECT_LE(test, held_at_worst(test, test->param_value, BLOCKSLAB_TRACK) - unwatched,
+			WATCHED_MOST);
+}
+
 static void what_is_kept_goes_before_a_limit_refuses(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "watched", BLOCKSLAB_TRACK, SZ_64K, 0);
@@ -534,6 +595,7 @@ static struct kunit_case watch_cases[] = {
 	KUNIT_CASE(what_was_written_to_is_told_of_a_heap_that_ends),
 	KUNIT_CASE(a_second_free_is_told_while_the_slot_is_kept),
 	KUNIT_CASE(what_is_kept_is_bounded),
+	KUNIT_CASE_PARAM(what_is_kept_is_bounded_at_its_worst, mix_gen_params),
 	KUNIT_CASE(what_is_kept_goes_before_a_limit_refuses),
 	KUNIT_CASE(a_tracked_slot_serves_where_there_is_no_other),
 	KUNIT_CASE(what_a_constructor_made_stays),
