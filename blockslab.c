@@ -432,7 +432,6 @@ static int __init blockslab_init(void)
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
 	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);
-	queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
 	module_watch(true);
 	register_memory_notifier(&memory_notifier);
 	register_oom_notifier(&oom_notifier);

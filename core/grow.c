@@ -4,9 +4,10 @@
  *
  * Once a minute the callers of each heap that is or was tracked are counted, and what the largest
  * ones hold is written down: the latest eleven counts, and every tenth one for an hour. So a leak
- * shows in one look at the file callers. The timer wakes no idle CPU; what it is late by is made
- * up for. What it does not do: it keeps nothing of stacks that have held nothing for an hour.
- * Lock: growth_lock for all of it.
+ * shows in one look at the file callers. The timer wakes no idle CPU, and runs only while a heap is
+ * tracked or a stack followed; what it is late by is made up for. Tracking is switched on and off
+ * here, as that starts it. What it does not do: it keeps nothing of stacks that have held nothing
+ * for an hour. Lock: growth_lock for all of it; heap->control for the period.
  */
 
 #define GROWTH_PERIOD	(60 * HZ)
@@ -119,6 +120,7 @@ static void growth_work_fn(struct work_struct *work)
 	struct blockslab_heap *heap;
 	struct growth *growth;
 	unsigned int turns;
+	bool again = false;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
 		mutex_lock(&growth_lock);
@@ -128,9 +130,11 @@ static void growth_work_fn(struct work_struct *work)
 			growth->last = jiffies;
 			heap_grow(heap, min(turns, TURNS_MAX + 0U));
 		}
+		again |= READ_ONCE(heap->track) || (growth && growth->nr);
 		mutex_unlock(&growth_lock);
 	}
-	queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
+	if (again)
+		queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
 }
 
 /**
@@ -183,3 +187,51 @@ static void growth_free(struct growth *growth)
 	xa_destroy(&growth->by_stack);
 	kfree(growth);
 }
+
+/* Under heap->control. */
+static int heap_track(struct blockslab_heap *heap, u64 period)
+{
+	int error = period ? stacks_init() : 0;
+
+	if (error)
+		return error;
+	if (period)
+		watch_init(heap);
+	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
+	if (period)
+		queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
+	credits_renew(heap);
+	return 0;
+}
+
+/**
+ * blockslab_track() - have a heap remember who allocated its slots
+ * @heap: to track; NULL for the shared heap
+ * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB (64 MiB on 32-bit
+ *	machines), a sample: one of so many bytes on average, which is cheap enough to be left on
+ *
+ * What debugfs/blockslab/heap/NAME/track does, and the module parameter track for new heaps. Slots
+ * that are tracked are watched, too: who writes beside them, or to them after their free, is told
+ * at their free, or some time after it. Slots that are tracked stay so until they are
+ * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and
+ * blockslab_alloc_nolock() is never tracked.
+ *
+ * Context: process; may sleep.
+ * Return: 0, -EINVAL for a period that cannot be or a heap that was destroyed, -EINTR for a caller
+ * that was killed, or -ENOMEM.
+ */
+int blockslab_track(struct blockslab_heap *heap, size_t period)
+{
+	int error;
+
+	heap = heap_check(heap, _RET_IP_);
+	if (!heap || period > PERIOD_MAX)
+		return -EINVAL;
+	error = heap_control(heap);
+	if (error)
+		return error;
+	error = heap_track(heap, period);
+	mutex_unlock(&heap->control);
+	return error;
+}
+EXPORT_SYMBOL_GPL(blockslab_track);

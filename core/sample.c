@@ -14,8 +14,8 @@
  * that, and left alone if it happens to be at work on the line time and again, as it then comes by
  * the mark soon. So nobody waits until all are quiet.
  *
- * What it does not do: it keeps nothing of an allocation; notes do. Lock: heap->control for the
- * period; a line is its CPU's own.
+ * What it does not do: it keeps nothing of an allocation; notes do. Who switches it is at the end
+ * of grow.c. Lock: heap->control for the period; a line is its CPU's own.
  */
 
 #define CREDIT		(LONG_MAX / 4)
@@ -146,49 +146,3 @@ static void credits_renew(struct blockslab_heap *heap)
 		cond_resched();
 	trim_end(heap, trim);
 }
-
-/* Under heap->control. */
-static int heap_track(struct blockslab_heap *heap, u64 period)
-{
-	int error = period ? stacks_init() : 0;
-
-	if (error)
-		return error;
-	if (period)
-		watch_init(heap);
-	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
-	credits_renew(heap);
-	return 0;
-}
-
-/**
- * blockslab_track() - have a heap remember who allocated its slots
- * @heap: to track; NULL for the shared heap
- * @period: 1 for every allocation from now on, 0 for none, and else, up to 1 GiB (64 MiB on 32-bit
- *	machines), a sample: one of so many bytes on average, which is cheap enough to be left on
- *
- * What debugfs/blockslab/heap/NAME/track does, and the module parameter track for new heaps. Slots
- * that are tracked are watched, too: who writes beside them, or to them after their free, is told
- * at their free, or some time after it. Slots that are tracked stay so until they are
- * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and
- * blockslab_alloc_nolock() is never tracked.
- *
- * Context: process; may sleep.
- * Return: 0, -EINVAL for a period that cannot be or a heap that was destroyed, -EINTR for a caller
- * that was killed, or -ENOMEM.
- */
-int blockslab_track(struct blockslab_heap *heap, size_t period)
-{
-	int error;
-
-	heap = heap_check(heap, _RET_IP_);
-	if (!heap || period > PERIOD_MAX)
-		return -EINVAL;
-	error = heap_control(heap);
-	if (error)
-		return error;
-	error = heap_track(heap, period);
-	mutex_unlock(&heap->control);
-	return error;
-}
-EXPORT_SYMBOL_GPL(blockslab_track);
