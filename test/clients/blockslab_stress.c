@@ -201,7 +201,7 @@ static void check(struct item *item)
 	}
 	other = memchr_inv(item + 1, item->fill, item->size - sizeof(*item));
 	if (other)
-		failed("slot %p, of CPU %u and %u bytes of 0x%02x, was overwritten: 0x%02x at byte %td",
+		failed("slot %p, of CPU %u and %u bytes of 0x%02x, has 0x%02x at byte %td",
 		       item, item->cpu, item->size, item->fill, *other, other - (u8 *)item);
 	else if (usable < item->size)
 		failed("slot %p of %zu bytes is smaller than the %u that were asked for", item,

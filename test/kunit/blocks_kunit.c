@@ -53,6 +53,7 @@ static void slots_of_a_page_are_whole_slots_apart(struct kunit *test)
 	void **slots = slot_array(test, NR_SLOTS);
 	size_t size, i, j;
 
+	sample_nothing(test, fixture.heap);
 	for (j = 0; j < ARRAY_SIZE(sizes); j++) {
 		size = blockslab_size_roundup(sizes[j]);
 		alloc_many(test, fixture.heap, size, slots, 500);
@@ -143,6 +144,7 @@ static void blocks_are_packed_with_slots(struct kunit *test)
 	void **slots = slot_array(test, NR_SLOTS);
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		size_t asked = due_bytes(sizes[i]) * NR_SLOTS, held;
 

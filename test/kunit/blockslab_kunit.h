@@ -153,6 +153,15 @@ static inline void end_heap(struct kunit *test, struct blockslab_heap *heap)
 	blockslab_heap_destroy(heap);
 }
 
+/*
+ * Where all new heaps are sampled, by the module's parameter: not this one, as tracked slots are
+ * kept from reuse, are as large as was asked for, and lie in blocks of their own.
+ */
+static inline void sample_nothing(struct kunit *test, struct blockslab_heap *heap)
+{
+	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 0), 0);
+}
+
 /* --- allocating, with nothing that the compiler could know about the result ------------------- */
 
 static __always_inline void *try_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)

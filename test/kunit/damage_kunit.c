@@ -223,6 +223,7 @@ static void a_double_free_after_a_write_is_told_by_its_block(struct kunit *test)
 	void *keeps = must_alloc(test, fixture.heap, SLOT_SIZE);
 	u8 *slot = must_alloc(test, fixture.heap, SLOT_SIZE);
 
+	sample_nothing(test, fixture.heap);
 	blockslab_free(slot);
 	OPTIMIZER_HIDE_VAR(slot);
 	kasan_disable_current();
@@ -245,6 +246,7 @@ static void a_double_free_into_a_block_that_goes_is_told(struct kunit *test)
 	void **slots = slot_array(test, nr), *other = NULL;
 	u8 *slot;
 
+	sample_nothing(test, fixture.heap);
 	alloc_many(test, fixture.heap, 96, slots, nr);
 	slot = slots[0];
 	for (i = 1; i < nr; i++) {

@@ -259,6 +259,8 @@ static void flags_of_heaps_go_together(struct kunit *test)
 		if (subject.flags & BLOCKSLAB_TYPESAFE_BY_RCU)
 			continue;
 		subject.heap = make_heap(test, "flags", subject.flags, 0, 0);
+		if (!(subject.flags & BLOCKSLAB_TRACK))
+			sample_nothing(test, subject.heap);
 		look_at(&subject);
 		blockslab_heap_destroy(subject.heap);
 	}
@@ -282,6 +284,8 @@ static void look_at_caches(struct kunit *test, bool made)
 						       made ? construct : NULL);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, subject.cache);
 		subject.heap = blockslab_cache_heap(subject.cache);
+		if (!(subject.flags & BLOCKSLAB_TRACK))
+			sample_nothing(test, subject.heap);
 		look_at(&subject);
 		blockslab_cache_destroy(subject.cache);
 	}

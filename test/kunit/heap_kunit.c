@@ -46,6 +46,7 @@ static void stats_add_up(struct kunit *test)
 	struct blockslab_heap_stats stats;
 	size_t i, sum = 0;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < NR_SLOTS; i++) {
 		slots[i] = must_alloc(test, fixture.heap, 1 + i * 10);
 		sum += blockslab_usable_size(slots[i]);
@@ -211,6 +212,8 @@ static void an_accounted_heap_accounts_for_every_slot(struct kunit *test)
 	struct blockslab_heap *heap = make_heap(test, "accounted", BLOCKSLAB_ACCOUNT, 0, 0);
 	void *slot, *other, *bulk[20];
 
+	sample_nothing(test, fixture.heap);
+	sample_nothing(test, heap);
 	slot = must_alloc(test, heap, 100);
 	blockslab_free(slot);
 	other = try_alloc(heap, 100, GFP_KERNEL | __GFP_ACCOUNT);

@@ -67,6 +67,8 @@ static void filled(struct model *model, struct entry *entry, u8 *slot, size_t si
 	entry->size = size;
 	entry->fill = prandom_u32_state(&model->random);
 	model->allocated += usable;
+	if (usable < blockslab_size_roundup(size))	/* it is tracked: see sample_nothing() */
+		model->exact = false;
 	memset(slot, entry->fill, size);
 }
 

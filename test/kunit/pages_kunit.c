@@ -103,6 +103,7 @@ static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
 	void *slot;
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	if (IS_ENABLED(CONFIG_KASAN) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) ||
 	    IS_ENABLED(CONFIG_KMSAN) || want_init_on_free())
 		kunit_skip(test, "what is free is the page allocator's to watch");

@@ -9,6 +9,7 @@ static void a_freed_slot_is_the_next_one_given(struct kunit *test)
 	static const size_t sizes[] = { 8, 24, 512, 520, 2000, 8192 };
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		void *other = must_alloc(test, fixture.heap, sizes[i]);
 		void *slot = must_alloc(test, fixture.heap, sizes[i]);
@@ -27,6 +28,7 @@ static void slots_are_given_last_freed_first(struct kunit *test)
 	void *slots[8];
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < ARRAY_SIZE(slots); i++)
 		slots[i] = must_alloc(test, fixture.heap, 100);
 	for (i = 0; i < ARRAY_SIZE(slots); i++)
@@ -67,6 +69,7 @@ static void a_sized_free_makes_the_slot_reusable_too(struct kunit *test)
 {
 	void *slot = must_alloc(test, fixture.heap, 70), *again;
 
+	sample_nothing(test, fixture.heap);
 	blockslab_free_sized(slot, 70);
 	again = must_alloc(test, fixture.heap, 72);
 	KUNIT_EXPECT_PTR_EQ(test, again, slot);
@@ -79,6 +82,7 @@ static void churn_takes_no_more_memory_than_its_peak(struct kunit *test)
 	size_t held;
 	int round;
 
+	sample_nothing(test, fixture.heap);
 	alloc_many(test, fixture.heap, 48, slots, NR_SLOTS);
 	held = stats_of(fixture.heap).held;
 	for (round = 0; round < 20; round++) {

@@ -89,6 +89,7 @@ static void a_peak_is_forgotten_in_use(struct kunit *test)
 	struct blockslab_heap_stats stats;
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < 3; i++) {
 		alloc_many(test, fixture.heap, 1024, slots, NR_SLOTS);
 		free_many(slots, NR_SLOTS);
@@ -114,6 +115,7 @@ static void a_peak_in_bulk_is_forgotten_in_use(struct kunit *test)
 	size_t retained;
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < 10; i++)
 		in_bulk(test, slots, NR_SLOTS);
 	retained = stats_of(fixture.heap).retained;
@@ -130,6 +132,7 @@ static void many_classes_keep_little_together(struct kunit *test)
 	size_t size, nr;
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < 3; i++) {
 		for (size = 1024; size <= BLOCKSLAB_SLOT_MAX; size += 256) {
 			nr = min_t(size_t, NR_SLOTS, 32 * PAGE_SIZE / size);
@@ -151,6 +154,7 @@ static void what_is_quiet_goes_back(struct kunit *test)
 	unsigned long end;
 	size_t peak;
 
+	sample_nothing(test, fixture.heap);
 	alloc_many(test, fixture.heap, 1024, slots, NR_SLOTS);
 	free_many(slots, NR_SLOTS);
 	in_bulk(test, slots, NR_SLOTS);

@@ -6,6 +6,7 @@ static void every_size_gets_a_slot_that_holds_it(struct kunit *test)
 {
 	size_t size;
 
+	sample_nothing(test, fixture.heap);
 	for (size = 1; size <= BLOCKSLAB_SLOT_MAX; size++) {
 		void *slot = must_alloc(test, fixture.heap, size);
 		size_t usable = blockslab_usable_size(slot);
