@@ -274,16 +274,15 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 static void block_returned(struct blockslab_block *block, struct list_head *gone)
 {
 	struct blockslab_node *node = block->node;
+	bool ended = heap_destroyed(node->class->heap);
 	unsigned int keep = keep_least(node);
 
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
-	if (!node->class->of && !overstocked(node->class->heap))
+	if (!ended && !node->class->of && !overstocked(node->class->heap))
 		keep = max(keep, node->retention.keep);
-	if (heap_destroyed(node->class->heap))
-		keep = 0;
-	if (block->reserved || node->nr[BLOCK_RETAINED] > keep) {
+	if ((block->reserved && !ended) || node->nr[BLOCK_RETAINED] > keep) {
 		node->retention.given_back++;
 		block_unlink(block, gone);
 	}

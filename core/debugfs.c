@@ -11,7 +11,7 @@ static const char *state_name(const struct blockslab_heap *heap)
 {
 	if (!heap_destroyed(heap))
 		return "live";
-	return READ_ONCE(heap->state) == HEAP_FORGOTTEN ? "forgotten" : "destroyed";
+	return heap_forgotten(heap) ? "forgotten" : "destroyed";
 }
 
 static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
@@ -145,7 +145,7 @@ static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_
 
 	length = scnprintf(text, sizeof(text), "%lu\n",
 			   at ? READ_ONCE(*(unsigned long *)((void *)heap + at)) :
-				READ_ONCE(heap->state) == HEAP_FORGOTTEN);
+				heap_forgotten(heap));
 	return simple_read_from_buffer(to, nr, pos, text, length);
 }
 

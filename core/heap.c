@@ -197,9 +197,9 @@ static void lose_slots(struct blockslab_block *block)
 }
 
 /*
- * Lets go of a heap that will never drain: this module can be unloaded then, with the slots' pages
- * lost. Until then nothing changes: a slot that is freed late is freed. For heaps that were
- * destroyed, and those that a module left behind. An error, or 0.
+ * Lets go of a heap that will never drain: this module can be unloaded then. The pages of its live
+ * slots are lost from now on: a slot that is freed late is free, and that is all. For heaps that
+ * were destroyed, and those that a module left behind. An error, or 0.
  */
 static int heap_forget(struct blockslab_heap *heap)
 {
@@ -213,10 +213,10 @@ static int heap_forget(struct blockslab_heap *heap)
 	mutex_lock(&heap->control);
 	if (heap->state == HEAP_DESTROYED) {
 		WRITE_ONCE(heap->state, HEAP_FORGOTTEN);
-		pr_warn("heap %s of %s was let go of: the %lu pages of its live slots are lost when this module is unloaded\n",
+		pr_warn("heap %s of %s was let go of: the %lu pages of its live slots are lost\n",
 			heap->name, heap->maker, heap_pages(heap));
 		module_put(THIS_MODULE);
-	} else if (heap->state != HEAP_FORGOTTEN) {
+	} else if (!heap_forgotten(heap)) {
 		error = -EBUSY;
 	}
 	mutex_unlock(&heap->control);

@@ -92,9 +92,16 @@ static void retention_reset(struct blockslab_retention *retention)
 	WRITE_ONCE(retention->least, 0);
 }
 
-/* Else a double free could not be told; of watched slots the latest are kept, and no more. */
+/*
+ * Empty blocks that are kept in any case: one where a double free could not be told else (of
+ * watched slots the latest are kept, and no more), none of a heap that ended, all of one let go of.
+ */
 static unsigned int keep_least(const struct blockslab_node *node)
 {
+	const struct blockslab_heap *heap = node->class->heap;
+
+	if (unlikely(heap_destroyed(heap)))
+		return heap_forgotten(heap) ? UINT_MAX : 0;
 	return node->class->noted && !node->class->of;
 }
 

@@ -198,6 +198,8 @@ static void node_trim(struct blockslab_node *node)
 	unsigned int runs;
 
 	depot_drain(node);
+	if (heap_forgotten(node->class->heap))
+		return;
 	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
 	while (runs-- && !nothing_retained(node))
 		retained_put(node);

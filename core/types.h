@@ -156,7 +156,8 @@ struct blockslab_class {
  *	HEAP_DEBUG	the same, with EXACT_FLAGS: every slot's state is in its block, none cached
  *	HEAP_DESTROYED	heap_end(), from one of these, once: nothing is given out or cached any
  *			more, and blocks go back as they drain; so it stays in the list of heaps
- *	HEAP_FORGOTTEN	heap_forget(), from that: it does not keep this module loaded any more
+ *	HEAP_FORGOTTEN	heap_forget(), from that: its pages are lost, and it does not keep this
+ *			module loaded any more
  *	HEAP_GONE	heap_free(), from one of these two, after the last slot: only its memory is
  *			left, for a while, so that who uses it all the same is told
  */
@@ -242,6 +243,11 @@ static bool heap_destroyed(const struct blockslab_heap *heap)
 
 /* A heap of one class */
 struct blockslab_cache {
+static bool heap_forgotten(const struct blockslab_heap *heap)
+{
+	return READ_ONCE(heap->state) == HEAP_FORGOTTEN;
+}
+
 	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
 	unsigned long key;			/* of pages that the fast path may free into */
 	struct blockslab_pages pages;		/* for its fast path */

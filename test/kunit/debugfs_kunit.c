@@ -354,7 +354,10 @@ static void a_live_heap_is_not_let_go_of(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/lost/limit", "1M"), -ENODEV);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/lost/forget", "1"), 1);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/lost/forget"), 1);
-	blockslab_free(slot);		/* late, but harmless */
+	blockslab_free(slot);		/* late: its pages are lost all the same */
+	KUNIT_EXPECT_EQ(test, class_cell(test, "lost", 104, "allocated"), 0);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "lost", 104, "retained"), 1);
+	KUNIT_EXPECT_GE(test, table_cell(test, "heaps", "name", "lost", "held"), PAGE_SIZE);
 }
 
 static void a_limit_written_is_obeyed(struct kunit *test)
