@@ -234,6 +234,23 @@ static void page_defer(struct page *page, const struct blockslab_class *class, b
 	} while (!try_cmpxchg(word, &was, will));
 }
 
+/* Of pages that were split, so many become one piece again: its first has the only reference. */
+static void pages_join(struct page *page, unsigned int nr)
+{
+	while (--nr)
+		page_ref_dec(page + nr);
+}
+
+/* Whether nobody else has a reference on a block's pages, or had one and put it twice. */
+static bool page_counts_right(const struct blockslab_block *block)
+{
+	struct page *page = first_page(block), *end = page + block->nr_pages;
+
+	while (page < end && page_ref_count(page) == PAGE_REFERENCES)
+		page++;
+	return page == end;
+}
+
 /*
  * Makes the pages what the page allocator gave: the first of each piece with one reference. False,
  * and they stay as they are, where somebody else has or had one.

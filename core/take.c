@@ -318,13 +318,13 @@ static void pages_cut(struct blockslab_block *block, struct page *page, unsigned
 	unsigned int i, next, nr = block->nr_pages;
 
 	split_page(page, order);
-	for (i = 0; i < 1U << order; i++)
-		set_page_count(page + i, 0);
-	for (i = 0; i < nr; i = piece_next(block, i))
-		set_page_count(page + i, 1);
-	for (i = nr; i < 1U << order; i = next) {
+	for (i = 0; i < nr; i = next) {
+		next = piece_next(block, i);
+		pages_join(page + i, next - i);
+	}
+	for (; i < 1U << order; i = next) {
 		next = block->charged ? i + 1 : i + (1U << __ffs(i));
-		set_page_count(page + i, 1);
+		pages_join(page + i, next - i);
 		__free_pages(page + i, ilog2(next - i));
 	}
 }
@@ -476,7 +476,9 @@ static void large_put(struct blockslab_block *block, unsigned long caller)
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&node->lock, irq);
-	keep &= node->nr[BLOCK_RETAINED] < LARGE_KEPT_MAX && !block->notes && !block->charged;
+	keep &= node->nr[BLOCK_RETAINED] < LARGE_KEPT_MAX && !block->notes && !block->charged &&
+		page_counts_right(block);
+	keep |= heap_forgotten(node->class->heap);
 	if (test_and_set_free(block, 0)) {
 		report(DOUBLE_FREE, .slot = block->base, .block = block, .caller = caller,
 		       .locked = true);

@@ -96,11 +96,12 @@ static void a_reference_from_before_the_block_is_put(struct kunit *test)
 	blockslab_cache_destroy(cache);
 }
 
-/* As any empty block; and what is in them is for nobody. */
-static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
+#define WHOLE	(5 * PAGE_SIZE)
+
+/* Has the heap keep the pages of one such slot; which. */
+static void *keep_whole_pages(struct kunit *test)
 {
-	const size_t size = 5 * PAGE_SIZE;
-	void *slot;
+	void *slot = NULL;
 	int i;
 
 	sample_nothing(test, fixture.heap);
@@ -108,26 +109,57 @@ static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
 	    IS_ENABLED(CONFIG_KMSAN) || want_init_on_free())
 		kunit_skip(test, "what is free is the page allocator's to watch");
 	for (i = 0; i < 3; i++) {
-		slot = must_alloc(test, fixture.heap, size);
-		memset(slot, 0x5a, size);
+		slot = must_alloc(test, fixture.heap, WHOLE);
+		memset(slot, 0x5a, WHOLE);
 		blockslab_free(slot);
 	}
-	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).retained, size);
+	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).retained, WHOLE);
+	return slot;
+}
+
+/* As any empty block; and what is in them is for nobody. */
+static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
+{
+	void *slot = keep_whole_pages(test);
+
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
 	blockslab_free(slot);
 	expect_fault(test, "double free", slot);
-	slot = blockslab_zalloc(fixture.heap, size, GFP_KERNEL);
+	slot = blockslab_zalloc(fixture.heap, WHOLE, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, slot);
-	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0, size));
-	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, size);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0, WHOLE));
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, WHOLE);
 	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
 	blockslab_free(slot);
 	blockslab_shrink(fixture.heap);
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
 }
 
+/* Who refers to them may read what comes there: so that is nobody's. */
+static void whole_pages_that_are_referenced_are_not_kept(struct kunit *test)
+{
+	void *kept = keep_whole_pages(test), *slot = must_alloc(test, fixture.heap, WHOLE);
+	struct page *page = last_page(slot, WHOLE);
+	int i;
+
+	KUNIT_EXPECT_PTR_EQ(test, slot, kept);
+	get_page(page);
+	blockslab_free(slot);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), 1);
+	KUNIT_EXPECT_STREQ(test, fixture.what, "page still referenced, or freed by others");
+	slot = must_alloc(test, fixture.heap, WHOLE);
+	KUNIT_EXPECT_PTR_NE(test, slot, kept);
+	blockslab_free(slot);
+	put_page(page);
+	blockslab_shrink(fixture.heap);
+	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
 static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(whole_pages_are_kept_once_they_were_missed),
+	KUNIT_CASE(whole_pages_that_are_referenced_are_not_kept),
 	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
 	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
 	KUNIT_CASE_PARAM(a_page_that_is_referenced_does_not_go_back, page_size_gen_params),
