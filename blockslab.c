@@ -38,6 +38,7 @@
  * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line per node, so
  *   that a slot freed anywhere is cached with its own node's slots and goes home with them in
  *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
+ *   Where there are many CPUs, a class has lines once it has seen use: see lines_due().
  * - Deferred frees (defer.c) are marks in the block from the call on; the page's key counts them.
  * - Giving back (retain.c, trim.c). Twice a second, as long as a heap has anything to give back and
  *   is in use, its classes are looked at: after two seconds without a change, what lies in a depot

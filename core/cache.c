@@ -28,12 +28,16 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 {
 	struct blockslab_heap *heap = cache->heap;
-	struct blockslab_class *class = class_alloc(heap, size, NULL, GFP_KERNEL);
+	struct blockslab_class *class = class_alloc(heap, size, GFP_KERNEL);
 	int error, nid;
 
 	if (!class)
 		return -ENOMEM;
-	error = class->cpu == no_class ? -ENOMEM : cache_layout(class, size, align, heap);
+	error = cache_layout(class, size, align, heap);
+	if (!error) {
+		class->cpu = lines_get(class, GFP_KERNEL) ?: no_class;
+		error = class->cpu == no_class ? -ENOMEM : 0;
+	}
 	if (error) {
 		class_free(class);
 		return error;
@@ -43,7 +47,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	for (nid = 0; nid < nr_node_ids; nid++)
 		class->nodes[nid].capacity = capacity_least(class->size);
 	list_add_tail_rcu(&class->list, &heap->classes);
-	blockslab_add(heap->fixed, class_fixed_bytes() + sizeof(*cache));
+	blockslab_add(heap->fixed, class_bytes() + lines_bytes() + sizeof(*cache));
 	cache->class = class;
 	cache->pages.canary = class->canary;
 	cache->size = size;

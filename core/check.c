@@ -82,7 +82,7 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 {
 	int cpu;
 
-	for_each_possible_cpu(cpu)
+	for_each_cpu(cpu, line_cpus(node))
 		add_line(sums, node_line(node, cpu));
 	add_stack(sums, &node->depot.full);
 	add_stack(sums, &node->empty);
@@ -264,7 +264,7 @@ static bool node_busy(struct blockslab_node *node)
 
 	smp_rmb();	/* so that of a trade seen to have ended, the beginning is seen, too */
 	busy |= ended != trades(node, false);
-	for_each_possible_cpu(cpu)
+	for_each_cpu(cpu, line_cpus(node))
 		busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy;
 }

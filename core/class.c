@@ -36,10 +36,10 @@ static size_t class_bytes(void)
 	return struct_size((struct blockslab_class *)NULL, nodes, nr_node_ids);
 }
 
-static size_t class_fixed_bytes(void)
+/* Of all CPUs' lines of a class. */
+static size_t lines_bytes(void)
 {
-	return class_bytes() +
-	       num_possible_cpus() * nr_node_ids * sizeof(struct blockslab_cpu);
+	return num_possible_cpus() * nr_node_ids * sizeof(struct blockslab_cpu);
 }
 
 static void class_free(struct blockslab_class *class)
@@ -68,9 +68,23 @@ static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, g
 	return lines;
 }
 
-/* With these lines, or its own; without any, as in atomic context, it works on its blocks alone. */
+/*
+ * Whether a class that has no lines yet shall have some. Where there are many CPUs and nodes, they
+ * cost more than all else that a class has: it gets them after as many allocations as that are
+ * lines, or where it has to be sampled. Without them, as in atomic context, it works on its blocks
+ * alone.
+ */
+static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
+{
+	if (class->noted || READ_ONCE(class->cpu) != no_class)
+		return false;
+	return lines_bytes() <= LINES_AT_ONCE || READ_ONCE(class->heap->track) > 1 ||
+	       (class->size && allocs >= lines_bytes() / sizeof(struct blockslab_cpu));
+}
+
+/* Without lines. */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
-					   struct blockslab_cpu __percpu *lines, gfp_t gfp)
+					   gfp_t gfp)
 {
 	struct blockslab_class *class;
 	int nid;
@@ -84,7 +98,7 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
-	class->cpu = lines ?: lines_get(class, gfp) ?: no_class;
+	class->cpu = no_class;
 	return class;
 }
 
@@ -152,7 +166,9 @@ static bool class_add(struct blockslab_class *class)
 		list_add_tail_rcu(&class->list, &heap->classes);
 		if (!class->kind)
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
-		blockslab_add(heap->fixed, class_fixed_bytes());
+		blockslab_add(heap->fixed, class_bytes());
+		if (class->cpu != no_class)
+			blockslab_add(heap->fixed, lines_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (added && !class->kind)
@@ -164,17 +180,16 @@ static void class_give_lines(struct blockslab_class *class)
 {
 	struct blockslab_cpu __percpu *lines;
 
-	if (class->cpu != no_class || class->noted)
-		return;
 	lines = lines_get(class, GFP_KERNEL);
 	if (!lines)
 		return;
+	heap_fixed(class->heap, lines_bytes());
 	smp_store_release(&class->cpu, lines);	/* initialized */
 	if (!class->kind)
 		class_publish(class);
 }
 
-/* Lines for classes that have none, and may have. A heap does not end meanwhile: heap_retire(). */
+/* Lines for classes that are to have some. A heap does not end meanwhile: heap_close(). */
 static void lines_give(struct work_struct *work)
 {
 	struct blockslab_heap *heap;
@@ -184,7 +199,8 @@ static void lines_give(struct work_struct *work)
 		mutex_lock(&heap->control);
 		for (node = node_after(heap, NULL); node && heap_caches(heap);
 		     node = node_after(heap, node))
-			class_give_lines(node->class);
+			if (lines_due(node->class, READ_ONCE(node->allocs)))
+				class_give_lines(node->class);
 		mutex_unlock(&heap->control);
 	}
 }
@@ -198,12 +214,14 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 
 	if (likely(class))
 		return class;
-	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], NULL, gfp);
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], gfp);
 	if (class) {
 		class->index = index;
 		class->kind = kind;
+		if (lines_due(class, 0))
+			class->cpu = lines_get(class, gfp) ?: no_class;
 		if (class_add(class)) {
-			if (class->cpu == no_class)
+			if (lines_due(class, 0))
 				queue_work(workqueue, &lines_work);
 			return class;
 		}
@@ -234,7 +252,7 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 
 	if (likely(tracked))
 		return tracked;
-	class = class_alloc(heap, of->size, no_class, gfp);
+	class = class_alloc(heap, of->size, gfp);
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;

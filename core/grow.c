@@ -200,6 +200,8 @@ static int heap_track(struct blockslab_heap *heap, u64 period)
 	WRITE_ONCE(heap->track, heap->flags & EXACT_FLAGS ? !!period : period);
 	if (period)
 		queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
+	if (!list_empty(&heap->classes))
+		queue_work(workqueue, &lines_work);	/* lines_due() */
 	credits_renew(heap);
 	return 0;
 }

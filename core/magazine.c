@@ -18,6 +18,12 @@ static struct blockslab_cpu *node_line(struct blockslab_node *node, int cpu)
 	return per_cpu_ptr(node_cpu(node), cpu);
 }
 
+/* Those that have a line of a node's class. */
+static const struct cpumask *line_cpus(const struct blockslab_node *node)
+{
+	return READ_ONCE(node->class->cpu) == no_class ? cpu_none_mask : cpu_possible_mask;
+}
+
 /* This CPU's line of a node, claimed and with preemption off; or NULL with preemption as it was. */
 static struct blockslab_cpu *claim_line(struct blockslab_node *node)
 {

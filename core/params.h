@@ -70,6 +70,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define FLUSH_MAX		16	/* slots that one call returns from one */
 #define RETAIN_BYTES		SZ_1M	/* of empty blocks, per class and node, or keep_kib */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
+#define LINES_AT_ONCE	SZ_2K	/* of all CPUs, that a class gets at its making: lines_due() */
 #define ROUND			2	/* turns: see round_ends() */
 #define LARGE_KEPT_MAX		8	/* empty blocks of whole pages, per node */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)

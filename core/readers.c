@@ -81,7 +81,7 @@ static void find_cached(struct blocks_reader *reader, struct blockslab_node *nod
 	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
 	if (reader->cached) {
 		rcu_read_lock();
-		for_each_possible_cpu(cpu)
+		for_each_cpu(cpu, line_cpus(node))
 			note_line(reader, room, node_line(node, cpu));
 		while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
 			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));

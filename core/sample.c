@@ -140,7 +140,7 @@ static void credits_renew(struct blockslab_heap *heap)
 
 	smp_wmb();	/* credit_follow() */
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
-		for_each_possible_cpu(cpu)
+		for_each_cpu(cpu, line_cpus(node))
 			WRITE_ONCE(node_line(node, cpu)->stale, 1);
 	while (!drain_cpus(heap, STALE_LINES) && --tries && !fatal_signal_pending(current))
 		cond_resched();

@@ -37,6 +37,8 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	spin_unlock_irqrestore(&node->lock, irq);
+	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
+		queue_work(workqueue, &lines_work);
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
 		*blockslab_word(slots[i], class->canary) = 0;
 	return got;

@@ -200,6 +200,7 @@ static void node_trim(struct blockslab_node *node)
 	depot_drain(node);
 	if (heap_forgotten(node->class->heap))
 		return;
+	depot_drain(node);
 	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
 	while (runs-- && !nothing_retained(node))
 		retained_put(node);
@@ -245,7 +246,7 @@ static u8 trades(struct blockslab_node *node, bool ended)
 	u8 sum = 0;
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
+	for_each_cpu(cpu, line_cpus(node)) {
 		line = node_line(node, cpu);
 		sum += ended ? READ_ONCE(line->ended) : READ_ONCE(line->begun);
 	}
