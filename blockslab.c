@@ -140,6 +140,7 @@
 #include <linux/ctype.h>
 #include <linux/debugfs.h>
 #include <linux/fault-inject.h>
+#include <linux/fs.h>
 #include <linux/irq_work.h>
 #include <linux/jump_label.h>
 #include <linux/kallsyms.h>
@@ -163,6 +164,7 @@
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/debug.h>
 #include <linux/sched/isolation.h>
@@ -281,6 +283,7 @@ static void module_gone(struct module *module)
 {
 	deferred_finish();
 	rcu_barrier();			/* blocks that wait for a grace period hold their heap */
+	flush_delayed_work(&ending_work);
 	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
 	report_left(module);
 	if (atomic_long_read(&blockslab_shared.nr_blocks))
@@ -382,6 +385,7 @@ static int __init hotplug_init(void)
 
 static void caches_destroy(void)
 {
+	kmem_cache_destroy(heap_cache);
 	kmem_cache_destroy(class_cache);
 	kmem_cache_destroy(block_cache);
 }
@@ -390,18 +394,11 @@ static bool __init caches_init(void)
 {
 	block_cache = kmem_cache_create("blockslab_block", descriptor_bytes(1), 0, 0, NULL);
 	class_cache = kmem_cache_create("blockslab_class", class_bytes(), 0, 0, NULL);
-	if (block_cache && class_cache)
+	heap_cache = kmem_cache_create("blockslab_heap", sizeof(struct blockslab_heap), 0, 0, NULL);
+	if (block_cache && class_cache && heap_cache)
 		return true;
 	caches_destroy();
 	return false;
-}
-
-static void debugfs_init(void)
-{
-	debugfs_dir = debugfs_create_dir("blockslab", NULL);
-	debugfs_create_file("heaps", 0400, debugfs_dir, NULL, &heaps_fops);
-	debugfs_heaps = debugfs_create_dir("heap", debugfs_dir);
-	fail_debugfs(debugfs_dir);
 }
 
 static int __init blockslab_init(void)
@@ -460,6 +457,7 @@ no_caches:
 /* No module uses this one any more, no heap is left, and the shared heap has no live slot. */
 static void __exit blockslab_exit(void)
 {
+	flush_delayed_work(&ending_work);
 	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_notifier);
 	unregister_oom_notifier(&oom_notifier);
 	cancel_delayed_work_sync(&growth_work);
@@ -473,7 +471,7 @@ static void __exit blockslab_exit(void)
 	cpuhp_remove_state_nocalls(cpu_states[0]);
 	heap_put(&blockslab_shared);	/* nobody else has references on heaps now */
 	flush_workqueue(workqueue);	/* heaps that are being freed remove their directories */
-	debugfs_remove_recursive(debugfs_dir);
+	debugfs_exit();
 	rcu_barrier();
 	cancel_delayed_work_sync(&referenced_work);
 	reports_finish();

@@ -59,19 +59,25 @@ static void heap_rename(struct blockslab_heap *heap)
 	snprintf(heap->name + length + 1, HEAP_ENDING - 1, "%llu", heap->id);
 	smp_store_release(&heap->name[length], '.');	/* after all that follows it */
 	heap->renamed = true;
-	debugfs_remove_recursive(heap->dir);
-	heap_debugfs(heap);
+	heap_unshow(heap);
+	WRITE_ONCE(heaps_unseen, true);
 }
 
 /* The first heap of a name, with a reference, or NULL. Destroyed ones come before a live one. */
 static struct blockslab_heap *heap_named(const char *name)
 {
-	struct blockslab_heap *heap;
+	struct blockslab_heap *heap, *named = NULL;
+	unsigned long irq;
 
-	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
-		if (!strcmp(heap->name, name))
+	spin_lock_irqsave(&heaps_lock, irq);
+	list_for_each_entry(heap, &heaps, list) {
+		if (!strcmp(heap->name, name) && refcount_inc_not_zero(&heap->refs)) {
+			named = heap;
 			break;
-	return heap;
+		}
+	}
+	spin_unlock_irqrestore(&heaps_lock, irq);
+	return named;
 }
 
 /* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
@@ -167,8 +173,7 @@ static int heap_start(struct blockslab_heap *heap, size_t reserve)
 		return error;
 	mutex_lock(&heap_names);
 	error = heap_enter(heap);
-	if (!error)
-		heap_debugfs(heap);
+	WRITE_ONCE(heaps_unseen, true);
 	mutex_unlock(&heap_names);
 	return error;
 }
@@ -236,7 +241,7 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 
 	if (!try_module_get(THIS_MODULE))
 		return ERR_PTR(-ENODEV);
-	heap = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*heap), GFP_KERNEL, NUMA_NO_NODE);
+	heap = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, heap_cache, GFP_KERNEL, NUMA_NO_NODE);
 	if (!heap) {
 		module_put(THIS_MODULE);
 		return ERR_PTR(-ENOMEM);

@@ -3,8 +3,9 @@
  * debugfs: /sys/kernel/debug/blockslab
  *
  * Files that are only read have mode 0400 and none of the operations that a locked down kernel
- * refuses. A heap's directory lives as long as the heap, be it that it was destroyed and has slots.
- * Lock: heap->control, taken by what acts.
+ * refuses. A heap's directory comes when somebody looks for one, as its files cost more memory, and
+ * more time, than all else that an empty heap has. It lives as long as the heap, be it that it was
+ * destroyed and has slots. Locks: heap->control, taken by what acts; heap_names for directories.
  */
 
 static const char *state_name(const struct blockslab_heap *heap)
@@ -40,7 +41,8 @@ static int heaps_show(struct seq_file *m, void *unused)
 
 	seq_puts(m, VERSION_LINE "# name limit reserve held requested slots blocks waste state module\n");
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
-		heap_line(m, heap);
+		if (!READ_ONCE(heap->leaving))
+			heap_line(m, heap);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(heaps);
@@ -196,8 +198,10 @@ static const struct file_operations control_fops = {
 	.llseek = default_llseek,
 };
 
+static struct task_struct *heaps_shower;	/* who makes them now */
+
 /* Without debugfs the heap works, unseen. */
-static void heap_debugfs(struct blockslab_heap *heap)
+static void heap_show(struct blockslab_heap *heap)
 {
 	unsigned int i;
 
@@ -208,4 +212,71 @@ static void heap_debugfs(struct blockslab_heap *heap)
 	debugfs_create_file("callers", 0400, heap->dir, heap, &callers_fops);
 	for (i = 0; i < ARRAY_SIZE(controls); i++)
 		debugfs_create_file(controls[i].name, 0600, heap->dir, heap, &control_fops);
+}
+
+static void heaps_show_new(void)
+{
+	struct blockslab_heap *heap;
+
+	mutex_lock(&heap_names);
+	WRITE_ONCE(heaps_shower, current);
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+		if (!heap->dir && !heap->leaving)
+			heap_show(heap);
+	WRITE_ONCE(heaps_shower, NULL);
+	WRITE_ONCE(heaps_unseen, false);
+	mutex_unlock(&heap_names);
+}
+
+/*
+ * Before anything is looked up in the directory heap, or read of it, it is asked whether that may
+ * be, with no lock held; but for who makes something there, or is asked for writing.
+ */
+static int heaps_permission(struct mnt_idmap *idmap, struct inode *inode, int mask)
+{
+	if (READ_ONCE(heaps_unseen) && !(mask & MAY_WRITE) && READ_ONCE(heaps_shower) != current) {
+		if (mask & MAY_NOT_BLOCK)
+			return -ECHILD;
+		if (try_module_get(THIS_MODULE)) {
+			heaps_show_new();
+			module_put(THIS_MODULE);
+		}
+	}
+	return generic_permission(idmap, inode, mask);
+}
+
+/* As debugfs's, but for that question. */
+static const struct inode_operations heaps_dir_ops = {
+	.lookup = simple_lookup,
+	.permission = heaps_permission,
+};
+
+static const struct inode_operations *usual_dir_ops;
+
+static void debugfs_init(void)
+{
+	struct inode *inode;
+
+	debugfs_dir = debugfs_create_dir("blockslab", NULL);
+	debugfs_create_file("heaps", 0400, debugfs_dir, NULL, &heaps_fops);
+	debugfs_heaps = debugfs_create_dir("heap", debugfs_dir);
+	fail_debugfs(debugfs_dir);
+	if (IS_ERR_OR_NULL(debugfs_heaps))
+		return;
+	inode = d_inode(debugfs_heaps);
+	usual_dir_ops = inode->i_op;
+	spin_lock(&inode->i_lock);
+	WRITE_ONCE(inode->i_op, &heaps_dir_ops);
+	inode->i_opflags &= ~IOP_FASTPERM;	/* somebody was quick, and found no such question */
+	spin_unlock(&inode->i_lock);
+}
+
+/* Nobody sleeps in heaps_permission(), which holds the module then; some may be at its edges. */
+static void debugfs_exit(void)
+{
+	if (!IS_ERR_OR_NULL(debugfs_heaps)) {
+		WRITE_ONCE(d_inode(debugfs_heaps)->i_op, usual_dir_ops);
+		synchronize_rcu_tasks();
+	}
+	debugfs_remove_recursive(debugfs_dir);
 }

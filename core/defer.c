@@ -225,6 +225,8 @@ EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 /* Waits until all that was deferred so far is freed: in the turn that comes next, at the latest. */
 static void deferred_finish(void)
 {
+	if (llist_empty(&deferred_blocks) && !work_busy(&deferred_work))
+		return;
 	queue_work(workqueue, &deferred_work);
 	flush_work(&deferred_work);
 }

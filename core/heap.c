@@ -13,7 +13,7 @@
 static void heap_end_memory(struct blockslab_heap *heap)
 {
 	kfree(heap->cache);
-	kfree(heap);
+	kmem_cache_free(heap_cache, heap);
 }
 
 /* The memory of a heap stays for a while. */
@@ -60,7 +60,7 @@ static void heap_free_rcu(struct rcu_head *rcu)
 /* Whoever may still look at it does so under RCU; blockslab_exit() waits for what is left. */
 static void heap_free(struct blockslab_heap *heap)
 {
-	bool holds = heap != &blockslab_shared && heap->state != HEAP_FORGOTTEN;
+	bool holds = heap != &blockslab_shared && !heap_forgotten(heap) && !heap->leaving;
 	unsigned long irq;
 
 	cancel_delayed_work_sync(&heap->trim);
@@ -119,35 +119,175 @@ static unsigned long heap_pages(struct blockslab_heap *heap)
 	return bytes / PAGE_SIZE;
 }
 
-/* After its end nothing is cached, and a block goes back when its last slot does. */
-static void heap_retire(struct blockslab_heap *heap)
+/* What keeps a heap that has ended, and this module loaded. */
+static void heap_tell_kept_by(struct blockslab_heap *heap)
 {
-	long blocks;
+	if (heap_pages(heap))
+		pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
+			heap->name);
+	else
+		pr_warn("heap %s was destroyed without live slots; %ld of its blocks are on their way, or kept, as reported, since others refer to their pages or they were damaged\n",
+			heap->name, atomic_long_read(&heap->nr_blocks));
+	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
+	report_leaks(heap);
+}
+
+/* After its end nothing is cached, and a block goes back when its last slot does. */
+static void heap_close(struct blockslab_heap *heap)
+{
 	int i;
 
 	deferred_finish();
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], no_class);
 	cancel_delayed_work_sync(&heap->trim);
+}
+
+static void heap_empty(struct blockslab_heap *heap)
+{
 	/* A CPU that dies is drained here, or by drain_dead_cpu(): it is in the list of heaps. */
 	cpus_read_lock();
 	drain_cpus(heap, HEAP_ENDS);
 	cpus_read_unlock();
 	heap_trim_last(heap);
 	reserve_drop(heap);
+}
+
+static void heap_finish(struct blockslab_heap *heap)
+{
+	heap_empty(heap);
 	if (atomic_long_read(&heap->nr_blocks))
 		rcu_barrier();		/* some wait for a grace period */
-	blocks = atomic_long_read(&heap->nr_blocks);
-	if (!blocks)
-		return;
-	if (heap_pages(heap))
-		pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
-			heap->name);
-	else
-		pr_warn("heap %s was destroyed without live slots; %ld of its blocks are on their way, or kept, as reported, since others refer to their pages or they were damaged\n",
-			heap->name, blocks);
-	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
-	report_leaks(heap);
+	if (atomic_long_read(&heap->nr_blocks))
+		heap_tell_kept_by(heap);
+}
+
+static void heap_retire(struct blockslab_heap *heap)
+{
+	heap_close(heap);
+	heap_finish(heap);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Heaps without live slots that other CPUs have cached some of. They are gone from view when
+ * blockslab_heap_destroy() returns, and hold this module no more. Their memory follows: so a CPU is
+ * interrupted once for all that end at about the same time.
+ */
+
+#define ENDING_PERIOD	(HZ / 10)
+
+static LLIST_HEAD(ending_heaps);
+
+static bool ending_concern(struct drain *drain, int cpu)
+{
+	llist_for_each_entry(drain->heap, drain->ending, ending)
+		if (drain_concerns_cpu(drain, cpu))
+			return true;
+	return false;
+}
+
+static void drain_ending_here(void *data)
+{
+	struct drain *drain = data;
+
+	llist_for_each_entry(drain->heap, drain->ending, ending)
+		drain_this_cpu(drain);
+}
+
+static void drain_ending(struct llist_node *ending)
+{
+	struct drain drain = { .ending = ending, .which = HEAP_ENDS };
+	int cpu;
+
+	cpus_read_lock();
+	smp_mb();	/* take_in() */
+	for_each_online_cpu(cpu) {
+		if (!ending_concern(&drain, cpu))
+			continue;
+		smp_call_function_single(cpu, drain_ending_here, &drain, 1);
+		stack_drain(&drain.magazines);
+	}
+	cpus_read_unlock();
+}
+
+/* Where somebody used it while it was destroyed, it is to be seen again. */
+static void heap_stays(struct blockslab_heap *heap)
+{
+	if (!try_module_get(THIS_MODULE))
+		return;			/* heaps_exit() */
+	mutex_lock(&heap_names);
+	WRITE_ONCE(heap->leaving, false);
+	WRITE_ONCE(heaps_unseen, true);
+	mutex_unlock(&heap_names);
+	heap_tell_kept_by(heap);
+}
+
+static void heaps_end(struct work_struct *work)
+{
+	struct llist_node *ending = llist_del_all(&ending_heaps);
+	struct blockslab_heap *heap, *next;
+	long blocks = 0;
+
+	drain_ending(ending);
+	llist_for_each_entry(heap, ending, ending) {
+		heap_empty(heap);
+		blocks += atomic_long_read(&heap->nr_blocks);
+	}
+	if (blocks)
+		rcu_barrier();
+	llist_for_each_entry_safe(heap, next, ending, ending) {
+		if (atomic_long_read(&heap->nr_blocks))
+			heap_stays(heap);
+		if (refcount_dec_and_test(&heap->refs))
+			heap_free(heap);
+	}
+}
+
+static DECLARE_DELAYED_WORK(ending_work, heaps_end);
+
+static bool heap_has_slots(struct blockslab_heap *heap)
+{
+	struct blockslab_class *class;
+	struct sums sums;
+
+	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
+		class_sums(&sums, class);
+		if (class->size ? sums_allocated(&sums) : sums.full)
+			return true;
+	}
+	return false;
+}
+
+static bool others_cache(struct blockslab_heap *heap)
+{
+	struct drain drain = { .heap = heap, .which = HEAP_ENDS };
+	int cpu, here = raw_smp_processor_id();
+
+	for_each_online_cpu(cpu)
+		if (cpu != here && drain_concerns_cpu(&drain, cpu))
+			return true;
+	return false;
+}
+
+static void heap_unshow(struct blockslab_heap *heap)
+{
+	lockdep_assert_held(&heap_names);
+	debugfs_remove_recursive(heap->dir);
+	heap->dir = NULL;
+}
+
+static bool heap_leave(struct blockslab_heap *heap)
+{
+	if (!others_cache(heap) || heap_has_slots(heap))
+		return false;
+	mutex_lock(&heap_names);
+	WRITE_ONCE(heap->leaving, true);
+	heap_unshow(heap);
+	mutex_unlock(&heap_names);
+	if (llist_add(&heap->ending, &ending_heaps))
+		queue_delayed_work(workqueue, &ending_work, ENDING_PERIOD);
+	module_put(THIS_MODULE);
+	return true;
 }
 
 /* The end of a heap that was one when its caller called. */
@@ -161,7 +301,10 @@ static void heap_destroy(struct blockslab_heap *heap, unsigned long caller)
 		       .caller = caller);
 		return;
 	}
-	heap_retire(heap);
+	heap_close(heap);
+	if (heap_leave(heap))
+		return;
+	heap_finish(heap);
 	/* One without live slots is gone on return, and with it its hold on this module. */
 	if (refcount_dec_and_test(&heap->refs))
 		heap_free(heap);
@@ -174,7 +317,9 @@ static void heap_destroy(struct blockslab_heap *heap, unsigned long caller)
  * Slots that are still allocated are reported and stay valid; they can be freed as before, and
  * their blocks go back as they drain. Until the last of them is back, the heap is listed in debugfs
  * as destroyed; its name is free for another at once. Slots given to blockslab_free_rcu() before
- * are waited for. To destroy it a second time, or to use it, is reported and refused.
+ * are waited for. Of a heap without live slots nothing is seen any more; what other CPUs have
+ * cached of it goes back a tenth of a second later, or as a module is unloaded. To destroy it a
+ * second time, or to use it, is reported and refused.
  *
  * Context: process; may sleep; not under cpus_read_lock(), which is taken.
  */

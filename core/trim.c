@@ -24,6 +24,7 @@ enum drained {
 
 struct drain {
 	struct blockslab_heap *heap;
+	struct llist_node *ending;	/* or several, one after the other in @heap */
 	enum drained which;
 	bool missed;	/* a line that was in use */
 	struct blockslab_stack magazines;
@@ -197,7 +198,6 @@ static void node_trim(struct blockslab_node *node)
 {
 	unsigned int runs;
 
-	depot_drain(node);
 	if (heap_forgotten(node->class->heap))
 		return;
 	depot_drain(node);
@@ -269,7 +269,7 @@ static unsigned long node_activity(struct blockslab_node *node)
 	unsigned long sum = node_traffic(node);
 	int cpu;
 
-	for_each_possible_cpu(cpu)
+	for_each_cpu(cpu, line_cpus(node))
 		sum += READ_ONCE(node_line(node, cpu)->tally) +
 		       READ_ONCE(node_line(node, cpu)->moved);
 	return sum;

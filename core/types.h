@@ -213,8 +213,10 @@ struct blockslab_heap {
 	struct rcu_head rcu;		/* when nobody looks at it any more */
 	u64 id;				/* ever rising; the order in heaps */
 	struct list_head list;		/* heaps or graves (heaps_lock) */
-	struct dentry *dir;		/* in debugfs (heap_names) */
+	struct dentry *dir;	/* in debugfs, once somebody looked; or NULL (heap_names) */
 	bool renamed;			/* an ending was added (heap_names) */
+	bool leaving;	/* heap_leave(): in debugfs no more (heap_names) */
+	struct llist_node ending;	/* in ending_heaps, then */
 	unsigned long validated;	/* result of the debugfs file */
 	unsigned long shrunk;		/* the same */
 	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];	/* with room for an ending */
@@ -241,13 +243,13 @@ static bool heap_destroyed(const struct blockslab_heap *heap)
 	return state != HEAP_LIVE && state != HEAP_DEBUG;
 }
 
-/* A heap of one class */
-struct blockslab_cache {
 static bool heap_forgotten(const struct blockslab_heap *heap)
 {
 	return READ_ONCE(heap->state) == HEAP_FORGOTTEN;
 }
 
+/* A heap of one class */
+struct blockslab_cache {
 	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
 	unsigned long key;			/* of pages that the fast path may free into */
 	struct blockslab_pages pages;		/* for its fast path */
@@ -285,7 +287,8 @@ static DEFINE_SPINLOCK(heaps_lock);	/* heaps, graves, and each heap's way from t
 static DEFINE_MUTEX(heap_names);	/* names, and debugfs, which follows them */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
-/* Of sizes that kmalloc() would round up by a third: most descriptors, and all classes. */
-static struct kmem_cache *block_cache, *class_cache;
+/* Of sizes that kmalloc() would round up by a third: most descriptors, all classes, all heaps. */
+static struct kmem_cache *block_cache, *class_cache, *heap_cache;
 static struct shrinker *shrinker;
 static struct dentry *debugfs_dir, *debugfs_heaps;
+static bool heaps_unseen;		/* some may have no directory yet (heap_names) */

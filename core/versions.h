@@ -7,6 +7,10 @@
 #define MAX_PAGE_ORDER		(MAX_ORDER - 1)
 #endif
 
+#ifndef F_SEAL_EXEC
+#define mnt_idmap		user_namespace
+#endif
+
 #ifndef SHRINKER_ALLOCATED
 static struct shrinker *shrinker_alloc(unsigned int flags, const char *fmt, ...)
 {

@@ -838,7 +838,11 @@ heaps_end_without_interrupts()
 	before=$(interruptions)
 	echo heaps 300 >/sys/module/blockslab_errand/parameters/run
 	[ $(($(interruptions) - before)) -lt 300 ]
+	before=$(interruptions)
+	echo everywhere 300 >/sys/module/blockslab_errand/parameters/run
+	[ "$(grep -c '^errand-' $blockslab/heaps)" = 0 ]
 	rmmod blockslab_errand
+	[ $(($(interruptions) - before)) -lt 300 ]
 }
 
 # --- which ------------------------------------------------------------------

@@ -5,6 +5,7 @@
  *
  *	cpu N		on CPU N, 64 slots of 64 bytes of the heap errand are taken and freed
  *	heaps N		so many heaps are made, used a little and destroyed, on this CPU
+ *	everywhere N	so many are made, used on every CPU, and then destroyed
  */
 #include <linux/cpu.h>
 #include <linux/err.h>
@@ -14,6 +15,7 @@
 #include "blockslab.h"
 
 #define NR_SLOTS	64
+#define NR_HEAPS	300
 
 static struct blockslab_heap *errand;
 
@@ -46,12 +48,44 @@ static int heaps(unsigned int nr)
 	return err;
 }
 
+static struct blockslab_heap *many[NR_HEAPS];
+
+static long use_many(void *nr)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < *(unsigned int *)nr && !err; i++)
+		err = use(many[i]);
+	return err;
+}
+
+static int everywhere(unsigned int nr)
+{
+	unsigned int i;
+	char name[24];
+	int cpu, err = 0;
+
+	for (i = 0; i < nr && !err; i++) {
+		snprintf(name, sizeof(name), "errand-%u", i);
+		many[i] = blockslab_heap_create(name, NULL);
+		err = PTR_ERR_OR_ZERO(many[i]);
+	}
+	for_each_online_cpu(cpu)
+		err = err ?: work_on_cpu(cpu, use_many, &nr);
+	for (i = 0; i < nr; i++)
+		blockslab_heap_destroy(many[i]);
+	return err;
+}
+
 static int run_set(const char *text, const struct kernel_param *param)
 {
 	unsigned int nr;
 
 	if (sscanf(text, "heaps %u", &nr) == 1)
 		return heaps(nr);
+	if (sscanf(text, "everywhere %u", &nr) == 1 && nr <= NR_HEAPS)
+		return everywhere(nr);
 	if (sscanf(text, "cpu %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
 		return work_on_cpu(nr, use, errand);
 	return -EINVAL;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The text of debugfs: that it says what is, and that its sums agree. */
+#include <linux/dcache.h>
+#include <linux/debugfs.h>
 #include "blockslab_kunit.h"
 
 #define NR_SLOTS	2000
@@ -316,6 +318,37 @@ static u64 debugfs_value(struct kunit *test, const char *path)
 	return value;
 }
 
+/* Whether a heap has a directory, without a look for one. */
+static bool has_directory(struct kunit *test, const char *name)
+{
+	struct dentry *root = debugfs_lookup("blockslab", NULL);
+	struct dentry *heaps = root ? debugfs_lookup("heap", root) : NULL, *found;
+	struct qstr wanted = { .name = name, .len = strlen(name) };
+
+	KUNIT_ASSERT_NOT_NULL(test, heaps);
+	wanted.hash = full_name_hash(heaps, name, wanted.len);
+	found = d_lookup(heaps, &wanted);
+	dput(found);
+	dput(heaps);
+	dput(root);
+	return found;
+}
+
+static void a_heap_has_a_directory_once_somebody_looks(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "unseen", 0, 0, 0), *other;
+
+	KUNIT_EXPECT_FALSE(test, has_directory(test, "unseen"));
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/unseen/limit"), 0);
+	KUNIT_EXPECT_TRUE(test, has_directory(test, "unseen"));
+	other = make_heap(test, "later", 0, 0, 0);
+	KUNIT_EXPECT_FALSE(test, has_directory(test, "later"));
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/later/limit"), 0);
+	end_heap(test, other);
+	end_heap(test, heap);
+	KUNIT_EXPECT_FALSE(test, has_directory(test, "unseen"));
+}
+
 static void control_files_tell_their_value(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "control", 0, SZ_1M, 0);
@@ -451,6 +484,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(control_files_tell_their_value),
 	KUNIT_CASE(a_limit_written_is_obeyed),
 	KUNIT_CASE(sizes_are_written_as_people_do),
+	KUNIT_CASE(a_heap_has_a_directory_once_somebody_looks),
 	KUNIT_CASE(a_live_heap_is_not_let_go_of),
 	KUNIT_CASE(a_limit_below_what_is_held_is_refused),
 	KUNIT_CASE(a_shrink_written_is_done),
