@@ -24,7 +24,7 @@ struct growing {
 
 /* Of a heap. */
 struct growth {
-	struct xarray by_stack;		/* struct growing */
+	struct xarray by_stack;		/* struct growing; ends in softirqs, too */
 	unsigned int nr;		/* how many */
 	unsigned int turns;		/* counts so far, up to TURNS_MAX */
 	unsigned long last;		/* jiffies of the last one */
@@ -40,7 +40,7 @@ static void growth_add(struct blockslab_heap *heap, depot_stack_handle_t stack)
 	if (growth->nr == GROWTH_STACKS || xa_load(&growth->by_stack, stack))
 		return;
 	growing = kzalloc(sizeof(*growing), GFP_KERNEL);
-	if (!growing || xa_err(xa_store(&growth->by_stack, stack, growing, GFP_KERNEL))) {
+	if (!growing || xa_err(xa_store_irq(&growth->by_stack, stack, growing, GFP_KERNEL))) {
 		kfree(growing);
 		return;
 	}
@@ -75,7 +75,7 @@ static void growth_turn(struct blockslab_heap *heap, struct callers *callers)
 		growing_shift(growing, now, growth->turns % 10 == 0);
 		if (memchr_inv(growing, 0, sizeof(*growing)))
 			continue;
-		xa_erase(&growth->by_stack, stack);
+		xa_erase_irq(&growth->by_stack, stack);
 		kfree(growing);
 		growth->nr--;
 		heap_fixed(heap, -(long)sizeof(*growing));
@@ -106,7 +106,7 @@ static struct growth *growth_of(struct blockslab_heap *heap)
 	heap->growth = kzalloc(sizeof(*heap->growth), GFP_KERNEL);
 	if (heap->growth) {
 		heap_fixed(heap, sizeof(*heap->growth));
-		xa_init(&heap->growth->by_stack);
+		xa_init_flags(&heap->growth->by_stack, XA_FLAGS_LOCK_IRQ);
 		heap->growth->last = jiffies - GROWTH_PERIOD;
 	}
 	return heap->growth;

@@ -70,7 +70,7 @@ static struct caller *caller_new(struct callers *callers, depot_stack_handle_t s
 	caller = kzalloc(struct_size(caller, cpus, BITS_TO_LONGS(nr_cpu_ids)), GFP_KERNEL);
 	if (!caller)
 		return NULL;
-	if (xa_err(xa_store(&callers->by_stack, stack, caller, GFP_KERNEL))) {
+	if (xa_err(xa_store_irq(&callers->by_stack, stack, caller, GFP_KERNEL))) {
 		kfree(caller);
 		return NULL;
 	}
@@ -208,7 +208,7 @@ static struct callers *callers_get(struct blockslab_heap *heap)
 
 	if (!callers)
 		return ERR_PTR(-ENOMEM);
-	xa_init(&callers->by_stack);
+	xa_init_flags(&callers->by_stack, XA_FLAGS_LOCK_IRQ);
 	for (node = node_after(heap, NULL); node && !error; node = node_after(heap, node))
 		if (node->class->noted || !node->class->size)
 			error = count_node(callers, node);
