@@ -129,9 +129,10 @@ sanitized_kernel()
 	"$top/tools/kernel" build "$1" x86_64 "$top/tools/dev/sanitize/guest.config" $found
 }
 
-# build_modules: builds the modules for the kernel that the lines of tools/kernel
-# named ($release, $kdir, $arch), and says in $built where. Every checkout and every
-# kernel has its own, and a kernel that clang built needs clang for them.
+# build_modules [VAR=VALUE]...: builds the modules for the kernel that the lines of
+# tools/kernel named ($release, $kdir, $arch), and says in $built where. Every checkout
+# and every kernel has its own, and a kernel that clang built needs clang for them. The
+# variables are for make: CONFIG_KUNIT= leaves the suites out.
 build_modules()
 {
 	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
@@ -140,5 +141,5 @@ build_modules()
 		"$kdir/.config")
 	# shellcheck disable=SC2086
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -j"$(nproc)" -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang
+		make -j"$(nproc)" -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang "$@"
 }

@@ -97,9 +97,11 @@ class BenchTest(unittest.TestCase):
 
     def test_runs_side_by_side(self):
         lines = list(bench.side_by_side([result({"pair/24": (72, 288), "grow": (254, 0)}),
+                                         result({"memory_heap/2x1": (12000, 4000)}, unit="bytes"),
                                          result({"pair/24": (80, 160)}, zeroes="1")]))
-        self.assertEqual(lines[0], "| blockslab/SLUB | 6.1 instr, init_on_alloc=0 | 6.1 instr, init_on_alloc=1 |")
-        self.assertEqual(lines[2:], ["| pair/24 | 72/288 0.25 | 80/160 0.50 |", "| grow | 254/0 - |  |"])
+        self.assertEqual(lines[0], "| blockslab/SLUB | 6.1, instr, init_on_alloc=0 | 6.1, instr, init_on_alloc=1 |")
+        self.assertEqual(lines[2:], ["| pair/24 | 72/288 0.25 | 80/160 0.50 |", "| grow | 254/0 - |  |",
+                                     "| memory_heap/2x1 | 12000/4000 3.00 |  |"])
 
     def test_changes_of_over_two_percent(self):
         old = result({"pair/24": (100, 200), "grow": (100, 200), "rcu/24": (100, 200), "gone": (1, 1)})
