@@ -1255,7 +1255,8 @@ static int read_trace(void)
 
 	if (!trace)
 		return 0;
-	err = kernel_read_file_from_path(trace, 0, &text, INT_MAX, &size, READING_UNKNOWN);
+	/* a kind of file that security modules know */
+	err = kernel_read_file_from_path(trace, 0, &text, INT_MAX, &size, READING_POLICY);
 	if (err < 0)
 		return err;
 	((char *)text)[size - 1] = '\0';	/* was the last line's end */
