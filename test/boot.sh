@@ -832,6 +832,22 @@ trims_spare_the_isolated()
 	rmmod blockslab_errand
 }
 
+some_is_cached()
+{
+	echo cpu 0 >/sys/module/blockslab_errand/parameters/run
+	[ "$(cached)" -gt 0 ]
+}
+
+# What every CPU has of a class comes with use.
+classes_cost_little()
+{
+	load blockslab_errand
+	echo classes 10 >/sys/module/blockslab_errand/parameters/run
+	[ "$(cached)" = 0 ]
+	within 20 some_is_cached
+	rmmod blockslab_errand
+}
+
 heaps_end_without_interrupts()
 {
 	load blockslab_errand
@@ -877,6 +893,7 @@ suites)
 	exit $failed
 	;;
 left)
+	step 'classes cost little where CPUs are many' classes_cost_little
 	step 'a client unloads and leaves its slots' client_leaves_slots
 	step 'what it left is seen, and whole' what_was_left_is_seen
 	step 'rmmod is refused to it for ever' refused rmmod blockslab

@@ -5,12 +5,15 @@
  *
  *	cpu N		on CPU N, 64 slots of 64 bytes of the heap errand are taken and freed
  *	heaps N		so many heaps are made, used a little and destroyed, on this CPU
+ *	classes N	one slot each of so many classes of the heap errand is taken and freed;
+ *			-E2BIG where the heap's own structures grow by over 8 KiB a class for that
  *	everywhere N	so many are made, used on every CPU, and then destroyed
  */
 #include <linux/cpu.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 #include <linux/workqueue.h>
 #include "blockslab.h"
 
@@ -31,6 +34,18 @@ static long use(void *heap)
 	for (i = 0; i < NR_SLOTS; i++)
 		blockslab_free(slots[i]);
 	return failed ? -ENOMEM : 0;
+}
+
+static int classes(unsigned int nr)
+{
+	struct blockslab_heap_stats before, after;
+	unsigned int i;
+
+	blockslab_heap_stats(errand, &before);
+	for (i = 0; i < nr; i++)
+		blockslab_free(blockslab_alloc(errand, 104 + 8 * i, GFP_KERNEL));
+	blockslab_heap_stats(errand, &after);
+	return after.fixed - before.fixed > nr * SZ_8K ? -E2BIG : 0;
 }
 
 static int heaps(unsigned int nr)
@@ -84,6 +99,8 @@ static int run_set(const char *text, const struct kernel_param *param)
 
 	if (sscanf(text, "heaps %u", &nr) == 1)
 		return heaps(nr);
+	if (sscanf(text, "classes %u", &nr) == 1 && nr <= 32)
+		return classes(nr);
 	if (sscanf(text, "everywhere %u", &nr) == 1 && nr <= NR_HEAPS)
 		return everywhere(nr);
 	if (sscanf(text, "cpu %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
