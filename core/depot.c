@@ -341,16 +341,6 @@ static struct blockslab_magazine *take_off_full(struct blockslab_node *node, boo
 	return magazine;
 }
 
-/* More blocks are nearly empty than not: what is cached may keep one from going back. */
-static bool node_sparse(const struct blockslab_node *node)
-{
-	const unsigned int *nr = node->nr;
-
-	return READ_ONCE(nr[BLOCK_PARTIAL + 2]) + READ_ONCE(nr[BLOCK_PARTIAL + 3]) >
-	       READ_ONCE(nr[BLOCK_FULL]) + READ_ONCE(nr[BLOCK_PARTIAL]) +
-	       READ_ONCE(nr[BLOCK_PARTIAL + 1]) + 1;
-}
-
 /* Large slots are cached in one magazine a CPU, until that has grown. */
 static bool may_have_spare(const struct blockslab_node *node)
 {
@@ -358,46 +348,19 @@ static bool may_have_spare(const struct blockslab_node *node)
 	       READ_ONCE(node->capacity) > capacity_least(node->class->size);
 }
 
-static struct blockslab_magazine *take_off_spare(struct blockslab_node *node)
-{
-	struct blockslab_cpu *line = claim_line(node);
-	struct blockslab_magazine *magazine;
-
-	if (!line)
-		return NULL;
-	magazine = line->spare;
-	WRITE_ONCE(line->spare, NULL);
-	if (magazine)
-		blockslab_sub(line->moved, magazine->count);
-	unclaim_line(line);
-	return magazine;
-}
-
-/* This CPU's spare magazine, and one of the depot's. */
-static void give_up_cached(struct blockslab_node *node)
-{
-	magazine_dispose(take_off_spare(node));
-	if (!stack_empty(&node->depot.full))
-		magazine_dispose(depot_take_full(node, NULL));
-}
-
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */
 static bool bring_room(struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine;
-	bool sparse;
 
 	if (node_exact(node))
 		return false;
 	trade_begin(node);
-	sparse = node_sparse(node);
-	magazine = take_off_full(node, !sparse && may_have_spare(node));
-	if (magazine && !sparse && depot_leave_full(node, magazine))
+	magazine = take_off_full(node, may_have_spare(node));
+	if (magazine && depot_leave_full(node, magazine))
 		magazine = NULL;
 	if (magazine)
-		magazine_flush(magazine, sparse ? magazine->count : FLUSH_MAX);
-	if (sparse)
-		give_up_cached(node);
+		magazine_flush(magazine, FLUSH_MAX);
 	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
 	if (magazine)
 		install(node, magazine);
