@@ -121,7 +121,7 @@
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and finds no double free of an untracked slot that
- * has a new owner.
+ * has a new owner, nor, at once, one of two CPUs that both looked before either wrote the canary.
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
