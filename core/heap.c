@@ -83,7 +83,10 @@ static void heap_free_work(struct work_struct *work)
 /* Nobody allocates from it. What other trims took out looks allocated until they are through. */
 static void heap_trim_last(struct blockslab_heap *heap)
 {
-	/* No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet. */
+	/*
+	 * No CPU is on its way out, asked no more and not drained by drain_dead_cpu() yet: that
+	 * comes by every heap in the list.
+	 */
 	cpus_read_lock();
 	heap_trim_cpus(heap, HEAP_ENDS);
 	cpus_read_unlock();
@@ -145,10 +148,6 @@ static void heap_close(struct blockslab_heap *heap)
 
 static void heap_empty(struct blockslab_heap *heap)
 {
-	/* A CPU that dies is drained here, or by drain_dead_cpu(): it is in the list of heaps. */
-	cpus_read_lock();
-	drain_cpus(heap, HEAP_ENDS);
-	cpus_read_unlock();
 	heap_trim_last(heap);
 	reserve_drop(heap);
 }

@@ -266,13 +266,11 @@ static void show_frames(struct seq_file *m, depot_stack_handle_t stack)
 		seq_putc(m, '-');
 }
 
-static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
+static void show_holders(struct seq_file *m, struct blocks_reader *reader)
 {
 	unsigned int i;
 
-	seq_printf(m, "%u %d %u %u/%u %u ", object_size(reader->place.node->class),
-		   node_id(reader->place.node), reader->order, reader_used(reader),
-		   reader->nr_slots, reader->age);
+	seq_printf(m, "%u ", reader->age);
 	if (!reader->nr_holders)
 		seq_putc(m, '-');
 	for (i = 0; i < min_t(unsigned int, reader->nr_holders, HOLDERS_SHOWN); i++) {
@@ -280,28 +278,33 @@ static int sparse_show(struct seq_file *m, struct blocks_reader *reader)
 			seq_putc(m, ',');
 		show_frames(m, reader->holders[i].stack);
 	}
-	seq_putc(m, '\n');
-	return 0;
+}
+
+static void show_map(struct seq_file *m, struct blocks_reader *reader)
+{
+	unsigned int number;
+
+	for (number = 0; number < reader->nr_slots; number++)
+		seq_putc(m, test_bit(number, reader->map) ? '.' :
+			    reader_is_cached(reader, number) ? 'c' : '#');
 }
 
 static int blocks_show(struct seq_file *m, void *v)
 {
 	struct blocks_reader *reader = m->private;
-	unsigned int number;
 
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, VERSION_LINE "# class node order used/slots ");
 		seq_puts(m, reader->sparse ? "age_ms holders\n" : "map\n");
 		return 0;
 	}
-	if (reader->sparse)
-		return sparse_show(m, reader);
 	seq_printf(m, "%u %d %u %u/%u ", object_size(reader->place.node->class),
 		   node_id(reader->place.node), reader->order, reader_used(reader),
 		   reader->nr_slots);
-	for (number = 0; number < reader->nr_slots; number++)
-		seq_putc(m, test_bit(number, reader->map) ? '.' :
-			    reader_is_cached(reader, number) ? 'c' : '#');
+	if (reader->sparse)
+		show_holders(m, reader);
+	else
+		show_map(m, reader);
 	seq_putc(m, '\n');
 	return 0;
 }
