@@ -44,27 +44,31 @@ static size_t block_cost(const struct blockslab_class *class, unsigned int order
 
 /*
  * The order that wastes least, for what the class holds now: every block has its tail and
- * descriptor, and the class as a whole up to a block that is not in use. So a little-used
- * class gets small blocks, and a class of 128 KiB those of which the tail and the descriptor are
- * small. A tail of over an eighth is only for want of something better. What has no @room under
- * the limit is none, but for the smallest. Blocks of watched slots stay small.
+ * descriptor, the making of one is worth as much again once there are some, and the class as a
+ * whole has up to a block that is not in use. So a little-used class gets small blocks, its first
+ * one the smallest that there is, and a class of 128 KiB those of which the rest is small. A tail
+ * of over an eighth is only for that first one, as a module with many sizes has few slots of each,
+ * or for want of something better. What has no @room under the limit is none, but for the smallest.
+ * Blocks of watched slots stay small.
  */
 static unsigned int new_block_order(const struct blockslab_node *node, size_t room)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
 	size_t most = min_t(size_t, BLOCK_BYTES_MAX,
 			    size * (node->class->of ? WATCH_BLOCK : BLOCK_SLOTS_MAX));
+	const size_t descriptor = sizeof(struct blockslab_block);
 	unsigned int least_one = least_order(node->class), order, best = least_one;
 
 	for (order = best; order <= max_order && PAGE_SIZE << order <= most; order++) {
-		size_t bytes = PAGE_SIZE << order;
+		size_t bytes = PAGE_SIZE << order, tail, waste;
 		unsigned int nr = slots_in(node->class, bytes);
-		size_t tail = bytes - nr * size, each = tail + descriptor_bytes(nr);
-		size_t waste = each * DIV_ROUND_UP(max(pages, bytes), bytes) + bytes;
 
-		if (order > least_one && block_cost(node->class, order) > room)
+		if (order > least_one && room < SIZE_MAX && block_cost(node->class, order) > room)
 			break;
-		if (tail > bytes / 8)
+		tail = bytes - nr * size;
+		waste = tail + nr / 4 + descriptor + min(pages / 256, descriptor);
+		waste = waste * ((max(pages, bytes) + bytes - 1) >> (PAGE_SHIFT + order)) + bytes;
+		if ((pages || node->class->of) && tail > bytes / 8)
 			waste += SZ_1G;
 		if (waste < least) {
 			least = waste;
@@ -247,7 +251,7 @@ static void block_prepare(struct blockslab_block *block)
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_heap *heap = class->heap;
 	unsigned int i;
-	void *slot;
+	void *slot = block->base;
 
 	if (class->of)
 		watch_prepare(block);
@@ -255,12 +259,10 @@ static void block_prepare(struct blockslab_block *block)
 		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
 	else if (heap->zone)
 		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
-	for (i = 0; i < block->nr_slots; i++) {
-		slot = slot_address(block, class->size, i);
-		if (heap->ctor)		/* and so no poison: cache_new() */
-			heap->ctor(slot);
-		put_canary(block->node, slot);
-	}
+	for (i = 0; heap->ctor && i < block->nr_slots; i++)	/* and so no poison: cache_new() */
+		heap->ctor(slot_address(block, class->size, i));
+	for (i = 0; class->key != KEY_SLOW && i < block->nr_slots; i++, slot += class->size)
+		*blockslab_word(slot, class->canary) = blockslab_canary(slot);
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
 	page_words_set(block, class->key);

@@ -153,6 +153,22 @@ static void impossible_sizes_are_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, held);
 }
 
+/* A module with many sizes and few slots of each pays no more than it must. */
+static void a_single_slot_holds_the_smallest_block(struct kunit *test)
+{
+	size_t size;
+
+	for (size = 256; size <= BLOCKSLAB_SLOT_MAX; size += 256) {
+		void *slot = must_alloc(test, fixture.heap, size);
+
+		KUNIT_EXPECT_LT(test, stats_of(fixture.heap).held,
+				(PAGE_SIZE << get_order(size)) + PAGE_SIZE / 2);
+		blockslab_free(slot);
+		blockslab_shrink(fixture.heap);
+		KUNIT_ASSERT_EQ(test, stats_of(fixture.heap).held, 0);
+	}
+}
+
 /* Blocks of what a little used class gets, too: those are the smallest. */
 static void block_tails_are_under_five_percent_on_average(struct kunit *test)
 {
@@ -261,6 +277,7 @@ static struct kunit_case sizes_cases[] = {
 	KUNIT_CASE(nothing_is_in_null),
 	KUNIT_CASE_PARAM(large_sizes_get_whole_pages, large_size_gen_params),
 	KUNIT_CASE_PARAM(impossible_sizes_are_refused, impossible_size_gen_params),
+	KUNIT_CASE(a_single_slot_holds_the_smallest_block),
 	KUNIT_CASE(block_tails_are_under_five_percent_on_average),
 	{}
 };
