@@ -192,21 +192,14 @@ static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t
 	return slot;
 }
 
-/* This CPU's loaded magazine is empty, and perhaps no more than that is out of the ordinary. */
 static noinline void *alloc_refill(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 				   unsigned long caller)
 {
-	struct blockslab_class *class;
 	void *slot;
 
-	if (READ_ONCE(heap->cpu[blockslab_size_index[size]]) != no_class) {
-		might_alloc(gfp);
-		class = class_find(heap, 0, heap_index(heap, size));
-		/* What was published last may be seen first. */
-		slot = class ? alloc_from(&class->nodes[numa_mem_id()], size, gfp, caller) : NULL;
-		if (slot || (class && !(gfp & __GFP_NOFAIL)))
-			return slot;
-	}
+	if (alloc_missing(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, size, 0, gfp,
+			  caller, &slot))
+		return slot;
 	return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
 }
 

@@ -214,6 +214,18 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 	return slot;
 }
 
+static noinline void *cache_alloc_refill(struct blockslab_cache *cache, gfp_t gfp,
+					 unsigned long caller)
+{
+	void *slot;
+
+	if (!static_branch_unlikely(&blockslab_rare) &&
+	    alloc_missing(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT, cache->size,
+			  cache->pages.canary, gfp, caller, &slot))
+		return slot;
+	return cache_alloc_rare(cache, gfp, caller);
+}
+
 static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
 {
 	void *slot;
@@ -223,7 +235,7 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
 					cache->pages.canary, &slot)))
 		return slot;
-	return cache_alloc_rare(cache, gfp, _RET_IP_);
+	return cache_alloc_refill(cache, gfp, _RET_IP_);
 }
 
 /**
@@ -285,7 +297,7 @@ static noinline void cache_free_slow(struct blockslab_cache *cache, const void *
 {
 	if (!heap_usable(cache->heap, caller))
 		return;
-	free_checked(slot, ANY_SIZE, cache->heap, caller);
+	free_missed(slot, ANY_SIZE, cache, caller);
 }
 
 /**

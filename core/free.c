@@ -85,10 +85,7 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 
 	if (!line)
 		return false;
-	if (blockslab_count(line) >= line->capacity && line->spare &&
-	    line->spare->count < line->spare->capacity)
-		swap_spare(line);
-	put = blockslab_count(line) < line->capacity;
+	put = blockslab_count(line) < line->capacity || swap_full(line);
 	if (put) {
 		WRITE_ONCE(line->loaded[blockslab_count(line)], (void *)slot);
 		blockslab_add(line->tally, 1);
@@ -155,38 +152,6 @@ static noinline void free_checked(const void *slot, size_t size,
 		free_found(block, slot, caller);
 	rcu_read_unlock();
 }
-
-/**
- * blockslab_free() - free a slot
- * @slot: from any allocating call, of any heap; NULL and ZERO_SIZE_PTR are fine
- *
- * A pointer that is no allocated slot is reported, and nothing else happens.
- *
- * Context: any but NMI; on PREEMPT_RT not with interrupts off.
- */
-void blockslab_free(const void *slot)
-{
-	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, true, NULL)))
-		free_checked(slot, ANY_SIZE, NULL, _RET_IP_);
-}
-EXPORT_SYMBOL_GPL(blockslab_free);
-
-/**
- * blockslab_free_sized() - free a slot whose size is known
- * @slot: as for blockslab_free()
- * @size: as it was asked for
- *
- * A size that the slot cannot have been allocated with is reported, and the slot is not freed.
- *
- * Context: as blockslab_free().
- */
-void blockslab_free_sized(const void *slot, size_t size)
-{
-	size = min(size, ANY_SIZE - 1);
-	if (unlikely(!blockslab_free_try(slot, size, true, NULL)))
-		free_checked(slot, size, NULL, _RET_IP_);
-}
-EXPORT_SYMBOL_GPL(blockslab_free_sized);
 
 /* Slots of one class and node that are freed in a row. */
 struct run {
@@ -261,11 +226,10 @@ static size_t push_many(struct run *run, size_t nr, void **slots)
 	preempt_disable();
 	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
 	if (likely(blockslab_claim(line))) {
-		put = push(line, run, nr, slots);
-		if (put < nr && blockslab_count(line) == line->capacity && line->spare &&
-		    line->spare->count < line->spare->capacity) {
-			swap_spare(line);
+		while (put < nr && (blockslab_count(line) < line->capacity || swap_full(line))) {
 			put += push(line, run, nr - put, slots + put);
+			if (blockslab_count(line) < line->capacity)
+				break;
 		}
 		blockslab_unclaim(line);
 	}
@@ -327,12 +291,68 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 	return run_enter(run, slot);
 }
 
+/* Puts a slot where the fast path would, after room was made there; false if it is not for that. */
+static bool free_with_room(const void *slot, size_t size, const struct blockslab_cache *cache)
+{
+	void *one = (void *)slot;
+	bool done = false;
+	struct run run;
+
+	rcu_read_lock();
+	if (run_begin(&run, slot, cache) && run_has(&run, slot) &&
+	    (size == ANY_SIZE || run.block->size - size < run.block->sizes))
+		done = push_many(&run, 1, &one) ||
+		       (bring_room(run.block->node) && push_many(&run, 1, &one));
+	rcu_read_unlock();
+	return done;
+}
+
+/* The fast path did not take a slot; most often for want of room. */
+static noinline void free_missed(const void *slot, size_t size,
+				 const struct blockslab_cache *cache, unsigned long caller)
+{
+	if (!free_with_room(slot, size, cache))
+		free_checked(slot, size, cache ? cache->heap : NULL, caller);
+}
+
+/**
+ * blockslab_free() - free a slot
+ * @slot: from any allocating call, of any heap; NULL and ZERO_SIZE_PTR are fine
+ *
+ * A pointer that is no allocated slot is reported, and nothing else happens.
+ *
+ * Context: any but NMI; on PREEMPT_RT not with interrupts off.
+ */
+void blockslab_free(const void *slot)
+{
+	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, true, NULL)))
+		free_missed(slot, ANY_SIZE, NULL, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_free);
+
+/**
+ * blockslab_free_sized() - free a slot whose size is known
+ * @slot: as for blockslab_free()
+ * @size: as it was asked for
+ *
+ * A size that the slot cannot have been allocated with is reported, and the slot is not freed.
+ *
+ * Context: as blockslab_free().
+ */
+void blockslab_free_sized(const void *slot, size_t size)
+{
+	size = min(size, ANY_SIZE - 1);
+	if (unlikely(!blockslab_free_try(slot, size, true, NULL)))
+		free_missed(slot, size, NULL, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_free_sized);
+
 /* One of many; reports name the client. */
 static noinline void free_one(const void *slot, const struct blockslab_cache *cache,
 			      unsigned long caller)
 {
 	if (cache || !blockslab_free_try(slot, ANY_SIZE, true, NULL))
-		free_checked(slot, ANY_SIZE, cache ? cache->heap : NULL, caller);
+		free_missed(slot, ANY_SIZE, cache, caller);
 }
 
 static void free_many(size_t nr, void **slots, const struct blockslab_cache *cache,

@@ -78,6 +78,24 @@ static void swap_spare(struct blockslab_cpu *line)
 	load(line, spare);
 }
 
+/* For one that is full, or not there; false where the spare has no room either. */
+static bool swap_full(struct blockslab_cpu *line)
+{
+	if (!line->spare || line->spare->count >= line->spare->capacity)
+		return false;
+	swap_spare(line);
+	return true;
+}
+
+/* For one that is empty, or not there; false where the spare is, too. */
+static bool swap_empty(struct blockslab_cpu *line)
+{
+	if (!line->spare || !line->spare->count)
+		return false;
+	swap_spare(line);
+	return true;
+}
+
 static size_t magazine_bytes(unsigned int capacity)
 {
 	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);

@@ -13,9 +13,7 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 
 	if (!line)
 		return NULL;
-	if (!blockslab_count(line) && line->spare && line->spare->count)
-		swap_spare(line);
-	if (blockslab_count(line)) {
+	if (blockslab_count(line) || swap_empty(line)) {
 		slot = line->loaded[blockslab_count(line) - 1];
 		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
 		spend(line, credit_size(node->class, size));
@@ -23,6 +21,23 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 	}
 	unclaim_line(line);
 	return slot;
+}
+
+/* The fast path once more, where the spare magazine has slots and the loaded one none. */
+static bool take_spare(struct blockslab_cpu __percpu *lines, size_t size, unsigned long canary,
+		       void **slot)
+{
+	struct blockslab_cpu *line;
+	bool swap = false;
+
+	preempt_disable();
+	line = blockslab_home_line(lines);
+	if (likely(blockslab_claim(line))) {
+		swap = !blockslab_count(line) && swap_empty(line);
+		blockslab_unclaim(line);
+	}
+	preempt_enable();
+	return swap && blockslab_alloc_fast(lines, size, canary, slot);
 }
 
 /* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
@@ -212,6 +227,22 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 	return take_slot(node, size, gfp) ?: take_last(node, size, gfp, caller);
 }
 
+/*
+ * The fast path of these lines gave nothing, and perhaps no more than that is out of the ordinary.
+ * False where the special way is to be gone.
+ */
+static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, size_t size,
+			  unsigned long canary, gfp_t gfp, unsigned long caller, void **slot)
+{
+	if (take_spare(lines, credit, canary, slot))
+		return true;
+	if (lines == no_class)
+		return false;
+	might_alloc(gfp);
+	*slot = alloc_from(raw_cpu_read((lines + numa_mem_id())->node), size, gfp, caller);
+	return *slot || !(gfp & __GFP_NOFAIL);
+}
+
 static __always_inline void hand_out(void *slot, void **to, unsigned long canary)
 {
 	*to = slot;
@@ -253,10 +284,8 @@ static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, vo
 		if (unlikely(line->credit < (long)(nr * size)))
 			nr = line->credit / size;	/* the next one may have to be tracked */
 		got = pop(line, nr, slots, class->canary);
-		if (got < nr && line->spare && line->spare->count) {
-			swap_spare(line);
+		if (got < nr && swap_empty(line))
 			got += pop(line, nr - got, slots + got, class->canary);
-		}
 		spend(line, got * size);
 		blockslab_unclaim(line);
 	}
