@@ -19,6 +19,17 @@ static long retained_bytes(const struct blockslab_block *block)
 	return block->state == BLOCK_RETAINED ? block_bytes(block) : 0;
 }
 
+/* As retention counts, in eight bytes: a block, and a node's empty ones. */
+static unsigned int block_words(const struct blockslab_block *block)
+{
+	return block_bytes(block) / 8;
+}
+
+static unsigned int retained_words(const struct blockslab_node *node)
+{
+	return READ_ONCE(node->retained) / 8;
+}
+
 /* Bytes of a node's empty blocks come, or go. */
 static void count_retained(struct blockslab_node *node, long bytes)
 {
@@ -73,6 +84,8 @@ static void block_link(struct blockslab_block *block)
 	struct blockslab_node *node = block->node;
 
 	lockdep_assert_held(&node->lock);
+	heap_missed(node, block_words(block));
+	retention_missed(&node->retention, block_words(block), UINT_MAX);
 	atomic_long_dec(&node->class->heap->moving);
 	list_add_tail(&block->all, &node->all);
 	blockslab_add(node->nr_slots, block->nr_slots);
@@ -266,7 +279,7 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 			block_list(block);
 		}
 	}
-	retention_taken(&node->retention, node->nr[BLOCK_RETAINED]);
+	retention_taken(&node->retention, retained_words(node));
 	return got;
 }
 
@@ -274,16 +287,21 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 static void block_returned(struct blockslab_block *block, struct list_head *gone)
 {
 	struct blockslab_node *node = block->node;
-	bool ended = heap_destroyed(node->class->heap);
-	unsigned int keep = keep_least(node);
+	struct blockslab_heap *heap = node->class->heap;
+	bool ended = heap_destroyed(heap);
+	unsigned int keep;
 
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
-	if (!ended && !node->class->of && !overstocked(node->class->heap))
-		keep = max(keep, node->retention.keep);
-	if ((block->reserved && !ended) || node->nr[BLOCK_RETAINED] > keep) {
-		node->retention.given_back++;
+	keep = ended || node->class->of ? 0 : node->retention.keep;
+	if (keep && overstocked(heap)) {
+		node->refused += block_words(block);
+		keep = 0;
+	}
+	if ((block->reserved && !ended) ||
+	    (node->nr[BLOCK_RETAINED] > keep_least(node) && retained_words(node) > keep)) {
+		node->retention.given_back += block_words(block);
 		block_unlink(block, gone);
 	}
 }
@@ -320,13 +338,19 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 /* Empty blocks that were not needed go back. */
 static void retained_look(struct blockslab_node *node, struct list_head *gone)
 {
-	unsigned int unneeded = retention_look(&node->retention, node->nr[BLOCK_RETAINED], 1);
+	unsigned int unneeded = retention_look(&node->retention, retained_words(node), 1);
+	struct blockslab_block *block;
 
 	lockdep_assert_held(&node->lock);
-	while (unneeded-- && node->nr[BLOCK_RETAINED] > keep_least(node))
-		block_unlink(list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
-					     list), gone);
-	node->retention.least = min(node->retention.least, node->nr[BLOCK_RETAINED]);
+	while (unneeded && node->nr[BLOCK_RETAINED] > keep_least(node)) {
+		block = list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
+					list);
+		if (block_words(block) > unneeded)
+			break;
+		unneeded -= block_words(block);
+		block_unlink(block, gone);
+	}
+	node->retention.least = min(node->retention.least, retained_words(node));
 }
 
 /* Returns slots to their blocks; blocks that are empty and too many go to @gone. */

@@ -106,7 +106,7 @@ static unsigned int keep_least(const struct blockslab_node *node)
 }
 
 /* A sixteenth of what a heap holds, or so many times what any heap may have. */
-static unsigned long heap_share(struct blockslab_heap *heap, unsigned int times)
+static long heap_share(struct blockslab_heap *heap, unsigned int times)
 {
 	return max(atomic_long_read(&heap->held) / 16UL, times * READ_ONCE(keep_kib) * 1024UL);
 }
@@ -118,19 +118,23 @@ static unsigned long heap_share(struct blockslab_heap *heap, unsigned int times)
  */
 static bool overstocked(struct blockslab_heap *heap)
 {
-	unsigned long most = heap_share(heap, 1) + READ_ONCE(heap->allowance);
+	long most = heap_share(heap, 1) + READ_ONCE(heap->allowance);
 
-	return atomic_long_read(&heap->kept) > (long)most;
+	return atomic_long_read(&heap->kept) > most;
 }
 
 /*
- * A block is made that was given back before. If that was for want of room, the heap may keep more:
- * as much as a load has missed 64 times within some periods of the trim, each of which halves it.
+ * A block is made. If one was given back before for want of room, the heap may keep more: as much
+ * as a load has missed 64 times within some periods of the trim, each of which halves it.
  */
-static void heap_missed(struct blockslab_heap *heap, size_t bytes)
+static void heap_missed(struct blockslab_node *node, unsigned int words)
 {
-	if (overstocked(heap))
-		blockslab_add(heap->allowance, bytes / 64);
+	unsigned int refused = min(node->refused, node->retention.given_back);
+
+	words = min(words, refused);
+	node->refused = refused - words;
+	if (words)
+		blockslab_add(node->class->heap->allowance, words / 8);
 }
 
 /*
@@ -158,28 +162,49 @@ static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 }
 
 /*
+ * Whether the last 8 trades of this CPU, if they were the node's last 8, served no more than a
+ * dozen allocations for each slot that a magazine holds: batches do that, while slots that come and
+ * go at random need many more to empty or to fill two magazines, the more the larger they are.
+ */
+static bool trades_often(struct blockslab_node *node)
+{
+	u32 allocs = raw_cpu_read(node_cpu(node)->tally) >> 16, cpu = raw_smp_processor_id();
+	bool often = READ_ONCE(node->looked_on) == cpu &&
+		     allocs - READ_ONCE(node->looked_at) < 12 * READ_ONCE(node->capacity);
+
+	WRITE_ONCE(node->looked_on, cpu);
+	WRITE_ONCE(node->looked_at, allocs);
+	return often;
+}
+
+/* Whether the heap's magazines may have more room: half a share, and more once asked for often. */
+static bool heap_has_room(struct blockslab_node *node)
+{
+	struct blockslab_heap *heap = node->class->heap;
+	long most = heap_share(heap, num_online_cpus()) / 2 + READ_ONCE(heap->more_room);
+
+	if (atomic_long_read(&heap->roomy) < most)
+		return true;
+	blockslab_add(heap->more_room, READ_ONCE(node->capacity) * node->class->size / 32);
+	return false;
+}
+
+/*
  * Magazines are small at first, and grow with what a class does: to the next size after every 8
  * trades of a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a
  * share of the class's slots; slots that come and go may too, and to 60 slots in any case: to 4 KiB
- * soon, and on to 32 KiB at two of 256 trades (of which one in two may be of slots that go out),
- * while all of the heap's magazines have room for no more than their share: without that, what a
- * day of random lifetimes in a hundred classes holds crept up by a tenth.
- * A trim brings them back to the least. To 32 KiB at every 8th trade held .03 more in a small
- * trace, and so .002; it took 5 % off a replay, and 95 % off batches of 8 at 8192 bytes.
+ * of them soon, and on to 32 KiB while they trade often and all of the heap's have room for no more
+ * than their share. A trim brings them back to the least.
  */
 static void magazines_grow(struct blockslab_node *node, bool share)
 {
-	unsigned int trades = raw_cpu_read(node_cpu(node)->begun);
-	unsigned long size = node->class->size, most;
-	bool seldom = trades % 256 >= 254;
+	unsigned long size = node->class->size, most, bytes;
 
-	if (trades % 8 && !seldom)
+	if (raw_cpu_read(node_cpu(node)->begun) % 8)
 		return;
-	seldom = seldom && atomic_long_read(&node->class->heap->roomy) <
-			   (long)heap_share(node->class->heap, num_online_cpus());
+	bytes = trades_often(node) && heap_has_room(node) ? SZ_32K : SZ_4K;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
-		most = max_t(unsigned long, most,
-			     clamp_t(unsigned long, (seldom ? SZ_32K : SZ_4K) / size, 1, 60));
+		most = max_t(unsigned long, most, clamp_t(unsigned long, bytes / size, 1, 60));
 	magazines_grow_to(node, most);
 }

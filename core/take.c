@@ -123,10 +123,6 @@ static struct blockslab_node *add_block(struct blockslab_block *block)
 
 	block_prepare(block);
 	spin_lock_irqsave(&node->lock, irq);
-	if (node->retention.given_back)
-		heap_missed(node->class->heap, block_bytes(block));
-	retention_missed(&node->retention, 1, max(RETAIN_BYTES, READ_ONCE(keep_kib) * 1024UL) /
-			 (block->nr_pages * PAGE_SIZE));
 	block_link(block);
 	spin_unlock_irqrestore(&node->lock, irq);
 	heap_arm(node->class->heap);
@@ -445,7 +441,7 @@ static struct blockslab_block *large_kept(struct blockslab_node *node, size_t si
 		block->nr_free = 0;
 		blockslab_sub(node->nr_free, 1);
 		block_list(block);
-		retention_taken(&node->retention, node->nr[BLOCK_RETAINED]);
+		retention_taken(&node->retention, retained_words(node));
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
 		kept = block;
@@ -487,7 +483,6 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	}
 	spin_lock_irqsave(&node->lock, irq);
 	if (block) {
-		retention_missed(&node->retention, 1, LARGE_KEPT_MAX);
 		block_link(block);
 		blockslab_add(node->allocs, 1);
 		node->requested += size;

@@ -326,6 +326,7 @@ static void heap_trim_work(struct work_struct *work)
 		busy |= node->use.periods < TRIM_QUIET;
 	}
 	WRITE_ONCE(heap->allowance, READ_ONCE(heap->allowance) / 2);
+	WRITE_ONCE(heap->more_room, READ_ONCE(heap->more_room) / 2);
 	if (busy) {
 		trim = trim_begin(heap);
 		trim_quiet_nodes(heap, drain);

@@ -96,6 +96,8 @@ struct blockslab_depot {
 struct blockslab_node {
 	struct blockslab_class *class;		/* of which it is a part */
 	unsigned int capacity;			/* of the next magazine; grows with trades */
+	u32 looked_at;				/* allocations then, on CPU */
+	u32 looked_on;				/* this: see trades_often() */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
 	struct list_head all;			/* every block, the oldest first */
@@ -112,7 +114,8 @@ struct blockslab_node {
 	unsigned long frees;			/* the same */
 	unsigned long requested;		/* bytes asked for by these @allocs */
 	unsigned long fails;			/* allocations that failed */
-	struct blockslab_retention retention;	/* of empty blocks */
+	struct blockslab_retention retention;	/* of empty blocks, in eight bytes */
+	unsigned int refused;	/* of these, for want of room in the heap: heap_missed() */
 	struct blockslab_quiet use;		/* without an allocation or a free */
 	struct blockslab_quiet stock;		/* with nothing through depot and blocks */
 	atomic_long_t held;			/* bytes: blocks, descriptors, magazines */
@@ -203,6 +206,7 @@ struct blockslab_heap {
 	atomic_long_t kept;		/* bytes, about: see overstocked() */
 	atomic_long_t roomy;		/* bytes of slots that its magazines have room for */
 	unsigned long allowance;	/* beyond what any may keep: heap_missed() */
+	unsigned long more_room;	/* beyond what any's magazines may have: heap_has_room() */
 
 	unsigned long reclaimed;	/* jiffies when CPUs were asked for others */
 	struct delayed_work trim;	/* gives back what is not used */

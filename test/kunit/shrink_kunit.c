@@ -124,6 +124,19 @@ static void a_peak_in_bulk_is_forgotten_in_use(struct kunit *test)
 	KUNIT_EXPECT_LT(test, stats_of(fixture.heap).retained, retained / 2);
 }
 
+/* Blocks that were given back for want of room, and were missed time and again. */
+static void a_load_that_misses_more_may_keep_more(struct kunit *test)
+{
+	void **slots = slot_array(test, SZ_1M / PAGE_SIZE);
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		alloc_many(test, fixture.heap, PAGE_SIZE, slots, SZ_1M / PAGE_SIZE);
+		free_many(slots, SZ_1M / PAGE_SIZE);
+	}
+	KUNIT_EXPECT_GT(test, stats_of(fixture.heap).retained, SZ_512K + SZ_128K);
+}
+
 /* What every class may keep by itself is bounded for all of them together. */
 static void many_classes_keep_little_together(struct kunit *test)
 {
@@ -204,6 +217,7 @@ static struct kunit_case shrink_cases[] = {
 	KUNIT_CASE(a_shrunk_heap_serves_on),
 	KUNIT_CASE(a_peak_is_forgotten_in_use),
 	KUNIT_CASE(a_peak_in_bulk_is_forgotten_in_use),
+	KUNIT_CASE(a_load_that_misses_more_may_keep_more),
 	KUNIT_CASE(many_classes_keep_little_together),
 	KUNIT_CASE(what_is_quiet_goes_back),
 	KUNIT_CASE(what_magazines_do_not_ask_for_goes_back),
