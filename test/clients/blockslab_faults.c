@@ -91,8 +91,24 @@ struct arena {
 	u8 *gone;
 };
 
+static atomic_t reports;
+
+static void count_report(void *data, const char *what, const void *slot, const char *heap,
+			 size_t size)
+{
+	atomic_inc(&reports);
+}
+
+/* What is found under a lock is told a moment later: in which phase it was, is said here. */
+static void end_phase(void)
+{
+	if (atomic_xchg(&reports, 0))
+		pr_notice("found\n");
+}
+
 static void enter(const char *name)
 {
+	end_phase();
 	pr_notice("phase %s\n", name);
 }
 
@@ -1295,12 +1311,18 @@ static int commit(const struct row *row, struct arena *arena)
 /* Nothing is freed where the run does not come back; the guest will not last long then. */
 static int run(const struct row *row, struct arena *arena)
 {
-	int err = -ENOMEM;
+	int err = register_trace_blockslab_fault(count_report, NULL);
 
+	if (err)
+		return err;
+	err = -ENOMEM;
 	arena->slots = vcalloc(NR_MAX, sizeof(*arena->slots));
 	arena->sorted = vcalloc(NR_MAX, sizeof(*arena->sorted));
 	if (arena->slots && arena->sorted)
 		err = commit(row, arena);
+	end_phase();
+	unregister_trace_blockslab_fault(count_report, NULL);
+	tracepoint_synchronize_unregister();
 	vfree(arena->slots);
 	vfree(arena->sorted);
 	return err;
@@ -1311,14 +1333,6 @@ static int run(const struct row *row, struct arena *arena)
 #define ROUNDS		20000
 #define PERIOD		4096
 #define ODD_SIZE	(SIZE - 3)	/* what a sampled slot's usable size is, and no other's */
-
-static atomic_t reports;
-
-static void count_report(void *data, const char *what, const void *slot, const char *heap,
-			 size_t size)
-{
-	atomic_inc(&reports);
-}
 
 static bool is_watched(const u8 *slot)
 {
@@ -1409,7 +1423,6 @@ static int run_sampled(const char *row, struct arena *arena)
 		i++;
 	if (i == ARRAY_SIZE(samples))
 		return -EINVAL;
-	atomic_set(&reports, 0);
 	err = make_heap(arena) ?: blockslab_track(arena->heap, PERIOD);
 	if (!err)
 		err = register_trace_blockslab_fault(count_report, NULL);

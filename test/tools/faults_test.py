@@ -94,6 +94,17 @@ class FaultsTest(unittest.TestCase):
         self.assertEqual(columns("phase destroyed", "blockslab: heap h was destroyed with live slots; they stay valid",
                                  "phase fault"), ("never", "silent", "yes", "none"))
 
+    def test_what_is_told_late_counts_for_the_phase_in_which_it_was_found(self):
+        late = "blockslab: fault: damaged descriptor: slot 0000"
+        self.assertEqual(columns("phase next", "blockslab_faults: found", "phase reuse", late)[:2], ("next", "report"))
+        self.assertEqual(columns("phase next", late, "blockslab_faults: found", "phase reuse")[:2], ("next", "report"))
+        self.assertEqual(columns("phase destroyed", "blockslab_faults: found", "phase next", late)[:2],
+                         ("next", "report"))
+
+    def test_what_comes_as_a_new_heap_is_made_comes_with_reuse(self):
+        self.assertEqual(columns("phase fault", "phase over", "BUG kmem_cache (Not tainted): Poison overwritten")[:2],
+                         ("reuse", "report"))
+
     def test_an_oops_that_is_the_row_s_own_is_no_news(self):
         self.assertEqual(columns("phase oops", GPF, "phase next"), ("never", "silent", "yes", "none"))
         self.assertEqual(columns("phase oops", GPF, "phase next", GPF), ("never", "crash", "task", "unknown"))
