@@ -150,14 +150,22 @@ static bool defer_block(struct blockslab_block *block)
 }
 
 /* Marks a checked slot; false where it was marked before. Any context, under RCU. */
+static bool defer_mark(struct blockslab_block *block, const void *slot, unsigned int number)
+{
+	if (test_and_set_bit(number, deferred_map(block)) || !defer_block(block))
+		return false;
+	page_defer(virt_to_page(slot), block->node->class, true);
+	return true;
+}
+
+/* The same, and notes who did. */
 static bool defer_free(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_note *note = note_of(block, number);
 
-	if (test_and_set_bit(number, deferred_map(block)) || !defer_block(block))
+	if (!defer_mark(block, slot, number))
 		return false;
-	page_defer(virt_to_page(slot), block->node->class, true);
 	/* Stacks are kept under locks, which sleep on PREEMPT_RT. */
 	if (note && !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		note_freed_by(note, caller);
@@ -171,11 +179,12 @@ typedef bool (*free_now)(struct blockslab_block *block, const void *slot);
 static void free_deferred(const void *slot, free_now now, unsigned long caller)
 {
 	struct blockslab_block *block;
+	long number;
 	bool done;
 
 	preempt_disable();
-	block = now ? NULL : plain_block(slot);
-	done = block && defer_free(block, slot, caller);
+	block = now ? NULL : plain_block(slot, true, &number);
+	done = block && defer_mark(block, slot, number);
 	preempt_enable();
 	if (likely(done) || ZERO_OR_NULL_PTR(slot))
 		return;

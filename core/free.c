@@ -387,22 +387,25 @@ EXPORT_SYMBOL_GPL(blockslab_free_bulk);
 
 /*
  * The block of an allocated slot with which nothing is out of the ordinary, as the fast path sees
- * it; else NULL. With preemption off.
+ * it, and the slot's @number; else NULL. The free of others of its page may be @deferred. With
+ * preemption off.
  */
-static __always_inline struct blockslab_block *plain_block(const void *slot)
+static __always_inline struct blockslab_block *plain_block(const void *slot, bool deferred,
+							    long *number)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
 	struct blockslab_block *block;
-	long number;
 
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
 		return NULL;
 	block = blockslab_block_of(page);
-	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
+	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)) &&
+	    !(deferred && key_is_slow(page_key(page)) &&
+	      block->node->class->key == BLOCKSLAB_KEY_FAST))
 		return NULL;
-	number = blockslab_number_at((u32)(slot - block->base), block->recip);
-	if (unlikely(number < 0) || unlikely(test_bit(number, block->map)) ||
+	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
+	if (unlikely(*number < 0) || unlikely(test_bit(*number, block->map)) ||
 	    unlikely(*blockslab_word(slot, 0) == blockslab_canary(slot)))
 		return NULL;
 	return block;
@@ -427,9 +430,10 @@ static size_t usable_size(const void *slot, unsigned long caller)
 {
 	struct blockslab_block *block;
 	size_t usable;
+	long number;
 
 	preempt_disable();
-	block = plain_block(slot);
+	block = plain_block(slot, false, &number);
 	usable = likely(block) ? block->size : 0;
 	preempt_enable();
 	return likely(usable) ? usable : usable_checked(slot, caller);

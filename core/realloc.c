@@ -71,11 +71,12 @@ static bool stays(const void *slot, size_t size, gfp_t gfp)
 {
 	struct blockslab_block *block;
 	bool serves = false;
+	long number;
 
 	if (want_init_on_alloc(gfp))
 		return false;
 	preempt_disable();
-	block = plain_block(slot);
+	block = plain_block(slot, false, &number);
 	if (likely(block) && size <= block->size &&
 	    !(block->node->class->heap->flags & BLOCKSLAB_ZERO))
 		serves = block->sizes > block->size ? 2 * size > block->size :
