@@ -130,6 +130,7 @@ static void a_load_that_misses_more_may_keep_more(struct kunit *test)
 	void **slots = slot_array(test, SZ_1M / PAGE_SIZE);
 	int i;
 
+	sample_nothing(test, fixture.heap);
 	for (i = 0; i < 100; i++) {
 		alloc_many(test, fixture.heap, PAGE_SIZE, slots, SZ_1M / PAGE_SIZE);
 		free_many(slots, SZ_1M / PAGE_SIZE);

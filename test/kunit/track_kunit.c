@@ -229,6 +229,7 @@ static void tracking_starts_and_stops_at_run_time(struct kunit *test)
 {
 	void **slots = slot_array(test, 40);
 
+	sample_nothing(test, fixture.heap);
 	alloc_many(test, fixture.heap, 56, slots, 10);
 	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
 	alloc_many(test, fixture.heap, 56, slots + 10, 20);
