@@ -390,8 +390,8 @@ EXPORT_SYMBOL_GPL(blockslab_free_bulk);
  * it, and the slot's @number; else NULL. The free of others of its page may be @deferred. With
  * preemption off.
  */
-static __always_inline struct blockslab_block *plain_block(const void *slot, bool deferred,
-							    long *number)
+static __always_inline struct blockslab_block *
+plain_block(const void *slot, bool deferred, long *number)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);

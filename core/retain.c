@@ -105,10 +105,10 @@ static unsigned int keep_least(const struct blockslab_node *node)
 	return node->class->noted && !node->class->of;
 }
 
-/* A sixteenth of what a heap holds, or so many times what any heap may have. */
-static long heap_share(struct blockslab_heap *heap, unsigned int times)
+/* A sixteenth of what a heap holds, or what any heap may have. */
+static long heap_share(struct blockslab_heap *heap)
 {
-	return max(atomic_long_read(&heap->held) / 16UL, times * READ_ONCE(keep_kib) * 1024UL);
+	return max(atomic_long_read(&heap->held) / 16UL, READ_ONCE(keep_kib) * 1024UL);
 }
 
 /*
@@ -118,7 +118,7 @@ static long heap_share(struct blockslab_heap *heap, unsigned int times)
  */
 static bool overstocked(struct blockslab_heap *heap)
 {
-	long most = heap_share(heap, 1) + READ_ONCE(heap->allowance);
+	long most = heap_share(heap) + READ_ONCE(heap->allowance);
 
 	return atomic_long_read(&heap->kept) > most;
 }
@@ -181,7 +181,7 @@ static bool trades_often(struct blockslab_node *node)
 static bool heap_has_room(struct blockslab_node *node)
 {
 	struct blockslab_heap *heap = node->class->heap;
-	long most = heap_share(heap, num_online_cpus()) / 2 + READ_ONCE(heap->more_room);
+	long most = heap_share(heap) / 2 + READ_ONCE(heap->more_room);
 
 	if (atomic_long_read(&heap->roomy) < most)
 		return true;
