@@ -67,7 +67,7 @@ class BenchTest(unittest.TestCase):
 
     def test_rows_of_machines(self):
         self.assertEqual(bench.machine_rows(options(only="memory_heap first/64x1"), 64, 1),
-                         ["first/64x1", "memory_heap/64x1"])
+                         ["memory_heap/64x1", "first/64x1"])
         self.assertEqual(len(bench.machine_rows(options(), 256, 4)), len(bench.MACHINE_ROWS))
         quick = [machine for machine in bench.MACHINES if bench.machine_rows(options(quick=True), *machine)]
         self.assertEqual(quick, [(2, 1), (256, 4)])
