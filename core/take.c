@@ -230,10 +230,10 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, size_t size,
 			  unsigned long canary, gfp_t gfp, unsigned long caller, void **slot)
 {
-	if (take_spare(lines, credit, canary, slot))
-		return true;
 	if (lines == no_class)
 		return false;
+	if (take_spare(lines, credit, canary, slot))
+		return true;
 	might_alloc(gfp);
 	*slot = alloc_from(raw_cpu_read((lines + numa_mem_id())->node), size, gfp, caller);
 	return *slot || !(gfp & __GFP_NOFAIL);
