@@ -169,27 +169,53 @@ static __always_inline struct blockslab_cpu __percpu *rare_lines(struct blocksla
 	return class ? READ_ONCE(class->cpu) : no_class;
 }
 
-/* The fast path with what is rare, and with zeroing. The calls at its ends need no registers. */
-static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-				 unsigned long caller)
+/* The fast path with what is rare, and with zeroing; or NULL. */
+static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				       unsigned long caller)
 {
-	struct blockslab_cpu __percpu *cpu;
+	struct blockslab_cpu __percpu *cpu = rare_lines(heap, size);
 	void *slot;
 
-	gfp &= ~heap->kind;
-	if (heap->flags & BLOCKSLAB_ZERO)
-		gfp |= __GFP_ZERO;
-	if (unlikely(!request_plain(size, gfp)))
-		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
-	blockslab_might_alloc(gfp);
-	cpu = rare_lines(heap, size);
 	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
-		return alloc_slow(heap, size, gfp, NUMA_NO_NODE, caller);
+		return NULL;
 	if (alloc_watched())
 		return alloc_tell(heap, slot, size, gfp, caller);
 	if (want_init_on_alloc(gfp))
 		zero_slot(slot, raw_cpu_read(cpu->size));
 	return slot;
+}
+
+/* That, or the slow way. On a node it is for as long as that is the CPU's own. */
+static __always_inline void *rare_on(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				     unsigned long caller)
+{
+	void *slot = NULL;
+
+	gfp &= ~heap->kind;
+	if (heap->flags & BLOCKSLAB_ZERO)
+		gfp |= __GFP_ZERO;
+	if (unlikely(!request_plain(size, gfp)))
+		return alloc_slow(heap, size, gfp, nid, caller);
+	blockslab_might_alloc(gfp);
+	if (nid != NUMA_NO_NODE)
+		preempt_disable();
+	if (nid == NUMA_NO_NODE || nid == numa_mem_id())
+		slot = rare_fast(heap, size, gfp, caller);
+	if (nid != NUMA_NO_NODE)
+		preempt_enable();
+	return likely(slot) ? slot : alloc_slow(heap, size, gfp, nid, caller);
+}
+
+static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
+				 unsigned long caller)
+{
+	return rare_on(heap, size, gfp, NUMA_NO_NODE, caller);
+}
+
+static noinline void *alloc_rare_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				      unsigned long caller)
+{
+	return rare_on(heap, size, gfp, nid, caller);
 }
 
 static noinline void *alloc_refill(struct blockslab_heap *heap, size_t size, gfp_t gfp,
@@ -313,7 +339,7 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 					    0, &slot);
 		preempt_enable();
 	}
-	return likely(fast) ? slot : alloc_slow(heap, size, gfp, node, _RET_IP_);
+	return likely(fast) ? slot : alloc_rare_node(heap, size, gfp, node, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 

@@ -235,6 +235,8 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 	    likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
 					cache->pages.canary, &slot)))
 		return slot;
+	if (cache->heap->flags & BLOCKSLAB_ZERO)
+		return cache_alloc_rare(cache, gfp, _RET_IP_);
 	return cache_alloc_refill(cache, gfp, _RET_IP_);
 }
 

@@ -467,7 +467,7 @@ static const struct {
 	int (*pairs)(enum side side, struct bench *bench);
 	unsigned long heap;
 	unsigned long cache;
-	unsigned long slub;
+	slab_flags_t slub;
 } ways[] = {
 	[NODE] = { node_pairs },
 	[ZALLOC] = { zalloc_pairs },
