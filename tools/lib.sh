@@ -129,10 +129,11 @@ sanitized_kernel()
 	"$top/tools/kernel" build "$1" x86_64 "$top/tools/dev/sanitize/guest.config" $found
 }
 
-# build_modules [VAR=VALUE]...: builds the modules for the kernel that the lines of
-# tools/kernel named ($release, $kdir, $arch), and says in $built where. Every checkout
-# and every kernel has its own, and a kernel that clang built needs clang for them. The
-# variables are for make: CONFIG_KUNIT= leaves the suites out.
+# build_modules: builds the modules for the kernel that the lines of tools/kernel named
+# ($release, $kdir, $arch), and says in $built where. Every checkout and every kernel has
+# its own, and a kernel that clang built needs clang for them. $make_options is for make:
+# CONFIG_KUNIT= leaves the suites out.
+make_options=
 build_modules()
 {
 	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
@@ -141,5 +142,5 @@ build_modules()
 		"$kdir/.config")
 	# shellcheck disable=SC2086
 	with_progress "building the modules for $release" flock "$built.lock" \
-		make -j"$(nproc)" -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang "$@"
+		make -j"$(nproc)" -C "$top" ARCH="$arch" KDIR="$kdir" BUILD="$built" $clang $make_options
 }
