@@ -78,7 +78,7 @@ check: sync
 	+$(kbuild) clean
 	+tools/dev/quiet $(kbuild) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
 	perl $(CHECKPATCH) --strict --no-tree --no-summary -q -f \
-		$(filter-out blockslab_compat.h,$(wildcard *.[ch])) $(wildcard core/*.[ch] test/*/*.[ch])
+		$(filter-out blockslab_compat.h,$(wildcard *.[ch])) $(wildcard core/*.[ch] test/*.h test/*/*.[ch])
 	tools/dev/house
 
 docs:

@@ -177,7 +177,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	}
 	stack_push(&depot->full, magazine);
 	depot_tell(node, full + 1);
-	/* Either this sees what heap_retire() has set, or the drain after that sees the push. */
+	/* Either this sees what heap_close() has set, or the drain after that sees the push. */
 	if (unlikely(!heap_caches(heap)))
 		depot_drain(node);
 	return true;
@@ -245,7 +245,7 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 		smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
 		taken = true;
 	}
-	/* Either this sees what heap_retire() has set, or the drain after that sees it loaded. */
+	/* Either this sees what heap_close() has set, or the drain after that sees it loaded. */
 	smp_mb();
 	if (taken && unlikely(!heap_caches(node->class->heap))) {
 		if (line->spare == magazine)

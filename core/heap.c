@@ -69,7 +69,7 @@ static void heap_free(struct blockslab_heap *heap)
 	spin_lock_irqsave(&heaps_lock, irq);
 	list_del_init(&heap->list);	/* next_heap() */
 	spin_unlock_irqrestore(&heaps_lock, irq);
-	reserve_drop(heap);	/* a block of it may have come back since heap_retire() */
+	reserve_drop(heap);	/* a block of it may have come back since heap_empty() */
 	call_rcu(&heap->rcu, heap_free_rcu);
 	if (holds)
 		module_put(THIS_MODULE);
@@ -251,7 +251,7 @@ static bool heap_has_slots(struct blockslab_heap *heap)
 
 	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
 		class_sums(&sums, class);
-		if (class->size ? sums_allocated(&sums) : sums.full)
+		if (sums_allocated(&sums))
 			return true;
 	}
 	return false;

@@ -7,7 +7,7 @@
  *	heaps N		so many heaps are made, used a little and destroyed, on this CPU
  *	classes N	one slot each of so many classes of the heap errand is taken and freed;
  *			-E2BIG where the heap's own structures grow by over 8 KiB a class for that
- *	everywhere N	so many are made, used on every CPU, and then destroyed
+ *	everywhere N	so many heaps are made, used on every CPU, and then destroyed
  */
 #include <linux/cpu.h>
 #include <linux/err.h>
@@ -77,19 +77,19 @@ static long use_many(void *nr)
 
 static int everywhere(unsigned int nr)
 {
-	unsigned int i;
+	unsigned int made;
 	char name[24];
 	int cpu, err = 0;
 
-	for (i = 0; i < nr && !err; i++) {
-		snprintf(name, sizeof(name), "errand-%u", i);
-		many[i] = blockslab_heap_create(name, NULL);
-		err = PTR_ERR_OR_ZERO(many[i]);
+	for (made = 0; made < nr && !err; made++) {
+		snprintf(name, sizeof(name), "errand-%u", made);
+		many[made] = blockslab_heap_create(name, NULL);
+		err = PTR_ERR_OR_ZERO(many[made]);
 	}
 	for_each_online_cpu(cpu)
 		err = err ?: work_on_cpu(cpu, use_many, &nr);
-	for (i = 0; i < nr; i++)
-		blockslab_heap_destroy(many[i]);
+	while (made)
+		blockslab_heap_destroy(many[--made]);
 	return err;
 }
 

@@ -18,7 +18,6 @@
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/hash.h>
-#include <linux/hrtimer.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -34,6 +33,7 @@
 #include "blockslab.h"
 #include "core/inject.h"
 #include "core/trace.h"
+#include "../versions.h"
 
 #define NR_PLACES	1024
 #define NR_OBJECTS	256
@@ -43,15 +43,6 @@
 #define OBJECT_MAGIC	0x0b1ec7
 #define FAIL_ALL	(BLOCKSLAB_FAIL_PAGES | BLOCKSLAB_FAIL_DESCRIPTOR | \
 			 BLOCKSLAB_FAIL_MAGAZINE | BLOCKSLAB_FAIL_CLASS | BLOCKSLAB_FAIL_TRACK)
-
-#ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
-static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
-			  clockid_t clock, enum hrtimer_mode mode)
-{
-	hrtimer_init(timer, clock, mode);
-	timer->function = function;
-}
-#endif
 
 static unsigned int seconds = 10;
 module_param(seconds, uint, 0444);

@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Watching: what is written beside tracked slots, or to them after their free. */
-#include <linux/hrtimer.h>
 #include <linux/xarray.h>
 #include "blockslab_kunit.h"
-
-#ifndef USLEEP_RANGE_UPPER_BOUND	/* before 6.13, with which hrtimer_setup() came too */
-static void hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*function)(struct hrtimer *),
-			  clockid_t clock, enum hrtimer_mode mode)
-{
-	hrtimer_init(timer, clock, mode);
-	timer->function = function;
-}
-#endif
+#include "../versions.h"
 
 #define NR_SLOTS	200
 #define DAMAGE		0x41
