@@ -15,9 +15,12 @@ CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl \
 	$(KDIR)/source/scripts/checkpatch.pl $(KDIR)/../*-common/scripts/checkpatch.pl \
 	$(CACHE)/source/6.1/scripts/checkpatch.pl))
 prefix ?= /usr/local
+into := $(DESTDIR)$(prefix)
 
 export BUILD CACHE KDIR RELEASE
-kbuild = $(MAKE) -C $(KDIR) M=$(abspath $(BUILD))
+# It runs elsewhere: paths that begin here do not begin there.
+kbuild = $(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) \
+	$(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(abspath $(INSTALL_MOD_PATH)))
 # Where the headers came without the kernel's key, Kbuild's attempts to sign would all fail.
 unsigned = $(if $(wildcard $(KDIR)/certs/signing_key.x509),,CONFIG_MODULE_SIG_ALL=)
 
@@ -30,7 +33,7 @@ help:
 	@echo 'make install          (as root) modules_install, and dev_install'
 	@echo 'make modules_install  blockslab.ko, for that kernel'
 	@echo 'make dev_install      what clients are built with: headers, Module.symvers, blockslab-config'
-	@echo 'make uninstall        remove what these installed'
+	@echo 'make uninstall        remove what these installed; the headers with the last kernel (RELEASE=$(RELEASE))'
 	@echo 'make check            build with W=1 and sparse; checkpatch; the rules of the house'
 	@echo 'make docs             man pages and HTML of the API, in DOCS'
 	@echo 'make clean            remove what was built'
@@ -56,17 +59,18 @@ modules_install: alone
 	@$(if $(unsigned),echo 'blockslab.ko is not signed: these headers have no key')
 
 dev_install: alone
-	install -D -m 644 $(BUILD)/Module.symvers \
-		'$(DESTDIR)$(prefix)/lib/blockslab/$(RELEASE)/Module.symvers'
-	tools/blockslab-config --install '$(DESTDIR)$(prefix)'
+	install -D -m 644 $(BUILD)/Module.symvers '$(into)/lib/blockslab/$(RELEASE)/Module.symvers'
+	tools/blockslab-config --install '$(into)'
 
 install: modules_install dev_install
 
 uninstall: headers
 	rm -f $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/$(or $(INSTALL_MOD_DIR),updates)/blockslab.ko*
-	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
-	rm -rf '$(DESTDIR)$(prefix)/lib/blockslab' '$(DESTDIR)$(prefix)/include/blockslab' \
-		'$(DESTDIR)$(prefix)/bin/blockslab-config'
+	[ ! -d $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE) ] || \
+		depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
+	rm -rf '$(into)/lib/blockslab/$(RELEASE)'
+	@rmdir '$(into)/lib/blockslab' 2>/dev/null || :
+	[ -e '$(into)/lib/blockslab' ] || rm -rf '$(into)/include/blockslab' '$(into)/bin/blockslab-config'
 
 headers:
 	@tools/dev/build-dir headers

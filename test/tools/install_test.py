@@ -125,6 +125,16 @@ class BuildDirectory(Scratch):
             self.refused("take no path", goal, **environment)
         self.assertEqual(self.files(self.dir), before)
 
+    def test_the_tools_refuse_them_too(self):
+        written(f"{self.dir}/my", "mine")
+        for name in "my home", "my:b", "my%b", "my'b":
+            for goal in "all", "clean":
+                for named in {"BUILD": f"{self.dir}/{name}"}, {"HOME": f"{self.dir}/{name}", "XDG_CACHE_HOME": ""}:
+                    said = self.run_it("make", "-s", "-C", "tools", goal, ok=False, **named)
+                    self.assertIn("take", said)
+                    self.assertEqual(len(said.splitlines()), 1, said)
+        self.assertEqual(self.files(self.dir), ["my"])
+
     def test_clean_leaves_what_was_added(self):
         self.make("BLOCKSLAB_ALONE=y", f"BUILD={self.dir}/b")
         written(f"{self.dir}/b/mine", "mine")
@@ -186,6 +196,31 @@ class Installed(Scratch):
         self.assertNotIn(".debug_info", self.run_it("readelf", "-SW", module))
         self.assertIn("insmod", self.run_it("modprobe", "-n", "-v", "-d", root, "-S", RELEASE, "blockslab",
                                             PATH="/sbin:/usr/sbin:" + os.environ["PATH"]))
+
+    def test_modules_install_below_a_path_that_begins_here(self):
+        root = f"{self.dir}/root"
+        self.make("modules_install", f"BUILD={self.build}", f"INSTALL_MOD_PATH={os.path.relpath(root, TOP)}")
+        self.assertTrue(os.path.exists(f"{root}/lib/modules/{RELEASE}/updates/blockslab.ko"))
+        written(f"{self.dir}/my", "mine")
+        for goal in "modules_install", "uninstall":
+            said = self.make(goal, f"BUILD={self.build}", f"INSTALL_MOD_PATH={self.dir}/my root",
+                             f"DESTDIR={self.dir}/root", ok=False)
+            self.assertIn("take no path", said)
+        self.assertTrue(os.path.exists(f"{self.dir}/my"))
+
+    def test_uninstall_leaves_other_kernels_theirs(self):
+        root = f"{self.dir}/my root"
+        words = [f"BUILD={self.build}", f"INSTALL_MOD_PATH={self.dir}/modules", f"DESTDIR={root}"]
+        self.make("install", *words)
+        before = self.files(root)
+        written(f"{root}/usr/local/lib/blockslab/9.9-other/Module.symvers", "theirs")
+        self.make("uninstall", *words)
+        ours = f"usr/local/lib/blockslab/{RELEASE}/Module.symvers"
+        self.assertIn(ours, before)
+        self.assertEqual(self.files(root), sorted(
+            {"usr/local/lib/blockslab/9.9-other/Module.symvers", *before} - {ours}))
+        self.make("uninstall", "RELEASE=9.9-other", *words)
+        self.assertEqual(self.files(root), [])
 
     def test_it_is_signed_where_there_is_a_key(self):
         kdir = f"{self.dir}/kdir"
