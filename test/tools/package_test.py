@@ -63,10 +63,12 @@ man -P cat blockslabtop >/dev/null
 man -P cat blockslab_alloc >/dev/null
 client
 dpkg -i /debs/2/*.deb
-dpkg-query -W -f '${Version}' blockslab-dkms | grep -e '-2$'
+dpkg-query -W -f '${Version}' blockslab-dkms | grep -e 'blockslab2$'
 modinfo -k "$release" blockslab
 [ "$(dkms status | grep -c blockslab)" = 1 ]
 client
+dkms build --force "blockslab/1.0" -k "$release" >/tmp/built
+! grep 'bad exit status' /tmp/built
 dpkg --purge blockslab-dkms blockslab-dev blockslab-tools
 ! modinfo -k "$release" blockslab
 rm -rf /client
@@ -106,6 +108,10 @@ class Package(unittest.TestCase):
         for path in tools:
             if path.startswith(("/usr/sbin/", "/usr/bin/")):
                 self.assertIn(f"/usr/share/man/man8/{os.path.basename(path)}.8.gz", tools)
+
+    def test_lintian_has_nothing_to_say(self):
+        result = subprocess.run(["lintian", *glob.glob(f"{self.dir}/1/*.deb")], capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stdout), (0, ""))
 
     @unittest.skipUnless(os.geteuid() == 0, "a chroot wants root")
     def test_their_lives_in_a_fresh_debian(self):
