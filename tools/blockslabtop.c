@@ -838,6 +838,19 @@ static void put_left(struct line *line, const char *text, int width)
 	put_text(line, text, -width);
 }
 
+/* The name of a destroyed heap (the first column), where that which says so has no room. */
+static bool wants_mark(const struct row *row, const struct column *column)
+{
+	size_t i;
+
+	if (column->value != NAME || is_live(row))
+		return false;
+	for (i = 0; i < view->nr; i++)
+		if (view->columns[i].value == STATE)
+			return !view->widths[i];
+	return false;
+}
+
 static void put_cell(struct line *line, const struct row *row, const struct column *column,
 		     int width)
 {
@@ -846,6 +859,8 @@ static void put_cell(struct line *line, const struct row *row, const struct colu
 
 	if (column->style == TEXT) {
 		put_left(line, text_of(row, column->value), width);
+		if (wants_mark(row, column))
+			line->text[(int)fmin(strlen(row->name), line->len - 1)] = L'!';
 	} else if (column->style == SPARK) {
 		put_spark(line, row, width);
 	} else if (column->style == FRAMES) {
@@ -1310,6 +1325,7 @@ static const char * const help[][2] = {
 	{ "+ -", "longer, shorter delay" },
 	{ "Space", "read again now" },
 	{ "q", "quit" },
+	{ "name!", "a destroyed heap's" },
 	{ "", "" },
 	{ "Sort by", "" },
 };

@@ -551,6 +551,22 @@ class Browser(Case):
                     "document.querySelector('#first').getBoundingClientRect().bottom"), height)
         self.assertEqual(self.browser.complaints(), [])
 
+    def test_long_names_have_room(self):
+        """The longest that a heap can have, with the number that a destroyed one gets."""
+        heaps = ("w" * 31, f"{'W' * 31}.1234", "short")
+        page = self.page(self.snapshot(heaps=heaps, seed=1, leaked=5), self.snapshot("later", heaps=heaps, leaked=900))
+        for width in (320, 390, 1280):
+            self.browser.show(page, width=width)
+            self.assertLessEqual(self.browser.evaluate("document.documentElement.scrollWidth"), width)
+            self.assertEqual(self.browser.evaluate(
+                "[...document.querySelectorAll('#first td:last-child')]"
+                ".filter(td => td.getBoundingClientRect().width < 200 || td.getBoundingClientRect().right > innerWidth)"
+                ".map(td => td.outerHTML)"), [])
+            # All heaps with what they hold, without a push to the side.
+            self.assertEqual(self.browser.evaluate(
+                "[...document.querySelectorAll('.heaps tr')].map(tr => [...tr.cells].findIndex(cell =>"
+                "/held|[KM]iB/.test(cell.textContent) && cell.getBoundingClientRect().right <= innerWidth))"), [1] * 4)
+
     def test_print_is_not_cut_off(self):
         self.browser.show(self.page(self.snapshot()), dark=True, width=1032, media="print")
         self.browser.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -558,7 +574,7 @@ class Browser(Case):
         self.assertEqual(self.browser.evaluate(
             "[...document.querySelectorAll('main *')].filter(e => e.getClientRects().length && !e.closest('.flame') &&"
             "e.getBoundingClientRect().right > 1033).map(e => e.outerHTML.slice(0, 80))"), [])
-        self.assertEqual(self.background(), "rgb(251, 250, 248)")
+        self.assertEqual(self.background(), "rgb(255, 255, 255)")
         self.browser.evaluate("dispatchEvent(new Event('afterprint'))")
         pdf = base64.b64decode(self.browser.call("Page.printToPDF", preferCSSPageSize=True)["data"])
         self.assertEqual(pdf[:5], b"%PDF-")
@@ -1031,6 +1047,11 @@ class Screen(Case):
         self.wait_for(r"(?m)^gone +destroyed +1\.00G ")
         self.tmux("resize-window", "-x", "40", "-y", "10")
         self.wait_for(r"(?m)^gone +destroyed +1\.00G +\+1\.00G +3 ▇+\n")
+        # Where there is no room for the word, there is for a mark.
+        write(f"{self.live}/heaps", "heaps", [make_heap(self.live, "a" * 31, 100), destroyed("gone", 1 << 30)])
+        self.wait_for(r"(?m)^gone! +1\.00G ▇+\na{31} +\d")
+        write(f"{self.live}/heaps", "heaps", [make_heap(self.live, "live", 100), destroyed("gone", 1 << 30)])
+        self.wait_for(r"(?m)^gone +destroyed +1\.00G")
         make_heap(self.live, "gone", 100)
         self.keys("Home", "Enter")
         self.wait_for(r"(?m)\d  gone  held.*\n(.*\n)+ +1024 ")
@@ -1063,6 +1084,9 @@ class Screen(Case):
         self.wait_for("left with 0")
 
 
+# What the module takes for a name, and a shell for something else.
+ODD_NAMES = ["it's", "a\\nb", "-p", "--", "*", "?", "[ab]", '"q"', "$(id)", "`id`", "~", "!!", "#x", ".hidden", "..x",
+             "{}", "a;b", "a=b,c", "%s%n", "<b>&amp;", "|", "x" * 31]
 SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])]
 
 
@@ -1104,17 +1128,27 @@ class Snapshot(Case):
             self.assertFails(result, 1, "is not whole")
             self.assertFalse(os.path.exists(self.path(f"{shell[0]}/meta")))
 
-
     def test_many_heaps(self):
         """A process a file took two minutes for 500 heaps on a slow machine."""
-        source = self.snapshot("live", heaps=[f"heap{number}" for number in range(500)], slots=10, sizes=(64,), meta=False)
+        heaps = [f"heap{number}" for number in range(500)] + ODD_NAMES
+        source = self.snapshot("live", heaps=heaps, slots=10, sizes=(64,), meta=False)
+        os.makedirs(self.path("bin"))
+        with open(self.path("bin/cp"), "w") as stream:	# the slower way, for when this one does not work
+            stream.write("#!/bin/sh\nexit 1\n")
+        os.chmod(self.path("bin/cp"), 0o755)
+        environment = {**os.environ, "BLOCKSLAB_DEBUGFS": "live", "PATH": f"{self.path('bin')}:{os.environ['PATH']}"}
         for shell in SHELLS:
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
-            self.assertEqual(self.save(self.path(shell[0]), shell=shell).returncode, 0)
+            result = run(*shell, os.path.join(os.path.abspath(TOOLS), "blockslab-snapshot"), shell[0], cwd=self.dir,
+                         env=environment)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
             now = resource.getrusage(resource.RUSAGE_CHILDREN)
             self.assertLess(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 2)
             self.assertEqual(run("diff", "-r", source, self.path(shell[0])).stdout,
                              f"Only in {self.path(shell[0])}: meta\n")
+            metrics = self.metrics(self.path(shell[0]), shell=shell)
+            self.assertEqual(len(re.findall("(?m)^blockslab_heap_info{", metrics)), len(heaps))
+            self.assertMetrics(metrics)
 
     def fake_cp(self, script):
         """A directory for PATH in which cp is a script that does what it does, and then some more."""
