@@ -266,6 +266,16 @@ class Installed(Scratch):
         said = self.run_it(f"{TOP}/tools/blockslab-config", "--symvers", "-k", "9.9-none", ok=False)
         self.assertIn("9.9-none", said)
         self.assertEqual(self.run_it(f"{TOP}/tools/blockslab-config", "--includedir").strip(), TOP)
+        said = self.run_it(f"{TOP}/tools/blockslab-config", "--symvers", "-k", self.dir, ok=False)
+        self.assertEqual(said, f"blockslab-config: {self.dir} is no kernel's build directory\n")
+
+    def test_config_names_no_path_that_make_would_split(self):
+        for name in "a place", "a:place":
+            self.run_it(f"{TOP}/tools/blockslab-config", "--install", f"{self.dir}/{name}")
+            config = f"{self.dir}/{name}/bin/blockslab-config"
+            self.assertEqual(self.run_it(config, "--includedir"), f"{self.dir}/{name}/include/blockslab\n")
+            self.assertIn("take no path", self.run_it(config, "--cflags", ok=False))
+            self.assertIn("take no path", self.run_it(config, "--symvers", ok=False, BLOCKSLAB_SYMVERS=f"/{name}/x"))
 
 
 class OwnKernel(Scratch):
