@@ -25,6 +25,13 @@ usage()
 	sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"
 }
 
+# in_cache DIR: makes that directory of the cache.
+in_cache()
+{
+	mkdir -p "$cache/$1" 2>/dev/null ||
+		die "cannot make $cache/$1; XDG_CACHE_HOME=DIR names another place for what is fetched and built"
+}
+
 as_root()
 {
 	if [ "$(id -u)" = 0 ]; then
@@ -68,7 +75,7 @@ with_progress()
 {
 	what=$1
 	shift
-	mkdir -p "$cache/log"
+	in_cache log
 	log=$(mktemp "$cache/log/$me.XXXXXX")
 	start=$(date +%s)
 	say "$what ..."
@@ -137,7 +144,7 @@ make_options=
 build_modules()
 {
 	built=$cache/modules/$release-$arch-$(echo "$top $kdir" | cksum | cut -d ' ' -f 1)
-	mkdir -p "$cache/modules"
+	in_cache modules
 	clang=$(sed -n 's/^CONFIG_CC_VERSION_TEXT=.*clang version \([0-9]*\)\..*/LLVM=-\1/p' \
 		"$kdir/.config")
 	# shellcheck disable=SC2086

@@ -278,6 +278,17 @@ class Installed(Scratch):
             self.assertIn("take no path", self.run_it(config, "--symvers", ok=False, BLOCKSLAB_SYMVERS=f"/{name}/x"))
 
 
+class NoHome(Scratch):
+    def test_a_cache_that_cannot_be_made_is_told_in_one_line(self):
+        environment = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": ""}
+        for command in (["make", "-s", "docs"], ["tools/kernel", "stock", "6.1"], ["tools/package", f"{self.dir}/debs"],
+                        ["tools/replay", "test/small.trace.gz"], ["tools/bench", "--quick"], ["tools/demo"],
+                        ["tools/vm", "--kernel", f"{TOP}/README.md", "true"]):
+            said = [line for line in self.run_it(*command, ok=False, **environment).splitlines() if "***" not in line]
+            self.assertEqual(len(said), 1, said)
+            self.assertIn("XDG_CACHE_HOME", said[0])
+
+
 class OwnKernel(Scratch):
     def test_kdir_names_its_own_release(self):
         said = self.run_it(f"{TOP}/tools/kernel", "stock", KDIR=KDIR, KERNEL_IMAGE=KDIR + "/.config")
