@@ -145,6 +145,12 @@ class BuildDirectory(Scratch):
         self.assertFalse(os.path.exists(f"{self.dir}/b"))
         self.make("clean", f"BUILD={self.dir}/b")
 
+    def test_clean_where_the_disk_was_full(self):
+        for name in ".made-by-blockslab", "Kbuild", "core/page.c":
+            written(f"{self.dir}/b/{name}", "")
+        self.make("clean", f"BUILD={self.dir}/b")
+        self.assertEqual(os.listdir(f"{self.dir}/b"), [])
+
     def test_one_for_each_kernel_and_checkout(self):
         def default(top, kdir):
             said = self.run_it("make", "-s", "help", f"KDIR={kdir}", cwd=top)
