@@ -1520,12 +1520,14 @@ static int interactive(void)
 static void print_usage(FILE *file)
 {
 	fputs("blockslabtop: who holds blockslab's memory, live\n"
-	      "usage: blockslabtop [-o | -b N] [-d SECONDS] [-s COLUMN] [-H HEAP [-C | -P]] [-f DIR]\n"
+	      "usage: blockslabtop [-o | -b N] [-d SECONDS] [-s COLUMN]\n"
+	      "                    [-H HEAP [-C | -P]] [-f DIR]\n"
 	      "  -o, --once           print the table once, and exit\n"
 	      "  -b, --batch N        print it N times, and exit\n"
 	      "  -d, --delay SECONDS  time between two readings (3)\n"
-	      "  -s, --sort COLUMN    held, grown, limit, slots, blocks, allocs, frees, waste, full, name;\n"
-	      "                       for classes also size, cached, free, partial, ...; see the man page\n"
+	      "  -s, --sort COLUMN    held, grown, limit, slots, blocks, allocs, frees, waste,\n"
+	      "                       full, name; for classes also size, cached, free,\n"
+	      "                       partial, ...; see the man page\n"
 	      "  -H, --heap HEAP      classes of this heap, not the table of heaps\n"
 	      "  -C, --callers        who holds its memory, in place of its classes\n"
 	      "  -P, --sparse         who pins its sparse blocks\n"

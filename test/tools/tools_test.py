@@ -196,6 +196,18 @@ class Case(unittest.TestCase):
         self.assertNotIn("Traceback", result.stderr)
 
 
+class Help(Case):
+    """Of the tools that are packed, which is their man page, too: beside its margin of 3 columns."""
+
+    def test_it_fits_a_terminal(self):
+        for tool in "blockslab-config", "blockslab-report", "blockslab-snapshot", "record-trace":
+            result = run(os.path.join(TOOLS, tool), "-h", env={**os.environ, "COLUMNS": "77"})
+            self.assertEqual(result.returncode, 0)
+            lines = result.stdout.splitlines()
+            self.assertGreater(len(lines), 10)
+            self.assertEqual([line for line in lines if len(line) > 80 - 3 or "\t" in line], [])
+
+
 class Outline(html.parser.HTMLParser):
     """Whether tags are balanced, what a page would load, and the text of its tables."""
 
@@ -784,6 +796,7 @@ class Top(Case):
         with open(os.path.join(TOOLS, "..", "blockslab.h")) as stream:
             version = re.search(r'BLOCKSLAB_VERSION\s+"(.*)"', stream.read())[1]
         self.assertEqual(self.lines("--version"), [f"blockslabtop {version}"])
+        self.assertEqual([line for line in self.lines("-h") if len(line) > 79], [])
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
     def test_what_cannot_be_written_is_a_failure(self):
