@@ -3,6 +3,8 @@
  * What goes from the module to the rest of the kernel, and back: who allocated it is not who frees
  * it, or frees it by a call that the module only names.
  */
+#define dev_fmt(fmt) "moved: " fmt
+
 #include <linux/cred.h>
 #include <linux/delayed_call.h>
 #include <linux/fs.h>
@@ -74,6 +76,8 @@ static void of_a_device(void)
 		return;
 	text = devm_kstrdup(&device->dev, "text", GFP_KERNEL);
 	CHECK(text && !strcmp(text, "text"));
+	dev_info(&device->dev, "of %s\n", text);
+	dev_dbg(&device->dev, "none %d\n", 1);
 	devm_kfree(&device->dev, text);
 	CHECK(devm_kzalloc(&device->dev, 100, GFP_KERNEL));
 	CHECK(devm_kasprintf(&device->dev, GFP_KERNEL, "%d", 7));

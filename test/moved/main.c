@@ -167,6 +167,12 @@ static void after_a_grace_period(void)
 	thing = kmalloc(sizeof(*thing), GFP_KERNEL);
 	kvfree_rcu(thing, rcu);
 	kfree_rcu_mightsleep(kmalloc(50, GFP_KERNEL));
+#ifndef alloc_hooks	/* before 6.10: of one argument */
+	thing = kmalloc(sizeof(*thing), GFP_KERNEL);
+	kfree_rcu(thing);
+	thing = others_thing(sizeof(*thing));
+	kfree_rcu(thing);
+#endif
 	kvfree_rcu_mightsleep(kvmalloc(100000, GFP_KERNEL));
 }
 
