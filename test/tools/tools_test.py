@@ -654,8 +654,11 @@ class Serve(Case):
             self.assertEqual(served.ask("/", method)[0], 405)
         for path in ("/heaps", "/../etc/passwd", "/main/x"):
             self.assertEqual(served.ask(path)[0], 404)
-        self.assertEqual(served.ask("/", Host="evil.example")[0], 403)
-        self.assertEqual(served.ask("/", Host=f"localhost:{served.port}")[0], 200)
+        for host in "evil.example", f"evil.example:{served.port}", "localhost.evil.example", "", "127.0.0.1:1:2", "[::1]":
+            self.assertEqual(served.ask("/", Host=host)[0], 403)
+        # The last as through an ssh -L 9000:127.0.0.1:PORT
+        for host in f"localhost:{served.port}", "127.0.0.1", "Localhost:9000":
+            self.assertEqual(served.ask("/", Host=host)[0], 200)
         for where in ("0.0.0.0:80", "192.0.2.1:80", "[::]:80"):
             self.assertFails(report("--serve", where, self.path("live")), 2, "not this machine alone")
         self.assertFails(report("--serve", "8080", self.path("live")), 2, "is not like 127.0.0.1:8080")
