@@ -565,7 +565,7 @@ class Browser(Case):
 
     def test_long_names_have_room(self):
         """The longest that a heap can have, with the number that a destroyed one gets."""
-        heaps = ("w" * 31, f"{'W' * 31}.1234", "short")
+        heaps = ("short", "w" * 31, f"{'W' * 31}.1234")
         page = self.page(self.snapshot(heaps=heaps, seed=1, leaked=5), self.snapshot("later", heaps=heaps, leaked=900))
         for width in (320, 390, 1280):
             self.browser.show(page, width=width)
@@ -578,6 +578,14 @@ class Browser(Case):
             self.assertEqual(self.browser.evaluate(
                 "[...document.querySelectorAll('.heaps tr')].map(tr => [...tr.cells].findIndex(cell =>"
                 "/held|[KM]iB/.test(cell.textContent) && cell.getBoundingClientRect().right <= innerWidth))"), [1] * 4)
+
+    def test_short_names_are_not_broken(self):
+        heaps = ("paths", "replay", "btrfs_inode")
+        self.browser.show(self.page(self.snapshot(heaps=heaps, seed=1), self.snapshot("later", heaps=heaps, seed=2)))
+        lines = ("[...document.querySelectorAll('#first td:first-child, .heaps td:first-child')].map(td => {"
+                 "const range = document.createRange(); range.selectNodeContents(td);"
+                 "return new Set([...range.getClientRects()].map(line => line.bottom)).size })")
+        self.assertEqual(set(self.browser.evaluate(lines)), {1})
 
     def test_print_is_not_cut_off(self):
         self.browser.show(self.page(self.snapshot()), dark=True, width=1032, media="print")
