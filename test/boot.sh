@@ -5,7 +5,7 @@
 # has of blockslab is shown if it went wrong, and then what it left is cleaned up, so that the next is
 # judged by itself.
 #
-#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | others | counted | quiet | isolated] [SECONDS of each stress]
+#   boot.sh [all | again | suites | nodebugfs | left | faults | suspend | asleep | others | counted | quiet | isolated] [SECONDS of each stress]
 mode=${1:-all}
 seconds=${2:-10}
 blockslab=/sys/kernel/debug/blockslab
@@ -652,6 +652,17 @@ question_is_answered()
 	[ "$(cat $blockslab/heap/shared/validate)" = 0 ]
 }
 
+# Under the options that look for it: each call, though it found a slot at hand.
+waits_under_a_lock_are_told()
+{
+	dmesg -c >/dev/null
+	load blockslab_ask ask=wait
+	rmmod blockslab_ask
+	dmesg >/tmp/told
+	calls=$(sed -n 's/.*blockslab_ask: \([0-9]*\) calls that may wait.*/\1/p' /tmp/told)
+	[ "$(grep -c 'BUG: sleeping function called from invalid context' /tmp/told)" = "$calls" ]
+}
+
 # kib NAME: of /proc/meminfo
 kib()
 {
@@ -910,6 +921,10 @@ faults)
 	faults
 	step 'another client goes on' sample_client_allocates
 	step 'and unloads' client_unloads
+	exit $failed
+	;;
+asleep)
+	step 'a call that may wait is told under a lock, though it need not' waits_under_a_lock_are_told
 	exit $failed
 	;;
 others)

@@ -276,6 +276,73 @@ static int ask_usable(void)
 	       USE_ALL(blockslab_alloc(NULL, 9000, GFP_KERNEL));
 }
 
+/* --- who may wait does so where one must not: told though nothing is waited for ----------------- */
+
+static struct blockslab_cache *cache;
+
+static void *wait_alloc(size_t size)
+{
+	return blockslab_alloc(heap, size, GFP_KERNEL);
+}
+
+static void *wait_alloc_constant(size_t size)
+{
+	return blockslab_alloc(heap, 64, GFP_KERNEL);
+}
+
+static void *wait_zalloc(size_t size)
+{
+	return blockslab_zalloc(heap, size, GFP_KERNEL);
+}
+
+static void *wait_alloc_node(size_t size)
+{
+	return blockslab_alloc_node(heap, size, GFP_KERNEL, NUMA_NO_NODE);
+}
+
+static void *wait_alloc_bulk(size_t size)
+{
+	void *slot;
+
+	return blockslab_alloc_bulk(heap, size, GFP_KERNEL, 1, &slot) ? slot : NULL;
+}
+
+static void *wait_realloc(size_t size)
+{
+	return blockslab_realloc(heap, NULL, size, GFP_KERNEL);
+}
+
+static void *wait_cache_alloc(size_t size)
+{
+	return blockslab_cache_alloc(cache, GFP_KERNEL);
+}
+
+static void *(* const waiting[])(size_t size) = {
+	wait_alloc, wait_alloc_constant, wait_zalloc, wait_alloc_node, wait_alloc_bulk,
+	wait_realloc, wait_cache_alloc,
+};
+
+/* The kernel tells no more than one in a second. */
+static int ask_wait(void)
+{
+	static DEFINE_SPINLOCK(lock);
+	int i, err = make_heap(0);
+
+	cache = blockslab_cache_create("wait-cache", 64, 0, 0, NULL);
+	if (err || IS_ERR(cache))
+		return err ?: PTR_ERR(cache);
+	for (i = 0; i < ARRAY_SIZE(waiting); i++) {
+		blockslab_free(waiting[i](64));	/* there is a slot in hand now */
+		ssleep(2);
+		spin_lock(&lock);
+		blockslab_free(waiting[i](64));
+		spin_unlock(&lock);
+	}
+	blockslab_cache_destroy(cache);
+	pr_info("%zu calls that may wait were made under a lock\n", ARRAY_SIZE(waiting));
+	return 0;
+}
+
 /* --- one busy CPU, the others have nothing of this heap --------------------------------------- */
 
 static int hog(void *unused)
@@ -520,6 +587,7 @@ static const struct {
 	{ "held", ask_held },
 	{ "kfree", ask_kfree },
 	{ "usable", ask_usable },
+	{ "wait", ask_wait },
 	{ "hog", ask_hog },
 	{ "atomic", ask_atomic },
 	{ "thisnode", ask_thisnode },
