@@ -39,6 +39,8 @@
  *   that a slot freed anywhere is cached with its own node's slots and goes home with them in
  *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
  *   Where there are many CPUs, a class has lines once it has seen use: see lines_due().
+ * - Many sizes (class.c). A heap's first few sizes have classes at once; others share coarse ones
+ *   until they are used in earnest, see size_earned(). Notes keep their slots exact.
  * - Deferred frees (defer.c) are marks in the block from the call on; the page's key counts them.
  * - Giving back (retain.c, trim.c). Twice a second, as long as a heap has anything to give back and
  *   is in use, its classes are looked at: after two seconds without a change, what lies in a depot

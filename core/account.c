@@ -111,13 +111,16 @@ static struct blockslab_class *class_in_list(struct blockslab_heap *heap, struct
 	return next == &heap->classes ? NULL : list_entry(next, struct blockslab_class, list);
 }
 
-/* The class after a class, without those of tracked slots; NULL at both ends. None is removed. */
+/*
+ * The class after a class, without those of tracked slots, and coarse ones whose size has a class of
+ * its own, too; NULL at both ends. None is removed. class_node() has their nodes.
+ */
 static struct blockslab_class *class_after(struct blockslab_heap *heap,
 					   struct blockslab_class *class)
 {
 	do {
 		class = class_in_list(heap, class ? &class->list : &heap->classes);
-	} while (class && class->of);
+	} while (class && (class->of || (class->coarse && READ_ONCE(heap->class[class->index]))));
 	return class;
 }
 

@@ -42,14 +42,25 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 	}
 }
 
-/* Slots of a larger class than that of their size stand in for such. */
+/* Slots of a larger class than that of their size stand in for such; coarse ones have notes. */
 static void tell_stand_ins(const struct request *want, const struct blockslab_class *class,
 			   size_t nr, void **slots)
 {
-	if (likely(want->class || class->index == heap_index(want->heap, want->size)))
+	struct blockslab_block *block;
+	unsigned int index;
+
+	if (want->class)
 		return;
-	while (nr--)
-		block_stands_in(own_block(slots[nr]));
+	index = heap_index(want->heap, want->size);
+	if (likely(class->index == index && !class->coarse))
+		return;
+	while (nr--) {
+		block = own_block(slots[nr]);
+		if (class->coarse)
+			WRITE_ONCE(note_at(block, slots[nr])->asked, index_size[index]);
+		else
+			block_stands_in(block);
+	}
 }
 
 /* Up to @nr slots, finished; fewer only where there are no more. */
@@ -65,7 +76,7 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 			got++;
 	} else {
 		if (!class)
-			class = class_for(want->heap, want->size, want->gfp);
+			class = class_for(want->heap, want->size, nr, want->gfp);
 		if (!class)
 			return 0;
 		if (nr > 1) {
@@ -349,7 +360,7 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
  * @size: bytes wanted, up to BLOCKSLAB_SLOT_MAX
  *
  * Serves from this CPU's magazines only: no lock is taken and no page asked for. Allocating that
- * size in another context before fills them.
+ * size in another context fills them; where a heap has many sizes, only after this has failed once.
  *
  * Context: any, NMI too.
  * Return: the slot, zeroed as by blockslab_alloc(); or NULL, which callers must expect.
@@ -357,6 +368,7 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 {
 	struct blockslab_class *class;
+	unsigned int index;
 	void *slot;
 
 	heap = heap_or_shared(heap);
@@ -368,9 +380,12 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	if (!heap_usable(heap, _RET_IP_) || !heap_caches(heap) || !size ||
 	    size > BLOCKSLAB_SLOT_MAX - heap->zone)
 		return NULL;
-	class = class_find(heap, 0, heap_index(heap, size));
-	if (!class)
+	index = heap_index(heap, size);
+	class = class_find(heap, 0, index);
+	if (!class) {
+		WRITE_ONCE(heap->asked[index], COARSE_ASKS);
 		return NULL;
+	}
 	slot = take_cached(&class->nodes[numa_mem_id()], size);
 	if (slot)
 		fill_slot(class, slot, size, heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0);

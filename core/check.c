@@ -12,6 +12,7 @@ struct sums {
 	unsigned long retained_bytes;
 	unsigned long magazines;	/* bytes of these */
 	unsigned long given;	/* bytes of all slots given out so far */
+	unsigned long spare;	/* bytes of allocated coarse slots that nobody may use */
 };
 
 static unsigned long sums_allocated(const struct sums *sums)
@@ -55,12 +56,28 @@ static void add_stack(struct sums *sums, const struct blockslab_stack *stack)
 	rcu_read_unlock();
 }
 
+/* Of a coarse class, of which there are few. */
+static unsigned long spare_bytes(struct blockslab_node *node)
+{
+	struct blockslab_block *block;
+	unsigned long spare = 0;
+	unsigned int number;
+
+	lockdep_assert_held(&node->lock);
+	list_for_each_entry(block, &node->all, all)
+		for_each_clear_bit(number, block->map, block->nr_slots)
+			spare += block->size - usable_bytes(block, number);
+	return spare;
+}
+
 static void add_blocks(struct sums *sums, struct blockslab_node *node)
 {
 	unsigned long irq;
 	unsigned int i;
 
 	spin_lock_irqsave(&node->lock, irq);
+	if (node->class->coarse)
+		sums->spare += spare_bytes(node);
 	sums->full += node->nr[BLOCK_FULL];
 	for (i = 0; i < NR_PARTIAL; i++)
 		sums->partial += node->nr[BLOCK_PARTIAL + i];
@@ -89,7 +106,7 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 	add_blocks(sums, node);
 }
 
-/* Of a class, and of its tracked slots. */
+/* Of a class, of its tracked slots, and of the coarse class of its size. */
 static void class_sums(struct sums *sums, struct blockslab_class *class)
 {
 	struct blockslab_node *node;
@@ -345,7 +362,7 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 		class_sums(&sums, class);
 		stats->cached += sums.cached * class->size;
 		stats->retained += sums.retained_bytes;
-		stats->allocated += class->size ? sums_allocated(&sums) * class->size :
+		stats->allocated += class->size ? sums_allocated(&sums) * class->size - sums.spare :
 				    sums.pages - sums.retained_bytes +
 				    sums.retained * descriptor_bytes(1);
 	}

@@ -84,7 +84,7 @@ static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
 
 /* Without lines. */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
-					   gfp_t gfp)
+					   bool coarse, gfp_t gfp)
 {
 	struct blockslab_class *class;
 	int nid;
@@ -94,7 +94,8 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 		return NULL;
 	class->heap = heap;
 	class->size = size;
-	class->noted = heap->flags & EXACT_FLAGS;
+	class->noted = heap->flags & EXACT_FLAGS || coarse;
+	class->coarse = coarse;
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
@@ -136,6 +137,12 @@ static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kin
 	return xa_load(&heap->rare, rare_index(kind, index));
 }
 
+/* The coarse class of a size; NULL until it is used. */
+static struct blockslab_class *coarse_find(struct blockslab_heap *heap, unsigned int index)
+{
+	return xa_load(&heap->rare, rare_index(0, index));
+}
+
 /* Callers may have interrupts off, so this does not use xa_insert_irq(), which turns them on. */
 static bool rare_add(struct blockslab_class *class)
 {
@@ -156,22 +163,24 @@ static bool class_add(struct blockslab_class *class)
 {
 	struct blockslab_heap *heap = class->heap;
 	unsigned long irq;
-	bool added;
+	bool rare = class->kind || class->coarse, added;
 
-	if (class->kind && !rare_add(class))
+	if (rare && !rare_add(class))
 		return false;
 	spin_lock_irqsave(&heap->lock, irq);
-	added = class->kind || !heap->class[class->index];
+	added = rare || !heap->class[class->index];
 	if (added) {
 		list_add_tail_rcu(&class->list, &heap->classes);
-		if (!class->kind)
+		if (!rare) {
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
+			blockslab_add(heap->own_classes, class->index < NR_SIZES);
+		}
 		blockslab_add(heap->fixed, class_bytes());
 		if (class->cpu != no_class)
 			blockslab_add(heap->fixed, lines_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
-	if (added && !class->kind)
+	if (added && !rare)
 		class_publish(class);
 	return added;
 }
@@ -207,27 +216,65 @@ static void lines_give(struct work_struct *work)
 
 static DECLARE_WORK(lines_work, lines_give);
 
+/* A class that was not there, or NULL where somebody else was quicker, or there is no memory. */
+static struct blockslab_class *class_new(struct blockslab_heap *heap, gfp_t kind,
+					 unsigned int index, bool coarse, gfp_t gfp)
+{
+	struct blockslab_class *class;
+
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], coarse, gfp);
+	if (!class)
+		return NULL;
+	class->index = index;
+	class->kind = kind;
+	if (lines_due(class, 0))
+		class->cpu = lines_get(class, gfp) ?: no_class;
+	if (class_add(class)) {
+		if (lines_due(class, 0))
+			queue_work(workqueue, &lines_work);
+		return class;
+	}
+	class_free(class);
+	return NULL;
+}
+
 static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
 					 unsigned int index, gfp_t gfp)
 {
-	struct blockslab_class *class = class_find(heap, kind, index);
+	return class_find(heap, kind, index) ?: class_new(heap, kind, index, false, gfp) ?:
+	       class_find(heap, kind, index);
+}
 
-	if (likely(class))
-		return class;
-	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], gfp);
-	if (class) {
-		class->index = index;
-		class->kind = kind;
-		if (lines_due(class, 0))
-			class->cpu = lines_get(class, gfp) ?: no_class;
-		if (class_add(class)) {
-			if (lines_due(class, 0))
-				queue_work(workqueue, &lines_work);
-			return class;
-		}
-		class_free(class);
-	}
-	return class_find(heap, kind, index);
+/*
+ * Whether a size of a heap that has no class yet is to get one for @nr requests more. A module with
+ * many sizes has few slots of most, and a class has a block at least, lines and magazines: 61 slots
+ * of 56 sizes held 230 KB. So all but a heap's first sizes share coarse classes until they are used
+ * in earnest. What has to be exact is from the start: a reserve, tracking, debug heaps; and the
+ * shared heap has all sizes in the end.
+ */
+static bool size_earned(struct blockslab_heap *heap, unsigned int index, size_t nr)
+{
+	unsigned int asked = READ_ONCE(heap->asked[index]);
+
+	if (READ_ONCE(heap->own_classes) < OWN_CLASSES || asked + nr > COARSE_ASKS ||
+	    index_size[index] > COARSE_MOST || heap == &blockslab_shared ||
+	    !heap_caches(heap) || READ_ONCE(heap->track) || READ_ONCE(heap->reserved))
+		return true;
+	WRITE_ONCE(heap->asked[index], asked + nr);
+	return false;
+}
+
+/*
+ * A power of two, as kmalloc() has them, serves what has no class of its own. Its slots are not
+ * cached, and notes tell what may be used of each: so that, and which sizes its free may name, are
+ * as if it had. NULL without memory.
+ */
+static struct blockslab_class *coarse_class(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+{
+	unsigned int index = heap_index(heap, max_t(size_t, roundup_pow_of_two(size), COARSE_LEAST));
+
+	return coarse_find(heap, index) ?: class_new(heap, 0, index, true, gfp) ?:
+	       coarse_find(heap, index);
 }
 
 /* Slots as aligned as those of the class, with zones around them. */
@@ -252,7 +299,7 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 
 	if (likely(tracked))
 		return tracked;
-	class = class_alloc(heap, of->size, gfp);
+	class = class_alloc(heap, of->size, false, gfp);
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;
@@ -277,24 +324,38 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 	return tracked;
 }
 
-/* The nodes of a class, and then of its tracked slots, one by one; NULL at the end. */
+/*
+ * The nodes of a class, then of its tracked slots, then of the coarse class of the same size, one
+ * by one; NULL at the end.
+ */
 static struct blockslab_node *class_node(struct blockslab_class *class, unsigned int i)
 {
-	if (i >= nr_node_ids) {
-		class = smp_load_acquire(&class->tracked);	/* tracked_class() */
-		i -= nr_node_ids;
-	}
-	return class && i < nr_node_ids ? &class->nodes[i] : NULL;
+	struct blockslab_class *tracked = smp_load_acquire(&class->tracked);	/* tracked_class() */
+	struct blockslab_class *coarse = class->kind || class->coarse || class->index >= NR_SIZES ?
+					 NULL : coarse_find(class->heap, class->index);
+	struct blockslab_class *parts[] = { class, tracked ?: coarse, tracked ? coarse : NULL };
+
+	if (i >= ARRAY_SIZE(parts) * nr_node_ids || !parts[i / nr_node_ids])
+		return NULL;
+	return &parts[i / nr_node_ids]->nodes[i % nr_node_ids];
 }
 
-/* The class for a size, or a larger one where there is no memory for a new class. */
-static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+/* For @nr slots of a size: its class, a coarse one, or a larger one where there is no memory. */
+static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, size_t nr,
+					 gfp_t gfp)
 {
 	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT) & ~heap->kind;
-	unsigned int index = heap_index(heap, size);
-	struct blockslab_class *class = class_get(heap, kind, index, gfp);
+	unsigned int index = heap_index(heap, size), align = index_size[index] & -index_size[index];
+	struct blockslab_class *class = class_find(heap, kind, index);
 
+	if (likely(class))
+		return class;
+	if (!kind && !size_earned(heap, index, nr))
+		class = coarse_class(heap, size, gfp);
+	if (!class)
+		class = class_get(heap, kind, index, gfp);
 	while (!class && ++index < NR_SIZES)
-		class = class_find(heap, kind, index);
+		if (!(index_size[index] % align))
+			class = class_find(heap, kind, index);
 	return class;
 }

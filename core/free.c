@@ -12,27 +12,32 @@
  * below. Blocks are looked at under rcu_read_lock().
  */
 
-/* Whether a size is one of those that slots of this block are for. */
-static bool block_serves(const struct blockslab_block *block, size_t size)
+/* Whether a size is one of those that a slot of this block is for. */
+static bool slot_serves(struct blockslab_block *block, unsigned int number, size_t size)
 {
 	struct blockslab_class *class = block->node->class;
+	unsigned int index;
 
 	if (!class->size)
 		return size > BLOCKSLAB_SLOT_MAX && PFN_UP(size) == block->nr_pages;
 	if (size > (class->canary ?: class->size))
 		return false;
-	return class->index >= NR_SIZES || (size && heap_index(class->heap, size) == class->index);
+	if (class->index >= NR_SIZES || !size)
+		return class->index >= NR_SIZES;
+	index = heap_index(class->heap, size);
+	return class->coarse ? index_size[index] == usable_bytes(block, number) :
+			       index == class->index;
 }
 
 static bool size_wrong(struct blockslab_block *block, unsigned int number, size_t size)
 {
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note)
+	if (note && !block->node->class->coarse)
 		return size != note->asked;
 	if (READ_ONCE(block->sizes) > block->size)
 		return size > usable_bytes(block, number);
-	return !block_serves(block, size);
+	return !slot_serves(block, number, size);
 }
 
 #define ANY_SIZE	SIZE_MAX

@@ -21,7 +21,7 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
 	else if (zero_wanted(heap, gfp))
 		memset(slot + size, 0, usable - size);
-	if (note)
+	if (note && !block->node->class->coarse)
 		WRITE_ONCE(note->asked, size);
 	kasan_slot(slot, slot_bytes(block), size);
 }
@@ -105,6 +105,7 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	struct blockslab_block *block;
 	size_t usable;
 	void *moved;
+	bool noted;
 
 	blockslab_might_alloc(gfp);
 	heap = heap_or_shared(heap);
@@ -124,9 +125,10 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	block = own_block(slot);
 	if (size > usable)
 		return grow(heap, slot, size, usable, gfp, _RET_IP_);
-	if (note_at(block, slot) || !block_serves(block, size)) {
+	noted = note_at(block, slot) && !block->node->class->coarse;
+	if (noted || !slot_serves(block, slot_number(block, slot), size)) {
 		moved = NULL;
-		if (note_at(block, slot) || kmalloc_room(heap, size) != usable)
+		if (noted || kmalloc_room(heap, size) != usable)
 			moved = resize_by_move(heap, slot, size, size, usable,
 					       (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL, _RET_IP_);
 		if (moved)

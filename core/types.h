@@ -31,7 +31,7 @@ static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES
 
 /* What is remembered of a slot beside its block */
 struct blockslab_note {
-	u32 asked;			/* bytes asked for */
+	u32 asked;	/* bytes asked for; of a coarse class, those that may be used */
 	u32 period;	/* of tracking, when this slot was tracked; 0 if it is not */
 	depot_stack_handle_t got;	/* stack of its allocation, 0 for none */
 	depot_stack_handle_t gone;	/* stack of its last free, 0 for none */
@@ -146,6 +146,7 @@ struct blockslab_class {
 	gfp_t kind;			/* GFP bits of all its pages, besides a request's */
 	unsigned long key;		/* of its pages */
 	bool noted;			/* its blocks have notes, its slots are not cached */
+	bool coarse;			/* the same, for sizes that have no class of their own */
 	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
 	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
 	struct list_head list;		/* in heap->classes, RCU, never removed */
@@ -178,7 +179,9 @@ enum heap_state {
 struct blockslab_heap {
 	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* by size; first: blockslab_heap_cpus */
 	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
-	struct xarray rare;		/* classes of rare GFP kinds */
+	struct xarray rare;		/* classes of rare GFP kinds, and coarse ones */
+	u8 asked[NR_SIZES];		/* requests for a size without a class; near enough */
+	u8 own_classes;			/* sizes that have one */
 	struct list_head classes;	/* all of them */
 	unsigned long flags;		/* BLOCKSLAB_* */
 	gfp_t kind;			/* GFP bits of the pages of all its blocks */

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A module with many sizes and few slots of each: they share blocks, and nobody can tell. */
+#include "blockslab_kunit.h"
+
+#define NR_SIZES	56	/* 16, 32, ... 896 */
+#define SHARED		(NR_SIZES - 1)	/* of the last, the heap has made no class yet */
+
+static size_t nth(int i)
+{
+	return 16 * (i + 1);
+}
+
+/* One of each, filled with its number. */
+static void **one_of_each(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_SIZES);
+	int i;
+
+	sample_nothing(test, fixture.heap);
+	for (i = 0; i < NR_SIZES; i++) {
+		slots[i] = must_alloc(test, fixture.heap, nth(i));
+		memset(slots[i], i, nth(i));
+	}
+	return slots;
+}
+
+static void many_sizes_hold_little(struct kunit *test)
+{
+	struct blockslab_heap_stats stats;
+	void **slots = one_of_each(test);
+
+	stats = stats_of(fixture.heap);
+	if (FINE_CLASSES)
+		KUNIT_EXPECT_LT(test, stats.held + stats.fixed, SZ_64K + SZ_32K);
+	free_many(slots, NR_SIZES);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
+static void each_slot_is_as_large_as_its_class_s(struct kunit *test)
+{
+	void **slots = one_of_each(test);
+	int i;
+
+	for (i = 0; i < NR_SIZES; i++) {
+		size_t usable = blockslab_usable_size(slots[i]);
+
+		KUNIT_EXPECT_EQ(test, usable, blockslab_size_roundup(nth(i)));
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)slots[i], nth(i) & -nth(i)));
+		memset(slots[i], i, usable);
+	}
+	for (i = 0; i < NR_SIZES; i++)
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slots[i], i, nth(i)));
+	free_many(slots, NR_SIZES);
+}
+
+static void a_size_that_is_not_its_class_s_is_refused(struct kunit *test)
+{
+	void **slots = one_of_each(test);
+	int i;
+
+	for (i = 0; i < NR_SIZES; i++) {
+		size_t size = blockslab_size_roundup(nth(i));
+
+		blockslab_free_sized(slots[i], size + 1);
+		expect_fault(test, "wrong size", slots[i]);
+		if (i) {
+			blockslab_free_sized(slots[i], size / 2);
+			expect_fault(test, "wrong size", slots[i]);
+		}
+		blockslab_free_sized(slots[i], size - 1);
+	}
+}
+
+static void frees_are_checked(struct kunit *test)
+{
+	void **slots = one_of_each(test), *slot = slots[SHARED];
+
+	blockslab_free(slot + 8);
+	expect_fault(test, "pointer inside a slot", slot + 8);
+	blockslab_free(slot);
+	blockslab_free(slot);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), 1);
+	slot = slots[SHARED - 1];
+	blockslab_free_rcu(slot);
+	blockslab_free(slot);
+	expect_fault(test, "double free", slot);
+	free_many(slots, SHARED - 1);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+static void what_is_asked_for_often_is_cached(struct kunit *test)
+{
+	void **slots = one_of_each(test), *more[20];
+
+	free_many(slots, NR_SIZES);
+	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(fixture.heap, nth(SHARED - 1)));
+	alloc_many(test, fixture.heap, nth(SHARED), more, ARRAY_SIZE(more));
+	free_many(more, ARRAY_SIZE(more));
+	slots[0] = blockslab_alloc_nolock(fixture.heap, nth(SHARED));
+	KUNIT_EXPECT_NOT_NULL(test, slots[0]);
+	/* once it has failed, one will do */
+	slots[1] = must_alloc(test, fixture.heap, nth(SHARED - 1));
+	slots[2] = blockslab_alloc_nolock(fixture.heap, nth(SHARED - 1));
+	KUNIT_EXPECT_NOT_NULL(test, slots[2]);
+	free_many(slots, 3);
+}
+
+static void a_bulk_call_has_its_class_at_once(struct kunit *test)
+{
+	void **slots = one_of_each(test), *more[64];
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 1000, GFP_KERNEL,
+						   ARRAY_SIZE(more), more), ARRAY_SIZE(more));
+	blockslab_free_bulk(ARRAY_SIZE(more), more);
+	KUNIT_EXPECT_GT(test, stats_of(fixture.heap).cached, 0);
+	free_many(slots, NR_SIZES);
+}
+
+static void what_is_zeroed_is_zero(struct kunit *test)
+{
+	void **slots = one_of_each(test), *slot;
+	int i;
+
+	for (i = 0; i < NR_SIZES; i++) {
+		blockslab_free(slots[i]);
+		slot = blockslab_zalloc(fixture.heap, nth(i), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, slot);
+		KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 0, blockslab_usable_size(slot)));
+		slots[i] = slot;
+	}
+	free_many(slots, NR_SIZES);
+}
+
+static void a_slot_grows_and_shrinks(struct kunit *test)
+{
+	void **slots = one_of_each(test);
+	char *slot = slots[20], *same;		/* of 336 bytes, in one of 512 */
+
+	same = blockslab_realloc(fixture.heap, slot, 330, GFP_KERNEL);
+	KUNIT_EXPECT_PTR_EQ(test, same, slot);
+	slot = blockslab_realloc(fixture.heap, same, 500, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_GE(test, blockslab_usable_size(slot), 500);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 20, 330));
+	slot = blockslab_realloc(fixture.heap, slot, 70, GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(slot, 20, 70));
+	KUNIT_EXPECT_LT(test, blockslab_usable_size(slot), 330);
+	slots[20] = slot;
+	free_many(slots, NR_SIZES);
+}
+
+/* The next class of all that there is memory for, if it is as aligned. */
+static void a_power_of_two_is_aligned_without_memory_for_its_class(struct kunit *test)
+{
+	void *slot, *other = must_alloc(test, fixture.heap, 72);
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, ULONG_MAX, 100);
+	slot = try_alloc(fixture.heap, 64, GFP_TRY);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)slot, 64));
+	blockslab_free(slot);
+	blockslab_free(other);
+}
+
+static struct kunit_case coarse_cases[] = {
+	KUNIT_CASE(many_sizes_hold_little),
+	KUNIT_CASE(each_slot_is_as_large_as_its_class_s),
+	KUNIT_CASE(a_size_that_is_not_its_class_s_is_refused),
+	KUNIT_CASE(frees_are_checked),
+	KUNIT_CASE(what_is_asked_for_often_is_cached),
+	KUNIT_CASE(a_bulk_call_has_its_class_at_once),
+	KUNIT_CASE(what_is_zeroed_is_zero),
+	KUNIT_CASE(a_slot_grows_and_shrinks),
+	KUNIT_CASE(a_power_of_two_is_aligned_without_memory_for_its_class),
+	{}
+};
+
+BLOCKSLAB_KUNIT_SUITE(coarse, coarse_cases);
