@@ -295,6 +295,14 @@ class NoHome(Scratch):
             self.assertIn("XDG_CACHE_HOME", said[0])
 
 
+    def test_a_cache_that_make_would_split_is_refused_before_anything_is_fetched(self):
+        for command in ["tools/demo"], ["tools/kernel", "stock", "6.12"], ["tools/port", "test/moved"]:
+            said = self.run_it(*command, ok=False, HOME=f"{self.dir}/my home", XDG_CACHE_HOME="").splitlines()
+            self.assertEqual(len(said), 1, said)
+            self.assertIn("XDG_CACHE_HOME", said[0])
+        self.assertEqual(os.listdir(self.dir), [])
+
+
 class OwnKernel(Scratch):
     def test_kdir_names_its_own_release(self):
         said = self.run_it(f"{TOP}/tools/kernel", "stock", KDIR=KDIR, KERNEL_IMAGE=KDIR + "/.config")
