@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Moves a module that was written for kmalloc() and kmem_cache_create() to blockslab, unchanged.
- * One line in its Makefile (and blockslab's Module.symvers in KBUILD_EXTRA_SYMBOLS):
+ * One line at the end of its Makefile (and blockslab's Module.symvers in KBUILD_EXTRA_SYMBOLS):
  *
  *	subdir-ccflags-y += -I/path/to/blockslab -include blockslab_compat.h
  *
