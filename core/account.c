@@ -112,8 +112,8 @@ static struct blockslab_class *class_in_list(struct blockslab_heap *heap, struct
 }
 
 /*
- * The class after a class, without those of tracked slots, and coarse ones whose size has a class of
- * its own, too; NULL at both ends. None is removed. class_node() has their nodes.
+ * The class after a class, without those of tracked slots, and coarse ones whose size has a class
+ * of its own, too; NULL at both ends. None is removed. class_node() has their nodes.
  */
 static struct blockslab_class *class_after(struct blockslab_heap *heap,
 					   struct blockslab_class *class)

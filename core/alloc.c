@@ -46,21 +46,11 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 static void tell_stand_ins(const struct request *want, const struct blockslab_class *class,
 			   size_t nr, void **slots)
 {
-	struct blockslab_block *block;
-	unsigned int index;
-
-	if (want->class)
+	if (likely(want->class || class->index == heap_index(want->heap, want->size)) ||
+	    class->coarse)
 		return;
-	index = heap_index(want->heap, want->size);
-	if (likely(class->index == index && !class->coarse))
-		return;
-	while (nr--) {
-		block = own_block(slots[nr]);
-		if (class->coarse)
-			WRITE_ONCE(note_at(block, slots[nr])->asked, index_size[index]);
-		else
-			block_stands_in(block);
-	}
+	while (nr--)
+		block_stands_in(own_block(slots[nr]));
 }
 
 /* Up to @nr slots, finished; fewer only where there are no more. */
@@ -89,6 +79,14 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 		tell_stand_ins(want, class, got, slots);
 	}
 	finish(want, class, got, slots);
+	if (unlikely(got < nr) && class && class->coarse) {
+		struct request own = *want;
+
+		/* A block of its own has no notes, for which there may be no room. */
+		own.class = class_get(want->heap, 0, heap_index(want->heap, want->size), want->gfp);
+		if (own.class)
+			got += alloc_some(&own, nr - got, slots + got);
+	}
 	return got;
 }
 

@@ -28,7 +28,7 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 {
 	struct blockslab_heap *heap = cache->heap;
-	struct blockslab_class *class = class_alloc(heap, size, false, GFP_KERNEL);
+	struct blockslab_class *class = class_alloc(heap, size, 0, GFP_KERNEL);
 	int error, nid;
 
 	if (!class)

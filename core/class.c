@@ -84,7 +84,7 @@ static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
 
 /* Without lines. */
 static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned int size,
-					   bool coarse, gfp_t gfp)
+					   gfp_t kind, gfp_t gfp)
 {
 	struct blockslab_class *class;
 	int nid;
@@ -94,8 +94,9 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 		return NULL;
 	class->heap = heap;
 	class->size = size;
-	class->noted = heap->flags & EXACT_FLAGS || coarse;
-	class->coarse = coarse;
+	class->kind = kind;
+	class->coarse = kind == KIND_COARSE;
+	class->noted = heap->flags & EXACT_FLAGS || class->coarse;
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
@@ -129,6 +130,11 @@ static unsigned long rare_index(gfp_t kind, unsigned int index)
 	return (__force unsigned long)kind * NR_INDEXES + index;
 }
 
+static unsigned int coarse_index(const struct blockslab_heap *heap, unsigned int index)
+{
+	return heap_index(heap, max_t(size_t, roundup_pow_of_two(index_size[index]), COARSE_LEAST));
+}
+
 static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kind,
 					  unsigned int index)
 {
@@ -137,10 +143,17 @@ static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kin
 	return xa_load(&heap->rare, rare_index(kind, index));
 }
 
-/* The coarse class of a size; NULL until it is used. */
-static struct blockslab_class *coarse_find(struct blockslab_heap *heap, unsigned int index)
+/*
+ * The coarse class for the size of a class: a power of two, as kmalloc() has them. Its slots are
+ * not cached, and notes tell what may be used of each: so that, and which sizes its free may name,
+ * are as of that class. NULL until it is used, and for sizes that do not share.
+ */
+static struct blockslab_class *coarse_find(struct blockslab_heap *heap, gfp_t kind,
+					   unsigned int index)
 {
-	return xa_load(&heap->rare, rare_index(0, index));
+	if (kind || index >= NR_SIZES || index_size[index] > COARSE_MOST)
+		return NULL;
+	return class_find(heap, KIND_COARSE, coarse_index(heap, index));
 }
 
 /* Callers may have interrupts off, so this does not use xa_insert_irq(), which turns them on. */
@@ -163,15 +176,15 @@ static bool class_add(struct blockslab_class *class)
 {
 	struct blockslab_heap *heap = class->heap;
 	unsigned long irq;
-	bool rare = class->kind || class->coarse, added;
+	bool added;
 
-	if (rare && !rare_add(class))
+	if (class->kind && !rare_add(class))
 		return false;
 	spin_lock_irqsave(&heap->lock, irq);
-	added = rare || !heap->class[class->index];
+	added = class->kind || !heap->class[class->index];
 	if (added) {
 		list_add_tail_rcu(&class->list, &heap->classes);
-		if (!rare) {
+		if (!class->kind) {
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
 			blockslab_add(heap->own_classes, class->index < NR_SIZES);
 		}
@@ -180,7 +193,7 @@ static bool class_add(struct blockslab_class *class)
 			blockslab_add(heap->fixed, lines_bytes());
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
-	if (added && !rare)
+	if (added && !class->kind)
 		class_publish(class);
 	return added;
 }
@@ -216,33 +229,26 @@ static void lines_give(struct work_struct *work)
 
 static DECLARE_WORK(lines_work, lines_give);
 
-/* A class that was not there, or NULL where somebody else was quicker, or there is no memory. */
-static struct blockslab_class *class_new(struct blockslab_heap *heap, gfp_t kind,
-					 unsigned int index, bool coarse, gfp_t gfp)
-{
-	struct blockslab_class *class;
-
-	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], coarse, gfp);
-	if (!class)
-		return NULL;
-	class->index = index;
-	class->kind = kind;
-	if (lines_due(class, 0))
-		class->cpu = lines_get(class, gfp) ?: no_class;
-	if (class_add(class)) {
-		if (lines_due(class, 0))
-			queue_work(workqueue, &lines_work);
-		return class;
-	}
-	class_free(class);
-	return NULL;
-}
-
 static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
 					 unsigned int index, gfp_t gfp)
 {
-	return class_find(heap, kind, index) ?: class_new(heap, kind, index, false, gfp) ?:
-	       class_find(heap, kind, index);
+	struct blockslab_class *class = class_find(heap, kind, index);
+
+	if (likely(class))
+		return class;
+	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], kind, gfp);
+	if (class) {
+		class->index = index;
+		if (lines_due(class, 0))
+			class->cpu = lines_get(class, gfp) ?: no_class;
+		if (class_add(class)) {
+			if (lines_due(class, 0))
+				queue_work(workqueue, &lines_work);
+			return class;
+		}
+		class_free(class);
+	}
+	return class_find(heap, kind, index);
 }
 
 /*
@@ -262,19 +268,6 @@ static bool size_earned(struct blockslab_heap *heap, unsigned int index, size_t 
 		return true;
 	WRITE_ONCE(heap->asked[index], asked + nr);
 	return false;
-}
-
-/*
- * A power of two, as kmalloc() has them, serves what has no class of its own. Its slots are not
- * cached, and notes tell what may be used of each: so that, and which sizes its free may name, are
- * as if it had. NULL without memory.
- */
-static struct blockslab_class *coarse_class(struct blockslab_heap *heap, size_t size, gfp_t gfp)
-{
-	unsigned int index = heap_index(heap, max_t(size_t, roundup_pow_of_two(size), COARSE_LEAST));
-
-	return coarse_find(heap, index) ?: class_new(heap, 0, index, true, gfp) ?:
-	       coarse_find(heap, index);
 }
 
 /* Slots as aligned as those of the class, with zones around them. */
@@ -299,7 +292,7 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 
 	if (likely(tracked))
 		return tracked;
-	class = class_alloc(heap, of->size, false, gfp);
+	class = class_alloc(heap, of->size, of->kind, gfp);
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;
@@ -307,7 +300,6 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 	class->asked = of->asked;
 	class->canary = of->canary;
 	class->index = of->index;
-	class->kind = of->kind;
 	class->key = KEY_SLOW;
 	class->noted = true;
 	spin_lock_irqsave(&heap->lock, irq);
@@ -330,9 +322,9 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
  */
 static struct blockslab_node *class_node(struct blockslab_class *class, unsigned int i)
 {
-	struct blockslab_class *tracked = smp_load_acquire(&class->tracked);	/* tracked_class() */
-	struct blockslab_class *coarse = class->kind || class->coarse || class->index >= NR_SIZES ?
-					 NULL : coarse_find(class->heap, class->index);
+	struct blockslab_class *tracked = smp_load_acquire(&class->tracked);	/* above */
+	struct blockslab_class *coarse = class->kind ? NULL :
+					 class_find(class->heap, KIND_COARSE, class->index);
 	struct blockslab_class *parts[] = { class, tracked ?: coarse, tracked ? coarse : NULL };
 
 	if (i >= ARRAY_SIZE(parts) * nr_node_ids || !parts[i / nr_node_ids])
@@ -340,7 +332,7 @@ static struct blockslab_node *class_node(struct blockslab_class *class, unsigned
 	return &parts[i / nr_node_ids]->nodes[i % nr_node_ids];
 }
 
-/* For @nr slots of a size: its class, a coarse one, or a larger one where there is no memory. */
+/* For @nr slots of a size: its class, a coarse one, or a larger one without memory for its own. */
 static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, size_t nr,
 					 gfp_t gfp)
 {
@@ -351,9 +343,9 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
 	if (likely(class))
 		return class;
 	if (!kind && !size_earned(heap, index, nr))
-		class = coarse_class(heap, size, gfp);
+		class = class_get(heap, KIND_COARSE, coarse_index(heap, index), gfp);
 	if (!class)
-		class = class_get(heap, kind, index, gfp);
+		class = class_get(heap, kind, index, gfp) ?: coarse_find(heap, kind, index);
 	while (!class && ++index < NR_SIZES)
 		if (!(index_size[index] % align))
 			class = class_find(heap, kind, index);

@@ -107,7 +107,7 @@ static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 
 	if (note && (class->coarse || class->heap->flags & BLOCKSLAB_RED_ZONE ||
 		     block_watched(block)))
-		return note->asked;
+		return READ_ONCE(note->asked);
 	if (!class->size)
 		return block->nr_pages * PAGE_SIZE;
 	return class->canary ?: class->size;

@@ -280,7 +280,7 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 	unsigned long irq;
 
 	/* What cannot be tracked is left untracked; a coarse class would want notes. */
-	if (class->of || class->coarse || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
+	if (class->of || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
 		return NULL;
 	spin_lock_irqsave(&heap->lock, irq);
 	list_for_each_entry(block, &heap->reserve, list)

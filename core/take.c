@@ -40,6 +40,14 @@ static bool take_spare(struct blockslab_cpu __percpu *lines, size_t size, unsign
 	return swap && blockslab_alloc_fast(lines, size, canary, slot);
 }
 
+/* What may be used of coarse slots: what a class of that size would give. */
+static void note_coarse(const struct blockslab_class *class, size_t size, size_t nr, void **slots)
+{
+	while (nr--)
+		WRITE_ONCE(note_at(own_block(slots[nr]), slots[nr])->asked,
+			   index_size[heap_index(class->heap, size)]);
+}
+
 /* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
 static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
 {
@@ -52,6 +60,8 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	spin_unlock_irqrestore(&node->lock, irq);
+	if (class->coarse)
+		note_coarse(class, size, got, slots);
 	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
 		queue_work(workqueue, &lines_work);
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
@@ -192,20 +202,26 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 }
 
 /*
- * There is no slot but for tracked ones, if at all: of a heap at its limit these may be all that it
- * has for a size.
+ * There is no slot but for tracked ones, or coarse ones, if at all: of a heap at its limit these
+ * may be all that it has for a size.
  */
 static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t gfp,
 				unsigned long caller)
 {
-	struct blockslab_class *tracked = READ_ONCE(node->class->tracked);
+	struct blockslab_class *class = node->class, *tracked = READ_ONCE(class->tracked);
+	struct blockslab_class *coarse = coarse_find(class->heap, class->kind, class->index);
+	struct blockslab_node *from = NULL;
 	unsigned long irq;
 	void *slot = NULL;
 
 	if (tracked && node_with_slots(&tracked->nodes[node_id(node)], gfp))
 		slot = alloc_tracked(node, size, gfp, caller);
+	if (!slot && coarse)
+		from = node_with_slots(&coarse->nodes[node_id(node)], gfp);
+	if (from)
+		slot = take_direct(from, size);
 	spin_lock_irqsave(&node->lock, irq);
-	node->fails += !slot;
+	node->fails += !slot && !class->coarse;		/* one of its own is tried yet */
 	spin_unlock_irqrestore(&node->lock, irq);
 	return slot;
 }

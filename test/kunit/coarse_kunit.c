@@ -164,6 +164,68 @@ static void a_power_of_two_is_aligned_without_memory_for_its_class(struct kunit 
 	blockslab_free(other);
 }
 
+/* Six sizes of a heap have classes; then come those that share coarse ones. */
+static void *first_six(struct kunit *test, struct blockslab_heap *heap)
+{
+	size_t size;
+
+	for (size = 16; size <= 6 * 16; size += 16)
+		blockslab_free(must_alloc(test, heap, size));
+	return must_alloc(test, heap, 600);
+}
+
+/* A slot that came and went does so on, after so many times, too. */
+static void expect_comes_and_goes(struct kunit *test, struct blockslab_heap *heap)
+{
+	void *slot;
+	int i;
+
+	for (i = 0; i < 40; i++) {
+		slot = try_alloc(heap, 700, GFP_TRY);
+		KUNIT_ASSERT_NOT_NULL_MSG(test, slot, "the time %d", i);
+		KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), blockslab_size_roundup(700));
+		memset(slot, i, blockslab_usable_size(slot));
+		blockslab_free_sized(slot, 700);
+	}
+}
+
+static void at_a_limit_a_class_of_ones_own_is_no_loss(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, 16 * PAGE_SIZE, 0);
+	void *coarse = first_six(test, heap), *pages[16];
+	int nr = 0;
+
+	while (nr < ARRAY_SIZE(pages) && (pages[nr] = try_alloc(heap, SZ_4K, GFP_TRY)))
+		nr++;
+	KUNIT_EXPECT_LT(test, nr, ARRAY_SIZE(pages));
+	expect_comes_and_goes(test, heap);
+	free_many(pages, nr);
+	blockslab_free(coarse);
+	end_heap(test, heap);
+}
+
+static void without_memory_for_it_neither(struct kunit *test)
+{
+	void *coarse = first_six(test, fixture.heap);
+
+	blockslab_fail(BLOCKSLAB_FAIL_CLASS, ULONG_MAX, 100);
+	expect_comes_and_goes(test, fixture.heap);
+	blockslab_fail(0, 0, 0);
+	blockslab_free(coarse);
+}
+
+/* Coarse blocks want notes; what has none had none before. */
+static void without_memory_for_notes_a_size_has_its_class(struct kunit *test)
+{
+	void *coarse = first_six(test, fixture.heap), *slots[8];
+
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, ULONG_MAX, 100);
+	alloc_many(test, fixture.heap, 300, slots, ARRAY_SIZE(slots));
+	blockslab_fail(0, 0, 0);
+	free_many(slots, ARRAY_SIZE(slots));
+	blockslab_free(coarse);
+}
+
 static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(many_sizes_hold_little),
 	KUNIT_CASE(each_slot_is_as_large_as_its_class_s),
@@ -174,6 +236,9 @@ static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(what_is_zeroed_is_zero),
 	KUNIT_CASE(a_slot_grows_and_shrinks),
 	KUNIT_CASE(a_power_of_two_is_aligned_without_memory_for_its_class),
+	KUNIT_CASE(at_a_limit_a_class_of_ones_own_is_no_loss),
+	KUNIT_CASE(without_memory_for_it_neither),
+	KUNIT_CASE(without_memory_for_notes_a_size_has_its_class),
 	{}
 };
 
