@@ -276,7 +276,7 @@ static int ask_usable(void)
 	       USE_ALL(blockslab_alloc(NULL, 9000, GFP_KERNEL));
 }
 
-/* --- who may wait does so where one must not: told though nothing is waited for ----------------- */
+/* --- who may wait does so where one must not: told though nothing is waited for ------------- */
 
 static struct blockslab_cache *cache;
 
