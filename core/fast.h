@@ -147,9 +147,23 @@ struct blockslab_note;
 /*
  * Descriptor of a block. @map is two bitmaps, see map_words(): free slots, with the bits of the
  * tail always set (node->lock; one bit is tested without it), and slots whose free is deferred
- * (atomic).
+ * (atomic). What every free looks at stands together, at the end: most often in one cache line.
  */
 struct blockslab_block {
+	union {
+		struct list_head list;	/* in node->blocks[state] (node->lock), or on its way */
+		struct rcu_head rcu;	/* of its end: it lives on for a grace period */
+	};
+	struct list_head all;		/* in node->all (node->lock) */
+	struct blockslab_note *notes;	/* one a slot, or NULL */
+	struct llist_node deferred;	/* in deferred_blocks */
+	struct blockslab_node *node;	/* changes only while it has no slots out */
+	u32 state : 3;			/* the list it is on (node->lock) */
+	u32 reserved : 1;		/* it belongs to the heap's reserve */
+	u32 small : 1;			/* from block_cache */
+	u32 charged : 1;		/* to a memory cgroup, by its request's __GFP_ACCOUNT */
+	u32 born : 26;			/* when it got its pages, by block_clock() */
+	u32 queued;			/* whether it is in deferred_blocks: block_queued */
 	void *base;			/* its first slot */
 	u32 recip;			/* 2^32 / slot size, rounded up */
 	u16 nr_slots;			/* slots in it */
@@ -158,20 +172,6 @@ struct blockslab_block {
 	u16 sizes;	/* so many, from @size down, are right for blockslab_free_sized() */
 	u16 nr_pages;			/* pages in it */
 	u16 meta;			/* bytes of descriptor and notes, in eights */
-	u32 state : 3;			/* the list it is on (node->lock) */
-	u32 reserved : 1;		/* it belongs to the heap's reserve */
-	u32 small : 1;			/* from block_cache */
-	u32 charged : 1;		/* to a memory cgroup, by its request's __GFP_ACCOUNT */
-	u32 born : 26;			/* when it got its pages, by block_clock() */
-	u32 queued;			/* whether it is in deferred_blocks: block_queued */
-	struct blockslab_node *node;	/* changes only while it has no slots out */
-	union {
-		struct list_head list;	/* in node->blocks[state] (node->lock), or on its way */
-		struct rcu_head rcu;	/* of its end: it lives on for a grace period */
-	};
-	struct list_head all;		/* in node->all (node->lock) */
-	struct blockslab_note *notes;	/* one a slot, or NULL */
-	struct llist_node deferred;	/* in deferred_blocks */
 	unsigned long map[];
 };
 

@@ -170,8 +170,7 @@ static struct blockslab_block *descriptor_get(unsigned int nr_slots, unsigned in
 	if (!block)
 		return NULL;
 	/* Not @base, which is the first slot's address: a lost one must not hide there. */
-	kmemleak_scan_area(&block->node, offsetof(typeof(*block), map) -
-			   offsetof(typeof(*block), node), gfp);
+	kmemleak_scan_area(block, offsetof(typeof(*block), base), gfp);
 	block->small = small;
 	block->meta = descriptor_bytes(nr_slots) / 8;
 	block->state = BLOCK_UNLISTED;
