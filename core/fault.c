@@ -87,7 +87,8 @@ struct fault_report {
 	int nid;				/* node of the block */
 	const void *base;			/* of the block */
 	char heap[sizeof_field(struct blockslab_heap, name)];
-	bool noted;				/* there is a note */
+	bool noted;				/* there is a note, */
+	bool coarse;				/* and its slot is one that sizes share */
 	struct blockslab_note note;		/* what was remembered of the slot */
 	u8 nr_found;				/* bytes in @found, 0 where none is wrong */
 	u8 found[REPORT_BYTES];			/* from facts.damage on */
@@ -155,13 +156,13 @@ static void print_stack(const char *what, depot_stack_handle_t stack)
 		pr_err("  %s\n", frame_name(entries[i], text));
 }
 
-static void print_note(const struct blockslab_note *note)
+static void print_note(const struct blockslab_note *note, bool coarse)
 {
 	if (note->when)
 		pr_err("asked for: %u bytes, on CPU %u, %u ms ago\n", note->asked, note->cpu,
 		       note_age(note->when));
 	else
-		pr_err("asked for: %u bytes\n", note->asked);
+		pr_err("asked for: %s%u bytes\n", coarse ? "at most " : "", note->asked);
 	print_stack("allocated by:", note->got);
 	if (note->gone_when)
 		pr_err("last freed: on CPU %u, %u ms ago\n", note->gone_cpu,
@@ -197,7 +198,7 @@ static void print_place(const struct fault_report *report)
 		pr_err("heap %s, %u whole pages at %p\n", report->heap, report->nr_pages,
 		       report->base);
 	if (report->noted)
-		print_note(&report->note);
+		print_note(&report->note, report->coarse);
 }
 
 static void print_damage(const struct fault_report *report)
@@ -277,6 +278,7 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 	report->nr_pages = block->nr_pages;
 	report->nid = node_id(block->node);
 	report->base = block->base;
+	report->coarse = class->coarse;
 	report->noted = block->notes && report->number < block->nr_slots;
 	if (report->noted)
 		report->note = block->notes[report->number];

@@ -40,14 +40,6 @@ static bool take_spare(struct blockslab_cpu __percpu *lines, size_t size, unsign
 	return swap && blockslab_alloc_fast(lines, size, canary, slot);
 }
 
-/* What may be used of coarse slots: what a class of that size would give. */
-static void note_coarse(const struct blockslab_class *class, size_t size, size_t nr, void **slots)
-{
-	while (nr--)
-		WRITE_ONCE(note_at(own_block(slots[nr]), slots[nr])->asked,
-			   index_size[heap_index(class->heap, size)]);
-}
-
 /* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
 static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
 {
@@ -60,8 +52,9 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	spin_unlock_irqrestore(&node->lock, irq);
-	if (class->coarse)
-		note_coarse(class, size, got, slots);
+	for (i = 0; i < got && class->coarse; i++)	/* as a class of that size would */
+		WRITE_ONCE(note_at(own_block(slots[i]), slots[i])->asked,
+			   index_size[heap_index(class->heap, size)]);
 	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
 		queue_work(workqueue, &lines_work);
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
