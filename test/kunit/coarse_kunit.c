@@ -202,6 +202,7 @@ static void *first_six(struct kunit *test, struct blockslab_heap *heap)
 {
 	size_t size;
 
+	sample_nothing(test, heap);
 	for (size = 16; size <= 6 * 16; size += 16)
 		blockslab_free(must_alloc(test, heap, size));
 	return must_alloc(test, heap, 600);
