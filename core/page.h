@@ -75,32 +75,25 @@ hole:
 }
 
 /*
- * smp_load_acquire(), which costs nothing on x86. User Mode Linux has a fence in it, that the same
- * processor does not need: of a pair's 26 ns it took 20.
- */
-#ifdef CONFIG_UML_X86
-#define blockslab_load_acquire(from)						\
-({										\
-	typeof(*(from)) __value = READ_ONCE(*(from));				\
-	barrier();								\
-	__value;								\
-})
-#else
-#define blockslab_load_acquire(from)	smp_load_acquire(from)
-#endif
-
-/*
  * The descriptor that a page names. It is one only if the key is right when looked at after this.
+ * User Mode Linux has a fence there that the same processor can do without: 20 ns of a pair's 26.
  */
 static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
 {
-	/* before the key is looked at */
-	return (struct blockslab_block *)blockslab_load_acquire(&page->private);
+	unsigned long block;
+
+	if (IS_ENABLED(CONFIG_UML_X86)) {
+		block = READ_ONCE(page->private);
+		barrier();
+	} else {
+		block = smp_load_acquire(&page->private); /* before the key is looked at */
+	}
+	return (struct blockslab_block *)block;
 }
 
-/* What page_defer() adds meanwhile is seen or not: either leads to where the other one would. */
 static __always_inline unsigned long blockslab_key_word(const struct page *page)
 {
+	/* What page_defer() adds is seen or not: either leads to where the other would. */
 	return (unsigned long)data_race(page->lru.prev);
 }
 

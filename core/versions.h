@@ -30,14 +30,16 @@ static void shrinker_free(struct shrinker *shrinker)
 }
 #endif
 
-/* What costs nothing on x86 is a fence in its User Mode Linux; see blockslab_load_acquire(). */
 #ifdef CONFIG_UML_X86
 #undef smp_load_acquire
-#define smp_load_acquire(from)		blockslab_load_acquire(from)
 #undef smp_store_release
-#define smp_store_release(to, value)	do { barrier(); WRITE_ONCE(*(to), value); } while (0)
 #undef smp_wmb
-#define smp_wmb()			barrier()
+/* What costs nothing on x86 is a fence in its User Mode Linux: see blockslab_block_of(). */
+#define smp_load_acquire(from)	({ __auto_type __v = READ_ONCE(*(from)); barrier(); __v; })
+/* the same */
+#define smp_store_release(to, value)	do { barrier(); WRITE_ONCE(*(to), value); } while (0)
+/* the same */
+#define smp_wmb()	barrier()
 #endif
 
 /* What only tests need. Since 6.13 the namespace is a string: so it must be one from there on. */
