@@ -124,7 +124,7 @@ static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
 
 	magazine = stack_pop(&depot->full);
 	if (magazine) {
-		magazines_grow(node, false);
+		magazines_grow(node, false, false);
 		full = stack_depth(&depot->full);
 		retention_taken(&depot->retention, full);
 		depot_tell(node, full);
@@ -166,7 +166,7 @@ static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magaz
 	struct blockslab_heap *heap = node->class->heap;
 	unsigned int full = stack_depth(&depot->full);
 
-	magazines_grow(node, false);
+	magazines_grow(node, false, true);
 	/* For magazines that were not needed it has no room any more, and so drains. */
 	retention_look(&depot->retention, full, READ_ONCE(node->capacity));
 	if ((full + 1) * magazine->capacity > READ_ONCE(depot->retention.keep) ||
@@ -278,7 +278,7 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1,
 		    (unsigned long)REFILL_MAX);
 	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
-	magazines_grow(node, true);
+	magazines_grow(node, true, false);
 	depot_missed(node, magazine->count);
 	spin_unlock_irqrestore(&node->lock, irq);
 	trace_blockslab_refill(class->heap->name, class->size, node_id(node), magazine->count);

@@ -177,6 +177,17 @@ static bool trades_often(struct blockslab_node *node)
 	return often;
 }
 
+/* Whether this CPU takes what another leaves, or the other way round: then each slot is traded. */
+static bool goes_one_way(struct blockslab_node *node, bool leaves)
+{
+	u16 cpu = raw_smp_processor_id() + 1, other = READ_ONCE(node->last[!leaves]);
+
+	if (READ_ONCE(node->last[leaves]) == cpu)
+		return other && other != cpu;
+	WRITE_ONCE(node->last[leaves], cpu);
+	return false;
+}
+
 /* Whether the heap's magazines may have more room: half a share, and more once asked for often. */
 static bool heap_has_room(struct blockslab_node *node)
 {
@@ -196,13 +207,15 @@ static bool heap_has_room(struct blockslab_node *node)
  * of them soon, and on to 32 KiB while they trade often and all of the heap's have room for no more
  * than their share. A trim brings them back to the least.
  */
-static void magazines_grow(struct blockslab_node *node, bool share)
+static void magazines_grow(struct blockslab_node *node, bool share, bool leaves)
 {
 	unsigned long size = node->class->size, most, bytes;
+	bool often;
 
 	if (raw_cpu_read(node_cpu(node)->begun) % 8)
 		return;
-	bytes = trades_often(node) && heap_has_room(node) ? SZ_32K : SZ_4K;
+	often = trades_often(node) | goes_one_way(node, leaves);
+	bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share)
 		most = max_t(unsigned long, most, clamp_t(unsigned long, bytes / size, 1, 60));
