@@ -99,6 +99,9 @@ expression size, count, gfp, node, from, text;
 - krealloc(from, size, gfp)
 + blockslab_realloc(heap, from, size, gfp)
 |
+- krealloc_array(from, count, size, gfp)
++ blockslab_realloc(heap, from, array_size(count, size), gfp)
+|
 - kmemdup(from, size, gfp)
 + blockslab_memdup(heap, from, size, gfp)
 |
@@ -107,7 +110,7 @@ expression size, count, gfp, node, from, text;
 )
 
 @freed@
-expression pointer;
+expression pointer, count;
 identifier head;
 @@
 (
@@ -119,6 +122,12 @@ identifier head;
 |
 - kfree_rcu(pointer, head)
 + blockslab_free_rcu(pointer)
+|
+- kfree_rcu(pointer)
++ blockslab_free_rcu(pointer)
+|
+- kfree_bulk(count, pointer)
++ blockslab_free_bulk(count, pointer)
 |
 - kfree_rcu_mightsleep(pointer)
 + blockslab_free_rcu(pointer)
