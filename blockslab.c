@@ -55,9 +55,9 @@
  *	free, in its block -> cached -> allocated -> cached -> free
  *	       bit set         bit clear, canary   no canary   canary   bit set, canary
  *
- * In heaps with POISON or RED_ZONE, and where it is tracked, it is never cached and has no canary:
- * the bit says what it is, and of a tracked one enum watch_state. Between blockslab_free_rcu() and
- * the end of the grace period it is allocated, with its mark set.
+ * In heaps with POISON or RED_ZONE, where it is tracked, and in a coarse class, it is never cached
+ * and has no canary: the bit says what it is, and of a tracked one enum watch_state. Between
+ * blockslab_free_rcu() and the end of the grace period it is allocated, with its mark set.
  *
  * The life of a block: block_new() charges the heap, asks for pages and binds them to a class;
  * block_prepare() makes slots of them and writes the pages' words; block_link() puts it on the list
@@ -75,8 +75,8 @@
  *	sampling				the line's credit
  *	tracing, init_on_alloc, kmemleak	blockslab_fast_size: no size is small enough
  *	tracing, init_on_free, kmemleak		blockslab_span.reach: no address is near enough
- *	a tracked or checked slot, whole pages,	the page's key
- *	a deferred free
+ *	a tracked, checked or coarse slot,	the page's key
+ *	whole pages, a deferred free
  *	a double free				the bit in the block, or the canary
  *	a foreign pointer			the page's key
  *	a pointer into a slot			the reciprocal
