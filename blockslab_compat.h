@@ -32,6 +32,9 @@
  *   more than BLOCKSLAB_SLOT_MAX bytes.
  * - What a file defines before its first #include, for headers that this one has brought by then:
  *   DEBUG, DEFAULT_SYMBOL_NAMESPACE. Define it in the Makefile. (pr_fmt() works.)
+ * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or pm_pr_dbg(),
+ *   does not build, and one that includes <linux/suspend.h> has "PM: " before its lines, until the
+ *   Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
  *
  * Types and prototypes of what the module exports are the same, and so are its MODVERSIONS, which
@@ -43,6 +46,11 @@
 /* genksyms, too, is to see the module as it was: what it exports keeps its MODVERSIONS. */
 #if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(BLOCKSLAB_COMPAT_OFF) && \
 	!defined(__ASSEMBLY__) && !defined(__ASSEMBLER__) && !defined(__GENKSYMS__)
+
+/* Given by the Makefile, for all files: it stays. */
+#ifdef pr_fmt
+#define BLOCKSLAB_COMPAT_FMT_GIVEN
+#endif
 
 #include <linux/fs.h>
 #include <linux/init.h>
@@ -754,6 +762,7 @@ DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) k
  * do with or without: what it expands to is pasted to u8, which before a string changes nothing,
  * and before the name of a macro that is none makes the name of one that is.
  */
+#ifndef BLOCKSLAB_COMPAT_FMT_GIVEN
 #undef pr_fmt
 #define u8pr_fmt(...)			__VA_ARGS__
 #define blockslab_compat_u8_(...)	u8 ## __VA_ARGS__
@@ -819,29 +828,24 @@ DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) k
 #undef pr_devel_ratelimited
 #define pr_devel_ratelimited(...) blockslab_compat_pr_debug(printk_ratelimited, __VA_ARGS__)
 
-#undef pr_debug
 #undef pr_debug_once
-#undef pr_debug_ratelimited
 #define pr_debug_once(...) blockslab_compat_pr_debug(printk_once, __VA_ARGS__)
-#undef dynamic_pr_debug
 #if defined(CONFIG_DYNAMIC_DEBUG) ||						\
 	(defined(CONFIG_DYNAMIC_DEBUG_CORE) && defined(DYNAMIC_DEBUG_MODULE))
-#define dynamic_pr_debug(fmt, ...)						\
-	_dynamic_func_call(fmt, __dynamic_pr_debug, blockslab_compat_fmt(fmt), ##__VA_ARGS__)
-#define pr_debug(...) dynamic_pr_debug(__VA_ARGS__)
-#define pr_debug_ratelimited(...) do {						\
-	static DEFINE_RATELIMIT_STATE(_rs, DEFAULT_RATELIMIT_INTERVAL,		\
-				      DEFAULT_RATELIMIT_BURST);			\
-										\
-	if (__ratelimit(&_rs))							\
-		pr_debug(__VA_ARGS__);						\
-} while (0)
+/* Behind pr_debug() and net_dbg_ratelimited(), which are left as they are. */
+#define __dynamic_pr_debug(descriptor, fmt, ...)				\
+	(__dynamic_pr_debug)(descriptor, blockslab_compat_u8(fmt), ##__VA_ARGS__)
 #else
-#define dynamic_pr_debug(...) blockslab_compat_pr(no_printk, KERN_DEBUG, __VA_ARGS__)
+#include <linux/net.h>
+#undef pr_debug
 #define pr_debug(...) blockslab_compat_pr_debug(printk, __VA_ARGS__)
+#undef pr_debug_ratelimited
 #define pr_debug_ratelimited(...)						\
 	blockslab_compat_pr_debug(printk_ratelimited, __VA_ARGS__)
+#undef net_dbg_ratelimited
+#define net_dbg_ratelimited(...) net_ratelimited_function(pr_debug, __VA_ARGS__)
 #endif
+#endif /* BLOCKSLAB_COMPAT_FMT_GIVEN */
 
 #endif /* MODULE */
 #endif /* _BLOCKSLAB_COMPAT_H */

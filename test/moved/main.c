@@ -323,6 +323,7 @@ static int __init moved_init(void)
 	what_the_core_frees();
 	newer_calls();
 	CHECK(in_other_file() == 0);
+	with_given_prefix();
 	pr_info("%d failures\n", moved_failures);
 	pr_debug("not shown\n");
 	return moved_failures ? -EINVAL : 0;
