@@ -17,7 +17,7 @@ CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl \
 prefix ?= /usr/local
 into := $(DESTDIR)$(prefix)
 
-export BUILD CACHE KDIR RELEASE
+export BUILD KDIR RELEASE
 # It runs elsewhere: paths that begin here do not begin there.
 kbuild = $(MAKE) -C $(KDIR) M=$(abspath $(BUILD)) \
 	$(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(abspath $(INSTALL_MOD_PATH)))

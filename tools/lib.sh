@@ -4,7 +4,7 @@
 
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 [ "$(basename "$top")" != tools ] || top=$(dirname "$top")	# of a tool in tools/dev
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/blockslab
+cache=${XDG_CACHE_HOME:-${HOME:-}/.cache}/blockslab
 me=$(basename -- "$0")
 
 # What happens, on stderr: stdout belongs to results.
@@ -23,6 +23,15 @@ die()
 usage()
 {
 	sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"
+}
+
+# make_splits PATH: whether make or Kbuild would take it for something else than one path.
+make_splits()
+{
+	case $1 in
+	*[[:space:]:\;\#%\'\"\$\\\&\|\<\>\(\)\*\?]*) return 0 ;;
+	esac
+	return 1
 }
 
 # in_cache DIR: makes that directory of the cache.
