@@ -136,7 +136,6 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
-#include <linux/bsearch.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/ctype.h>

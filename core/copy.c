@@ -41,7 +41,7 @@ static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_
 	const void *slot = block->base + number * size;
 
 	if (number >= block->nr_slots || slot_is_free(block, number) || slot_waits(block, number) ||
-	    (block->node->class->size && has_canary(block->node, slot)))
+	    has_canary(block->node, slot))
 		return false;
 	room = usable_bytes(block, number);
 	if (heap->cache) {

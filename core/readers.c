@@ -3,9 +3,9 @@
  * Readers: the files blocks, sparse and callers, which show what a heap has slot by slot
  *
  * They stop nothing: what they show is of the moment when it was looked at. Blocks are read one at
- * a time, under node->lock for the copy of one bitmap. A block that is there throughout is shown
- * once; one that goes meanwhile may be missed, and one that comes is not shown, so that reading
- * ends whatever the load.
+ * a time, under node->lock for a copy of its bitmap and a look at its slots. A block that is there
+ * throughout is shown once; one that goes meanwhile may be missed, and one that comes is not shown,
+ * so that reading ends whatever the load.
  */
 
 #define VERSION_LINE	"# blockslab version 2\n"
@@ -28,78 +28,11 @@ struct blocks_reader {
 	struct holder holders[HOLDERS_READ];
 	struct place place;
 	loff_t at;			/* of the block shown, 0 for the head line */
-	unsigned long *cached;		/* sorted addresses of the node's cached slots */
-	unsigned int nr_cached;
-	unsigned int nr_slots, order;
+	unsigned int nr_slots, nr_used, order;
 	bool done;
-	void *base;
 	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
-	unsigned long waits[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* freed, and kept */
+	unsigned long cached[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* or kept after their free */
 };
-
-static int compare_addresses(const void *a, const void *b)
-{
-	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void note_cached(struct blocks_reader *reader, unsigned int room, void **slots,
-			unsigned int nr)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr && reader->nr_cached < room; i++)
-		reader->cached[reader->nr_cached++] = (unsigned long)READ_ONCE(slots[i]);
-}
-
-static void note_line(struct blocks_reader *reader, unsigned int room, struct blockslab_cpu *line)
-{
-	struct blockslab_magazine *magazine = loaded_magazine(line);
-
-	if (magazine)
-		note_cached(reader, room, magazine->slots,
-			    min_t(unsigned int, READ_ONCE(line->tally) & BLOCKSLAB_COUNT,
-				  magazine->capacity));
-	magazine = smp_load_acquire(&line->spare);	/* take_in() */
-	if (magazine)
-		note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
-}
-
-/* Which slots of a node are in magazines, for the slot maps. */
-static void find_cached(struct blocks_reader *reader, struct blockslab_node *node)
-{
-	struct blockslab_magazine *magazine = NULL;
-	unsigned int room, steps = 0;
-	struct sums sums = {};
-	int cpu;
-
-	add_node(&sums, node);
-	kvfree(reader->cached);
-	room = sums.cached + 64;
-	reader->nr_cached = 0;
-	reader->cached = kvmalloc_array(room, sizeof(*reader->cached), GFP_KERNEL);
-	if (reader->cached) {
-		rcu_read_lock();
-		for_each_cpu(cpu, line_cpus(node))
-			note_line(reader, room, node_line(node, cpu));
-		while ((magazine = stack_next(&node->depot.full, magazine, &steps)))
-			note_cached(reader, room, magazine->slots, READ_ONCE(magazine->count));
-		rcu_read_unlock();
-		sort(reader->cached, reader->nr_cached, sizeof(*reader->cached),
-		     compare_addresses, NULL);
-	}
-}
-
-static bool reader_is_cached(struct blocks_reader *reader, unsigned int number)
-{
-	unsigned long address = (unsigned long)reader->base +
-				number * reader->place.node->class->size;
-
-	return test_bit(number, reader->waits) ||
-	       bsearch(&address, reader->cached, reader->nr_cached, sizeof(address),
-		       compare_addresses);
-}
 
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
 static void read_notes_of(struct blocks_reader *reader, struct blockslab_block *block)
@@ -152,25 +85,39 @@ static void count_holders(struct blocks_reader *reader)
 	sort(reader->holders, reader->nr_holders, sizeof(*holder), compare_holders, NULL);
 }
 
+/* Which slots of a block are free, and which are on a CPU, in a depot or kept. */
+static void read_maps(struct blocks_reader *reader, struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+	unsigned int number;
+	void *slot;
+
+	reader->nr_used = 0;
+	bitmap_copy(reader->map, block->map, block->nr_slots);
+	bitmap_zero(reader->cached, block->nr_slots);
+	for_each_clear_bit(number, reader->map, block->nr_slots) {
+		slot = slot_address(block, node->class->size, number);
+		/* of an allocated slot any value may be read, but that of a canary */
+		if (slot_waits(block, number) || data_race(has_canary(node, slot)))
+			__set_bit(number, reader->cached);
+		else
+			reader->nr_used++;
+	}
+}
+
 /* Copies the next block into the reader; false at the end of its node. */
 static bool read_block(struct blocks_reader *reader)
 {
 	struct blockslab_node *node = reader->place.node;
 	struct blockslab_block *block;
-	unsigned int number;
 	unsigned long irq;
 
 	spin_lock_irqsave(&node->lock, irq);
 	block = place_next(&reader->place);
 	if (block) {
-		reader->base = block->base;
 		reader->nr_slots = block->nr_slots;
 		reader->order = block_order(block);
-		bitmap_copy(reader->map, block->map, block->nr_slots);
-		bitmap_zero(reader->waits, block->nr_slots);
-		for (number = 0; number < nr_notes(block); number++)
-			if (slot_waits(block, number))
-				__set_bit(number, reader->waits);
+		read_maps(reader, block);
 		if (reader->sparse)
 			read_notes_of(reader, block);
 	}
@@ -178,21 +125,9 @@ static bool read_block(struct blocks_reader *reader)
 	return block;
 }
 
-/* Slots of the block that are allocated. */
-static unsigned int reader_used(struct blocks_reader *reader)
+static bool reader_is_sparse(const struct blocks_reader *reader)
 {
-	unsigned int number, used = 0;
-
-	for_each_clear_bit(number, reader->map, reader->nr_slots)
-		used += !reader_is_cached(reader, number);
-	return used;
-}
-
-static bool reader_is_sparse(struct blocks_reader *reader)
-{
-	unsigned int used = reader_used(reader);
-
-	return used && used * 4 < reader->nr_slots;
+	return reader->nr_used && reader->nr_used * 4 < reader->nr_slots;
 }
 
 static bool read_next_block(struct blocks_reader *reader)
@@ -209,7 +144,6 @@ static bool read_next_block(struct blocks_reader *reader)
 				reader->done = true;
 				return false;
 			}
-			find_cached(reader, node);
 			place_start(&reader->place, node);
 		}
 		cond_resched();
@@ -286,7 +220,7 @@ static void show_map(struct seq_file *m, struct blocks_reader *reader)
 
 	for (number = 0; number < reader->nr_slots; number++)
 		seq_putc(m, test_bit(number, reader->map) ? '.' :
-			    reader_is_cached(reader, number) ? 'c' : '#');
+			    test_bit(number, reader->cached) ? 'c' : '#');
 }
 
 static int blocks_show(struct seq_file *m, void *v)
@@ -299,7 +233,7 @@ static int blocks_show(struct seq_file *m, void *v)
 		return 0;
 	}
 	seq_printf(m, "%u %d %u %u/%u ", object_size(reader->place.node->class),
-		   node_id(reader->place.node), reader->order, reader_used(reader),
+		   node_id(reader->place.node), reader->order, reader->nr_used,
 		   reader->nr_slots);
 	if (reader->sparse)
 		show_holders(m, reader);
@@ -339,7 +273,6 @@ static int blocks_release(struct inode *inode, struct file *file)
 
 	place_end(&reader->place);
 	heap_put(reader->heap);
-	kvfree(reader->cached);
 	return seq_release_private(inode, file);
 }
 
