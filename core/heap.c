@@ -177,38 +177,6 @@ static void heap_retire(struct blockslab_heap *heap)
 
 static LLIST_HEAD(ending_heaps);
 
-static bool ending_concern(struct drain *drain, int cpu)
-{
-	llist_for_each_entry(drain->heap, drain->ending, ending)
-		if (drain_concerns_cpu(drain, cpu))
-			return true;
-	return false;
-}
-
-static void drain_ending_here(void *data)
-{
-	struct drain *drain = data;
-
-	llist_for_each_entry(drain->heap, drain->ending, ending)
-		drain_this_cpu(drain);
-}
-
-static void drain_ending(struct llist_node *ending)
-{
-	struct drain drain = { .ending = ending, .which = HEAP_ENDS };
-	int cpu;
-
-	cpus_read_lock();
-	smp_mb();	/* take_in() */
-	for_each_online_cpu(cpu) {
-		if (!ending_concern(&drain, cpu))
-			continue;
-		smp_call_function_single(cpu, drain_ending_here, &drain, 1);
-		stack_drain(&drain.magazines);
-	}
-	cpus_read_unlock();
-}
-
 /* Where somebody used it while it was destroyed, it is to be seen again. */
 static void heap_stays(struct blockslab_heap *heap)
 {
@@ -227,7 +195,8 @@ static void heaps_end(struct work_struct *work)
 	struct blockslab_heap *heap, *next;
 	long blocks = 0;
 
-	drain_ending(ending);
+	if (ending)
+		drain_cpus(llist_entry(ending, struct blockslab_heap, ending), HEAPS_END);
 	llist_for_each_entry(heap, ending, ending) {
 		heap_empty(heap);
 		blocks += atomic_long_read(&heap->nr_blocks);

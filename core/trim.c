@@ -19,12 +19,12 @@ enum drained {
 	QUIET_NODES,	/* of all CPUs, but for isolated ones */
 	ALL_NODES,	/* the same */
 	STALE_LINES,	/* of every CPU: see credits_renew() */
+	HEAPS_END,	/* of every CPU and all ending_heaps from this one on */
 	HEAP_ENDS,	/* of every CPU, as often as it takes */
 };
 
 struct drain {
 	struct blockslab_heap *heap;
-	struct llist_node *ending;	/* or several, one after the other in @heap */
 	enum drained which;
 	bool missed;	/* a line that was in use */
 	struct blockslab_stack magazines;
@@ -69,11 +69,24 @@ static bool drain_concerns(const struct drain *drain, const struct blockslab_nod
 	return loaded_magazine(line) || READ_ONCE(line->spare);
 }
 
+/* The node after a node, over the heaps that are drained; NULL at both ends. */
+static struct blockslab_node *drain_after(const struct drain *drain, struct blockslab_node *node)
+{
+	struct blockslab_heap *heap = node ? node->class->heap : drain->heap;
+
+	node = node_after(heap, node);
+	while (!node && drain->which == HEAPS_END && heap->ending.next) {
+		heap = llist_entry(heap->ending.next, struct blockslab_heap, ending);
+		node = node_after(heap, NULL);
+	}
+	return node;
+}
+
 static bool drain_concerns_cpu(const struct drain *drain, int cpu)
 {
 	struct blockslab_node *node;
 
-	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node))
+	for (node = drain_after(drain, NULL); node; node = drain_after(drain, node))
 		if (drain_concerns(drain, node, node_line(node, cpu)))
 			return true;
 	return false;
@@ -86,7 +99,7 @@ static void drain_this_cpu(void *data)
 	struct blockslab_node *node;
 	struct blockslab_cpu *line;
 
-	for (node = node_after(drain->heap, NULL); node; node = node_after(drain->heap, node)) {
+	for (node = drain_after(drain, NULL); node; node = drain_after(drain, node)) {
 		line = this_cpu_ptr(node_cpu(node));
 		if (!drain_concerns(drain, node, line))
 			continue;
