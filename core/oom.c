@@ -68,30 +68,24 @@ static void tell_heap(struct blockslab_heap *heap, size_t held)
 			heap->name, held >> 10, largest->size, most >> 10, heap->maker);
 }
 
-static void tell_large(const struct large_heaps *large)
+/* Locked by the caller, and unlocked here: nothing is printed under a lock. */
+static void tell_large(unsigned long irq) __releases(&heaps_lock)
 {
+	struct large_heaps large = {};
+	struct blockslab_heap *heap;
 	unsigned int i;
 
-	pr_warn("%u heaps hold %zu KiB; the largest:\n", large->nr, large->sum >> 10);
-	for (i = 0; i < HEAPS_TOLD && large->heap[i]; i++)
-		tell_heap(large->heap[i], large->held[i]);
-}
-
-/* Locked by the caller, and unlocked here. */
-static void find_large(struct large_heaps *large, unsigned long irq)
-	__releases(&heaps_lock)
-{
-	struct blockslab_heap *heap;
-
 	list_for_each_entry(heap, &heaps, list)
-		keep_large(large, heap);
+		keep_large(&large, heap);
 	spin_unlock_irqrestore(&heaps_lock, irq);
+	pr_warn("%u heaps hold %zu KiB; the largest:\n", large.nr, large.sum >> 10);
+	for (i = 0; i < HEAPS_TOLD && large.heap[i]; i++)
+		tell_heap(large.heap[i], large.held[i]);
 }
 
 /* The kernel calls one at a time, and before it chooses whom to kill. */
 static int out_of_memory_is(struct notifier_block *self, unsigned long unused, void *freed)
 {
-	struct large_heaps large = {};
 	static unsigned long next;
 	unsigned long irq;
 
@@ -100,24 +94,18 @@ static int out_of_memory_is(struct notifier_block *self, unsigned long unused, v
 	next = jiffies + OOM_SILENCE;
 	rcu_read_lock();
 	spin_lock_irqsave(&heaps_lock, irq);
-	find_large(&large, irq);
-	tell_large(&large);
+	tell_large(irq);
 	rcu_read_unlock();
 	return NOTIFY_OK;
 }
 
+/* On PREEMPT_RT the lock would sleep. */
 static int panic_is(struct notifier_block *self, unsigned long unused, void *message)
 {
-	struct large_heaps large = {};
 	unsigned long irq;
 
-	/* There the lock sleeps. */
-	if (IS_ENABLED(CONFIG_PREEMPT_RT))
-		return NOTIFY_OK;
-	if (!spin_trylock_irqsave(&heaps_lock, irq))
-		return NOTIFY_OK;
-	find_large(&large, irq);
-	tell_large(&large);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT) && spin_trylock_irqsave(&heaps_lock, irq))
+		tell_large(irq);
 	return NOTIFY_OK;
 }
 
