@@ -61,16 +61,6 @@ static int heap_control(struct blockslab_heap *heap)
 	return -ENODEV;
 }
 
-/* Bytes of its own structures come, or go. */
-static void heap_fixed(struct blockslab_heap *heap, long bytes)
-{
-	unsigned long irq;
-
-	spin_lock_irqsave(&heap->lock, irq);
-	blockslab_add(heap->fixed, bytes);
-	spin_unlock_irqrestore(&heap->lock, irq);
-}
-
 static size_t held_bytes(struct blockslab_heap *heap)
 {
 	return atomic_long_read(&heap->held);
@@ -120,7 +110,7 @@ static struct blockslab_class *class_after(struct blockslab_heap *heap,
 {
 	do {
 		class = class_in_list(heap, class ? &class->list : &heap->classes);
-	} while (class && (class->of || (class->coarse && READ_ONCE(heap->class[class->index]))));
+	} while (class && (class->of || (class_coarse(class) && READ_ONCE(heap->class[class->index]))));
 	return class;
 }
 

@@ -47,7 +47,7 @@ static void tell_stand_ins(const struct request *want, const struct blockslab_cl
 			   size_t nr, void **slots)
 {
 	if (likely(want->class || class->index == heap_index(want->heap, want->size)) ||
-	    class->coarse)
+	    class_coarse(class))
 		return;
 	while (nr--)
 		block_stands_in(own_block(slots[nr]));
@@ -79,7 +79,7 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 		tell_stand_ins(want, class, got, slots);
 	}
 	finish(want, class, got, slots);
-	if (unlikely(got < nr) && class && class->coarse) {
+	if (unlikely(got < nr) && class && class_coarse(class)) {
 		struct request own = *want;
 
 		/* A block of its own has no notes, for which there may be no room. */

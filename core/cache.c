@@ -47,7 +47,7 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	for (nid = 0; nid < nr_node_ids; nid++)
 		class->nodes[nid].capacity = capacity_least(class->size);
 	list_add_tail_rcu(&class->list, &heap->classes);
-	blockslab_add(heap->fixed, class_bytes() + lines_bytes() + sizeof(*cache));
+	atomic_long_add(class_bytes() + lines_bytes() + sizeof(*cache), &heap->fixed);
 	cache->class = class;
 	cache->pages.canary = class->canary;
 	cache->size = size;

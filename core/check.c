@@ -76,7 +76,7 @@ static void add_blocks(struct sums *sums, struct blockslab_node *node)
 	unsigned int i;
 
 	spin_lock_irqsave(&node->lock, irq);
-	if (node->class->coarse)
+	if (class_coarse(node->class))
 		sums->spare += spare_bytes(node);
 	sums->full += node->nr[BLOCK_FULL];
 	for (i = 0; i < NR_PARTIAL; i++)
@@ -367,6 +367,6 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 				    sums.retained * descriptor_bytes(1);
 	}
 	stats->held = held_bytes(heap);
-	stats->fixed = READ_ONCE(heap->fixed);
+	stats->fixed = atomic_long_read(&heap->fixed);
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_stats);

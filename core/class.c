@@ -95,8 +95,7 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	class->heap = heap;
 	class->size = size;
 	class->kind = kind;
-	class->coarse = kind == KIND_COARSE;
-	class->noted = heap->flags & EXACT_FLAGS || class->coarse;
+	class->noted = heap->flags & EXACT_FLAGS || class_coarse(class);
 	class->key = class->noted || !size ? KEY_SLOW : BLOCKSLAB_KEY_FAST;
 	for (nid = 0; nid < nr_node_ids; nid++)
 		node_init(&class->nodes[nid], class);
@@ -188,9 +187,9 @@ static bool class_add(struct blockslab_class *class)
 			smp_store_release(&heap->class[class->index], class);	/* initialized */
 			blockslab_add(heap->own_classes, class->index < NR_SIZES);
 		}
-		blockslab_add(heap->fixed, class_bytes());
+		atomic_long_add(class_bytes(), &heap->fixed);
 		if (class->cpu != no_class)
-			blockslab_add(heap->fixed, lines_bytes());
+			atomic_long_add(lines_bytes(), &heap->fixed);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (added && !class->kind)
@@ -205,7 +204,7 @@ static void class_give_lines(struct blockslab_class *class)
 	lines = lines_get(class, GFP_KERNEL);
 	if (!lines)
 		return;
-	heap_fixed(class->heap, lines_bytes());
+	atomic_long_add(lines_bytes(), &class->heap->fixed);
 	smp_store_release(&class->cpu, lines);	/* initialized */
 	if (!class->kind)
 		class_publish(class);
@@ -307,7 +306,7 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 	if (!tracked) {
 		smp_store_release(&of->tracked, class);		/* initialized */
 		list_add_tail_rcu(&class->list, &heap->classes);
-		blockslab_add(heap->fixed, class_bytes());
+		atomic_long_add(class_bytes(), &heap->fixed);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
 	if (!tracked)

@@ -30,7 +30,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 	heap->state = flags & EXACT_FLAGS ? HEAP_DEBUG : HEAP_LIVE;
 	heap->zone = flags & BLOCKSLAB_RED_ZONE ? RED_ZONE_BYTES : 0;
 	heap->limit = attrs->limit;
-	heap->fixed = sizeof(*heap);
+	atomic_long_set(&heap->fixed, sizeof(*heap));
 	heap->reclaimed = jiffies - TRIM_PERIOD;
 	refcount_set(&heap->refs, 1);
 	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */

@@ -278,7 +278,7 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 	report->nr_pages = block->nr_pages;
 	report->nid = node_id(block->node);
 	report->base = block->base;
-	report->coarse = class->coarse;
+	report->coarse = class_coarse(class);
 	report->noted = block->notes && report->number < block->nr_slots;
 	if (report->noted)
 		report->note = block->notes[report->number];

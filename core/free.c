@@ -25,7 +25,7 @@ static bool slot_serves(struct blockslab_block *block, unsigned int number, size
 	if (class->index >= NR_SIZES || !size)
 		return class->index >= NR_SIZES;
 	index = heap_index(class->heap, size);
-	return class->coarse ? index_size[index] == usable_bytes(block, number) :
+	return class_coarse(class) ? index_size[index] == usable_bytes(block, number) :
 			       index == class->index;
 }
 
@@ -33,7 +33,7 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 {
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note && !block->node->class->coarse)
+	if (note && !class_coarse(block->node->class))
 		return size != note->asked;
 	if (READ_ONCE(block->sizes) > block->size)
 		return size > usable_bytes(block, number);

@@ -45,7 +45,7 @@ static void growth_add(struct blockslab_heap *heap, depot_stack_handle_t stack)
 		return;
 	}
 	growth->nr++;
-	heap_fixed(heap, sizeof(*growing));
+	atomic_long_add(sizeof(*growing), &heap->fixed);
 }
 
 static void growing_shift(struct growing *growing, struct held_once now, bool tenth)
@@ -78,7 +78,7 @@ static void growth_turn(struct blockslab_heap *heap, struct callers *callers)
 		xa_erase_irq(&growth->by_stack, stack);
 		kfree(growing);
 		growth->nr--;
-		heap_fixed(heap, -(long)sizeof(*growing));
+		atomic_long_sub(sizeof(*growing), &heap->fixed);
 	}
 	if (++growth->turns == TURNS_MAX)	/* as much is known, and a tenth comes next */
 		growth->turns -= 10;
@@ -105,7 +105,7 @@ static struct growth *growth_of(struct blockslab_heap *heap)
 		return heap->growth;
 	heap->growth = kzalloc(sizeof(*heap->growth), GFP_KERNEL);
 	if (heap->growth) {
-		heap_fixed(heap, sizeof(*heap->growth));
+		atomic_long_add(sizeof(*heap->growth), &heap->fixed);
 		xa_init_flags(&heap->growth->by_stack, XA_FLAGS_LOCK_IRQ);
 		heap->growth->last = jiffies - GROWTH_PERIOD;
 	}

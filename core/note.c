@@ -105,7 +105,7 @@ static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note && (class->coarse || class->heap->flags & BLOCKSLAB_RED_ZONE ||
+	if (note && (class_coarse(class) || class->heap->flags & BLOCKSLAB_RED_ZONE ||
 		     block_watched(block)))
 		return READ_ONCE(note->asked);
 	if (!class->size)

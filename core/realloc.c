@@ -21,7 +21,7 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
 	else if (zero_wanted(heap, gfp))
 		memset(slot + size, 0, usable - size);
-	if (note && !block->node->class->coarse)
+	if (note && !class_coarse(block->node->class))
 		WRITE_ONCE(note->asked, size);
 	kasan_slot(slot, slot_bytes(block), size);
 }
@@ -125,7 +125,7 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	block = own_block(slot);
 	if (size > usable)
 		return grow(heap, slot, size, usable, gfp, _RET_IP_);
-	noted = note_at(block, slot) && !block->node->class->coarse;
+	noted = note_at(block, slot) && !class_coarse(block->node->class);
 	if (noted || !slot_serves(block, slot_number(block, slot), size)) {
 		moved = NULL;
 		if (noted || kmalloc_room(heap, size) != usable)

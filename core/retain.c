@@ -103,7 +103,7 @@ static unsigned int keep_least(const struct blockslab_node *node)
 
 	if (unlikely(heap_destroyed(heap)))
 		return heap_forgotten(heap) ? UINT_MAX : 0;
-	return node->class->noted && !node->class->of && !node->class->coarse;
+	return !!(heap->flags & EXACT_FLAGS);
 }
 
 /* A sixteenth of what a heap holds, or what any heap may have. */

@@ -40,6 +40,15 @@ static bool take_spare(struct blockslab_cpu __percpu *lines, size_t size, unsign
 	return swap && blockslab_alloc_fast(lines, size, canary, slot);
 }
 
+/* Of coarse slots as much may be used as of those of a class of that size. */
+static void note_usable(const struct blockslab_class *class, size_t size, void **slots, size_t nr)
+{
+	u32 usable = index_size[heap_index(class->heap, size)];
+
+	while (nr--)
+		WRITE_ONCE(note_at(own_block(slots[nr]), slots[nr])->asked, usable);
+}
+
 /* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
 static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, void **slots)
 {
@@ -52,9 +61,8 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	spin_unlock_irqrestore(&node->lock, irq);
-	for (i = 0; i < got && class->coarse; i++)	/* as a class of that size would */
-		WRITE_ONCE(note_at(own_block(slots[i]), slots[i])->asked,
-			   index_size[heap_index(class->heap, size)]);
+	if (class_coarse(class))
+		note_usable(class, size, slots, got);
 	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
 		queue_work(workqueue, &lines_work);
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
@@ -214,7 +222,7 @@ static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t 
 	if (from)
 		slot = take_direct(from, size);
 	spin_lock_irqsave(&node->lock, irq);
-	node->fails += !slot && !class->coarse;		/* one of its own is tried yet */
+	node->fails += !slot && !class_coarse(class);		/* one of its own is tried yet */
 	spin_unlock_irqrestore(&node->lock, irq);
 	return slot;
 }

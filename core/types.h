@@ -144,15 +144,20 @@ struct blockslab_class {
 	unsigned int asked;		/* of a cache's objects, as asked for; else 0 */
 	unsigned int canary;		/* offset of the word that tells a cached slot */
 	unsigned int index;		/* among the sizes */
-	gfp_t kind;			/* GFP bits of all its pages, besides a request's */
+	gfp_t kind;	/* GFP bits of all its pages, besides a request's; or KIND_COARSE */
 	unsigned long key;		/* of its pages */
 	bool noted;			/* its blocks have notes, its slots are not cached */
-	bool coarse;			/* the same, for sizes that have no class of their own */
 	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
 	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
 	struct list_head list;		/* in heap->classes, RCU, never removed */
 	struct blockslab_node nodes[];	/* nr_node_ids of them */
 };
+
+/* Its slots are for all sizes up to theirs that have no class of their own. */
+static bool class_coarse(const struct blockslab_class *class)
+{
+	return class->kind == KIND_COARSE;
+}
 
 /*
  * What a heap is. The values are none that other memory is likely to have in their place.
@@ -199,8 +204,8 @@ struct blockslab_heap {
 	char maker[MODULE_NAME_LEN];	/* its name */
 	struct mutex control;		/* limit, track, validated, shrunk, state */
 
-	spinlock_t lock;		/* fixed, reserve, and making a class */
-	size_t fixed;			/* bytes that do not count for the limit */
+	spinlock_t lock;		/* reserve, and making a class */
+	atomic_long_t fixed;		/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
 	size_t reserved;		/* bytes of their pages */
 	size_t limit;			/* most bytes it may hold */

@@ -411,5 +411,5 @@ static void watch_init(struct blockslab_heap *heap)
 		return;
 	spin_lock_init(&watch->lock);
 	smp_store_release(&heap->watch, watch);		/* initialized */
-	heap_fixed(heap, sizeof(*watch));
+	atomic_long_add(sizeof(*watch), &heap->fixed);
 }
