@@ -50,15 +50,17 @@ static bool heap_usable(struct blockslab_heap *heap, unsigned long caller)
 	return likely(!heap_destroyed(heap)) || heap_check(heap, caller);
 }
 
-/* For who is to change a heap, and then unlocks; an error where that cannot be. May sleep. */
-static int heap_control(struct blockslab_heap *heap)
+/* Has a heap changed, by one at a time; where that is not to be once it is destroyed, if @live. */
+static int heap_control(struct blockslab_heap *heap, bool live,
+			int (*set)(struct blockslab_heap *heap, u64 value), u64 value)
 {
+	int error;
+
 	if (mutex_lock_killable(&heap->control))
 		return -EINTR;
-	if (!heap_destroyed(heap))
-		return 0;
+	error = live && heap_destroyed(heap) ? -ENODEV : set(heap, value);
 	mutex_unlock(&heap->control);
-	return -ENODEV;
+	return error;
 }
 
 static size_t held_bytes(struct blockslab_heap *heap)

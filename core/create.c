@@ -63,23 +63,6 @@ static void heap_rename(struct blockslab_heap *heap)
 	WRITE_ONCE(heaps_unseen, true);
 }
 
-/* The first heap of a name, with a reference, or NULL. Destroyed ones come before a live one. */
-static struct blockslab_heap *heap_named(const char *name)
-{
-	struct blockslab_heap *heap, *named = NULL;
-	unsigned long irq;
-
-	spin_lock_irqsave(&heaps_lock, irq);
-	list_for_each_entry(heap, &heaps, list) {
-		if (!strcmp(heap->name, name) && refcount_inc_not_zero(&heap->refs)) {
-			named = heap;
-			break;
-		}
-	}
-	spin_unlock_irqrestore(&heaps_lock, irq);
-	return named;
-}
-
 /* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
 static bool name_taken(const char *name, bool leaving)
 {
@@ -101,18 +84,13 @@ static int heap_enter(struct blockslab_heap *heap)
 {
 	struct blockslab_heap *other;
 	unsigned long irq;
-	int error = 0;
 
 	lockdep_assert_held(&heap_names);
-	while (!error && (other = heap_named(heap->name))) {
-		if (!heap_destroyed(other) || other->renamed)
-			error = -EEXIST;
-		else
+	if (name_taken(heap->name, false))
+		return -EEXIST;
+	for (other = next_heap(NULL); other; other = next_heap(other))
+		if (!strcmp(other->name, heap->name))
 			heap_rename(other);
-		heap_put(other);
-	}
-	if (error)
-		return error;
 	while (name_taken(heap->name, true))
 		schedule_timeout_uninterruptible(1);
 	spin_lock_irqsave(&heaps_lock, irq);

@@ -153,17 +153,10 @@ static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_
 
 static int control_act(const struct control *control, struct blockslab_heap *heap, u64 value)
 {
-	int error;
-
 	if (value < control->least || value > control->most)
 		return -EINVAL;
-	if (!control->locked)
-		return control->set(heap, value);
-	if (mutex_lock_killable(&heap->control))
-		return -EINTR;
-	error = control->live && heap_destroyed(heap) ? -ENODEV : control->set(heap, value);
-	mutex_unlock(&heap->control);
-	return error;
+	return control->locked ? heap_control(heap, control->live, control->set, value) :
+				 control->set(heap, value);
 }
 
 /* A number as memparse() takes it: 1M, 0x1000. */

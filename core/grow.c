@@ -224,16 +224,9 @@ static int heap_track(struct blockslab_heap *heap, u64 period)
  */
 int blockslab_track(struct blockslab_heap *heap, size_t period)
 {
-	int error;
-
 	heap = heap_check(heap, _RET_IP_);
 	if (!heap || period > PERIOD_MAX)
 		return -EINVAL;
-	error = heap_control(heap);
-	if (error)
-		return error;
-	error = heap_track(heap, period);
-	mutex_unlock(&heap->control);
-	return error;
+	return heap_control(heap, true, heap_track, period);
 }
 EXPORT_SYMBOL_GPL(blockslab_track);
