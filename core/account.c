@@ -112,7 +112,8 @@ static struct blockslab_class *class_after(struct blockslab_heap *heap,
 {
 	do {
 		class = class_in_list(heap, class ? &class->list : &heap->classes);
-	} while (class && (class->of || (class_coarse(class) && READ_ONCE(heap->class[class->index]))));
+	} while (class && (class->of || (class_coarse(class) &&
+					 READ_ONCE(heap->class[class->index]))));
 	return class;
 }
 

@@ -47,11 +47,12 @@ static void add_line(struct sums *sums, struct blockslab_cpu *line)
 
 static void add_stack(struct sums *sums, const struct blockslab_stack *stack)
 {
-	struct blockslab_magazine *magazine = NULL;
-	unsigned int steps = 0;
+	unsigned int steps = STACK_STEPS_MAX;	/* as all may be moving */
+	struct blockslab_magazine *magazine;
 
 	rcu_read_lock();
-	while ((magazine = stack_next(stack, magazine, &steps)))
+	for (magazine = stack_top(stack); magazine && steps--;
+	     magazine = READ_ONCE(magazine->below))
 		add_magazine(sums, magazine, false);
 	rcu_read_unlock();
 }

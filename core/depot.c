@@ -97,16 +97,6 @@ static unsigned int stack_depth(const struct blockslab_stack *stack)
 	return depth;
 }
 
-/* The next one down, under RCU, from NULL and 0 on; @steps bounds it, as all may be moving. */
-static struct blockslab_magazine *stack_next(const struct blockslab_stack *stack,
-					     struct blockslab_magazine *magazine,
-					     unsigned int *steps)
-{
-	if (++*steps > STACK_STEPS_MAX)
-		return NULL;
-	return magazine ? READ_ONCE(magazine->below) : stack_top(stack);
-}
-
 /* After its depth has changed. */
 static void depot_tell(struct blockslab_node *node, unsigned int full)
 {

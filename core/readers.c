@@ -31,7 +31,7 @@ struct blocks_reader {
 	unsigned int nr_slots, nr_used, order;
 	bool done;
 	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
-	unsigned long cached[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* or kept after their free */
+	unsigned long cached[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* or kept */
 };
 
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
