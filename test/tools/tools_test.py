@@ -211,7 +211,7 @@ class Help(Case):
 class Outline(html.parser.HTMLParser):
     """Whether tags are balanced, what a page would load, and the text of its tables."""
 
-    VOID = {"meta", "br", "path", "link", "img"}
+    VOID = {"meta", "br", "path", "link", "img", "li"}	# the last may end where the next begins
 
     def __init__(self):
         super().__init__()
@@ -253,6 +253,27 @@ class Report(Case):
         self.assertIn("inode cache", tables[2])
         # Each heap's classes, callers and stragglers, of which callers go on behind a fold.
         self.assertGreaterEqual(len(tables), 3 + 3 * 4)
+
+    def test_each_stack_is_there_once(self):
+        text = report(self.snapshot()).stdout
+        stacks = re.findall("<ol.*?>(.*?)</ol>", text)
+        self.assertEqual(len(stacks), len(set(stacks)))
+        self.assertGreater(len(stacks), 50)
+        links = re.findall(r'<details class="stack"><summary>[^/]*(?:</?b>[^/]*)*</summary><a href="#(s\d+)">', text)
+        self.assertGreater(len(links), 100)
+        for link in set(links):
+            self.assertEqual(text.count(f'<ol id="{link}">'), 1)
+
+    def test_each_call_is_in_the_flame_graph(self):
+        path = self.snapshot(heaps=("one",))
+        flame = re.search('<div class="flame".*?</div></div>', report(path).stdout, re.S)[0]
+        names = set(re.findall("<i[^>]*>(.*?)</i>", flame))
+        stacks = [line.rsplit(" ", 1)[0].split(";") for line in report("--folded", path).stdout.splitlines()]
+        self.assertEqual(names, {"all"} | {name for stack in stacks for name in stack[1:]})
+        # Those that hold the same share a box, and are all named when it is pointed at.
+        self.assertLess(flame.count("<div style"), flame.count("<i"))
+        for title, inside in re.findall('title="(.*?)">(.*?)</div>', flame, re.S):
+            self.assertEqual(title.split("\n")[-2::-1], re.findall("<i[^>]*>(.*?)</i>", inside))
 
     def test_sums_of_json_agree(self):
         result = report("--json", self.snapshot())
@@ -533,6 +554,15 @@ class Browser(Case):
                 ".filter(e => e.getClientRects().length).length"), 100)
             backgrounds.add(self.background())
         self.assertEqual(len(backgrounds), 2)
+
+    def test_a_stack_that_comes_again_is_shown_where_it_is_asked_for(self):
+        self.browser.show(self.page(self.snapshot()))
+        self.browser.evaluate("link = document.querySelector('.heap .stack > a'); fold = link.parentNode;"
+                              "text = document.querySelector(link.hash).textContent; fold.open = true")
+        self.browser.wait_for("!!fold.querySelector('ol')")
+        self.assertTrue(self.browser.evaluate("fold.querySelector('ol').textContent === text && text.length > 50"))
+        self.assertTrue(self.browser.evaluate("document.querySelectorAll(link.hash).length === 1"))
+        self.assertEqual(self.browser.complaints(), [])
 
     def test_million_slots(self):
         self.browser.show(self.page(self.snapshot(slots=1_000_000, heaps=("big",))))
