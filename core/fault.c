@@ -137,11 +137,7 @@ static unsigned int block_age(const struct blockslab_block *block)
 /* How many frames a kept stack has, innermost first. */
 static unsigned int stack_entries(depot_stack_handle_t stack, unsigned long **entries)
 {
-#ifdef CONFIG_STACKDEPOT
-	if (stack)
-		return stack_depot_fetch(stack, entries);
-#endif
-	return 0;
+	return IS_ENABLED(CONFIG_STACKDEPOT) && stack ? stack_depot_fetch(stack, entries) : 0;
 }
 
 static void print_stack(const char *what, depot_stack_handle_t stack)
@@ -307,9 +303,7 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 					 PAGE_SIZE - offset_in_page(facts->damage));
 		memcpy(report->found, facts->damage, report->nr_found);
 	}
-#ifdef CONFIG_STACKTRACE
 	report->nr_frames = stack_trace_save(report->frames, REPORT_FRAMES, 1);
-#endif
 	llist_add(&report->node, &fault_reports);
 	if (facts->locked || irqs_disabled() || in_nmi())
 		irq_work_queue(&report_irq);

@@ -191,7 +191,7 @@ static void growth_free(struct growth *growth)
 /* Under heap->control. */
 static int heap_track(struct blockslab_heap *heap, u64 period)
 {
-	int error = period ? stacks_init() : 0;
+	int error = period ? stack_depot_init() : 0;
 
 	if (error)
 		return error;

@@ -8,17 +8,12 @@
 
 static depot_stack_handle_t stack_keep(unsigned long *entries, unsigned int nr, gfp_t gfp)
 {
-#ifdef CONFIG_STACKDEPOT
-	return stack_depot_save(entries, nr, gfp);
-#else
-	return 0;
-#endif
+	return IS_ENABLED(CONFIG_STACKDEPOT) ? stack_depot_save(entries, nr, gfp) : 0;
 }
 
 /* The stack that led to @caller, this file's callers's address. 0 where there is no memory. */
 static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 {
-#ifdef CONFIG_STACKTRACE
 	unsigned long entries[STACK_FRAMES + STACK_OWN];
 	unsigned int nr, own = 0;
 
@@ -32,19 +27,6 @@ static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 	nr = min_t(unsigned int, nr - own, STACK_FRAMES);
 	frames_keep(entries + own, nr, NULL);
 	return stack_keep(entries + own, nr, (gfp & GFP_META) | __GFP_NOWARN);
-#else
-	return 0;
-#endif
-}
-
-/* Sees to it that stacks can be kept. May sleep. */
-static int stacks_init(void)
-{
-#ifdef CONFIG_STACKDEPOT
-	return stack_depot_init();
-#else
-	return 0;
-#endif
 }
 
 static unsigned int nr_notes(const struct blockslab_block *block)

@@ -22,8 +22,6 @@ struct blocks_reader {
 	struct blockslab_heap *heap;
 	bool sparse;			/* only blocks under a quarter full, and who holds them */
 	unsigned int age;
-	unsigned int nr_notes;
-	depot_stack_handle_t notes[HOLDERS_READ];
 	unsigned int nr_holders;
 	struct holder holders[HOLDERS_READ];
 	struct place place;
@@ -34,13 +32,35 @@ struct blocks_reader {
 	unsigned long cached[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* or kept */
 };
 
+static int compare_holders(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+
+	return x->slots > y->slots ? -1 : x->slots < y->slots;
+}
+
+/* One more slot that a stack allocated. */
+static void add_holder(struct blocks_reader *reader, depot_stack_handle_t stack)
+{
+	struct holder *holder = reader->holders, *end = holder + reader->nr_holders;
+
+	while (holder < end && holder->stack != stack)
+		holder++;
+	if (holder == end) {
+		*holder = (struct holder){ .stack = stack };
+		reader->nr_holders++;
+	}
+	holder->slots++;
+}
+
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
-static void read_notes_of(struct blocks_reader *reader, struct blockslab_block *block)
+static void read_holders(struct blocks_reader *reader, struct blockslab_block *block)
 {
 	unsigned int number, left = HOLDERS_READ;
+	depot_stack_handle_t stack;
 	u32 oldest = 0, when;
 
-	reader->nr_notes = 0;
+	reader->nr_holders = 0;
 	for_each_clear_bit(number, block->map, nr_notes(block)) {
 		const struct blockslab_note *note = &block->notes[number];
 
@@ -49,40 +69,13 @@ static void read_notes_of(struct blocks_reader *reader, struct blockslab_block *
 		if (!smp_load_acquire(&note->period))		/* note_alloc() */
 			continue;
 		when = READ_ONCE(note->when);
-		if (!reader->nr_notes || (s32)(when - oldest) < 0)
+		if (!oldest || (s32)(when - oldest) < 0)
 			oldest = when;
-		reader->notes[reader->nr_notes++] = READ_ONCE(note->got);
+		stack = READ_ONCE(note->got);
+		if (stack)
+			add_holder(reader, stack);
 	}
-	reader->age = reader->nr_notes ? note_age(oldest) : block_age(block);
-}
-
-static int compare_holders(const void *a, const void *b)
-{
-	const struct holder *x = a, *y = b;
-
-	return x->slots > y->slots ? -1 : x->slots < y->slots;
-}
-
-/* Each stack once, those with most slots first. */
-static void count_holders(struct blocks_reader *reader)
-{
-	struct holder *holder;
-	unsigned int i;
-
-	reader->nr_holders = 0;
-	for (i = 0; i < reader->nr_notes; i++) {
-		if (!reader->notes[i])
-			continue;
-		for (holder = reader->holders; holder < reader->holders + reader->nr_holders;
-		     holder++)
-			if (holder->stack == reader->notes[i])
-				break;
-		if (holder == reader->holders + reader->nr_holders)
-			reader->holders[reader->nr_holders++] =
-				(struct holder){ .stack = reader->notes[i] };
-		holder->slots++;
-	}
-	sort(reader->holders, reader->nr_holders, sizeof(*holder), compare_holders, NULL);
+	reader->age = oldest ? note_age(oldest) : block_age(block);
 }
 
 /* Which slots of a block are free, and which are on a CPU, in a depot or kept. */
@@ -119,7 +112,7 @@ static bool read_block(struct blocks_reader *reader)
 		reader->order = block_order(block);
 		read_maps(reader, block);
 		if (reader->sparse)
-			read_notes_of(reader, block);
+			read_holders(reader, block);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	return block;
@@ -148,7 +141,7 @@ static bool read_next_block(struct blocks_reader *reader)
 		}
 		cond_resched();
 	} while (reader->sparse && !reader_is_sparse(reader));
-	count_holders(reader);
+	sort(reader->holders, reader->nr_holders, sizeof(struct holder), compare_holders, NULL);
 	reader->at++;
 	return true;
 }
