@@ -3,9 +3,9 @@
  * Readers: the files blocks, sparse and callers, which show what a heap has slot by slot
  *
  * They stop nothing: what they show is of the moment when it was looked at. Blocks are read one at
- * a time, under node->lock for a copy of its bitmap and a look at its slots. A block that is there
- * throughout is shown once; one that goes meanwhile may be missed, and one that comes is not shown,
- * so that reading ends whatever the load.
+ * a time, under node->lock for the copy of one bitmap. A block that is there throughout is shown
+ * once; one that goes meanwhile may be missed, and one that comes is not shown, so that reading
+ * ends whatever the load.
  */
 
 #define VERSION_LINE	"# blockslab version 2\n"
@@ -54,14 +54,14 @@ static void add_holder(struct blocks_reader *reader, depot_stack_handle_t stack)
 }
 
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
-static void read_holders(struct blocks_reader *reader, struct blockslab_block *block)
+static void read_holders(struct blocks_reader *reader, const struct blockslab_block *block)
 {
 	unsigned int number, left = HOLDERS_READ;
 	depot_stack_handle_t stack;
 	u32 oldest = 0, when;
 
 	reader->nr_holders = 0;
-	for_each_clear_bit(number, block->map, nr_notes(block)) {
+	for_each_clear_bit(number, reader->map, nr_notes(block)) {
 		const struct blockslab_note *note = &block->notes[number];
 
 		if (!left--)
@@ -78,20 +78,22 @@ static void read_holders(struct blocks_reader *reader, struct blockslab_block *b
 	reader->age = oldest ? note_age(oldest) : block_age(block);
 }
 
-/* Which slots of a block are free, and which are on a CPU, in a depot or kept. */
-static void read_maps(struct blocks_reader *reader, struct blockslab_block *block)
+/* Which slots are on a CPU, in a depot or kept. */
+static void read_cached(struct blocks_reader *reader, struct blockslab_block *block)
 {
-	struct blockslab_node *node = block->node;
+	const struct blockslab_class *class = block->node->class;
 	unsigned int number;
+	unsigned long word;
 	void *slot;
 
 	reader->nr_used = 0;
-	bitmap_copy(reader->map, block->map, block->nr_slots);
 	bitmap_zero(reader->cached, block->nr_slots);
 	for_each_clear_bit(number, reader->map, block->nr_slots) {
-		slot = slot_address(block, node->class->size, number);
-		/* of an allocated slot any value may be read, but that of a canary */
-		if (slot_waits(block, number) || data_race(has_canary(node, slot)))
+		slot = slot_address(block, class->size, number);
+		if (slot_waits(block, number) ||
+		    (class->key != KEY_SLOW &&
+		     !get_kernel_nofault(word, blockslab_word(slot, class->canary)) &&
+		     word == blockslab_canary(slot)))
 			__set_bit(number, reader->cached);
 		else
 			reader->nr_used++;
@@ -105,16 +107,19 @@ static bool read_block(struct blocks_reader *reader)
 	struct blockslab_block *block;
 	unsigned long irq;
 
+	rcu_read_lock();	/* its descriptor stays, be it that its pages go */
 	spin_lock_irqsave(&node->lock, irq);
 	block = place_next(&reader->place);
+	if (block)
+		bitmap_copy(reader->map, block->map, block->nr_slots);
+	spin_unlock_irqrestore(&node->lock, irq);
 	if (block) {
 		reader->nr_slots = block->nr_slots;
 		reader->order = block_order(block);
-		read_maps(reader, block);
-		if (reader->sparse)
-			read_holders(reader, block);
+		read_cached(reader, block);
+		read_holders(reader, block);
 	}
-	spin_unlock_irqrestore(&node->lock, irq);
+	rcu_read_unlock();
 	return block;
 }
 
