@@ -138,10 +138,8 @@ static void deferred_irq_work(struct irq_work *work)
 static struct irq_work deferred_irq = IRQ_WORK_INIT_HARD(deferred_irq_work);
 
 /* Has the worker look at a block that has a mark; false where that has gone. Any context. */
-static bool defer_block(struct blockslab_block *block)
+static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 {
-	u32 queued = READ_ONCE(block->queued);
-
 	if (!queued)
 		queued = cmpxchg(&block->queued, 0, BLOCK_QUEUED);
 	if (!queued && llist_add(&block->deferred, &deferred_blocks))
@@ -150,11 +148,17 @@ static bool defer_block(struct blockslab_block *block)
 }
 
 /* Marks a checked slot; false where it was marked before. Any context, under RCU. */
-static bool defer_mark(struct blockslab_block *block, const void *slot, unsigned int number)
+static __always_inline bool defer_mark(struct blockslab_block *block, struct page *page,
+				       unsigned int number)
 {
-	if (test_and_set_bit(number, deferred_map(block)) || !defer_block(block))
+	u32 queued;
+
+	if (test_and_set_bit(number, deferred_map(block)))
 		return false;
-	page_defer(virt_to_page(slot), block->node->class, true);
+	queued = READ_ONCE(block->queued);
+	if (unlikely(queued != BLOCK_QUEUED) && !defer_block(block, queued))
+		return false;
+	page_defer(page, block->node->class, true);
 	return true;
 }
 
@@ -164,7 +168,7 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_note *note = note_of(block, number);
 
-	if (!defer_mark(block, slot, number))
+	if (!defer_mark(block, virt_to_page(slot), number))
 		return false;
 	/* Stacks are kept under locks, which sleep on PREEMPT_RT. */
 	if (note && !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
@@ -176,17 +180,11 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 typedef bool (*free_now)(struct blockslab_block *block, const void *slot);
 
 /* Checks and defers, unless @now does it. */
-static void free_deferred(const void *slot, free_now now, unsigned long caller)
+static noinline void free_deferred(const void *slot, free_now now, unsigned long caller)
 {
 	struct blockslab_block *block;
-	long number;
-	bool done;
 
-	preempt_disable();
-	block = now ? NULL : plain_block(slot, true, &number);
-	done = block && defer_mark(block, slot, number);
-	preempt_enable();
-	if (likely(done) || ZERO_OR_NULL_PTR(slot))
+	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	rcu_read_lock();
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
@@ -227,7 +225,16 @@ EXPORT_SYMBOL_GPL(blockslab_free_nolock);
  */
 void blockslab_free_rcu(const void *slot)
 {
-	free_deferred(slot, NULL, _RET_IP_);
+	struct blockslab_block *block;
+	long number;
+	bool done;
+
+	preempt_disable();
+	block = plain_block(slot, true, &number);
+	done = block && defer_mark(block, blockslab_page(blockslab_offset(slot)), number);
+	preempt_enable();
+	if (unlikely(!done))
+		free_deferred(slot, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 

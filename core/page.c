@@ -219,7 +219,8 @@ static void page_words_clear(struct blockslab_block *block)
  * leads all frees to the check. One word says both how many there are and where that leads, so that
  * none is missed, whoever else is at it. Any context.
  */
-static void page_defer(struct page *page, const struct blockslab_class *class, bool on)
+static __always_inline void page_defer(struct page *page, const struct blockslab_class *class,
+				       bool on)
 {
 	unsigned long *word = (unsigned long *)&page->lru.prev, was = READ_ONCE(*word), will;
 	unsigned long rest = (unsigned long)page + (unsigned long)page->lru.next;
