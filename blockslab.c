@@ -334,18 +334,6 @@ static void __init sizes_init(void)
 	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
 }
 
-static void __init bit_order_init(void)
-{
-	unsigned int nr, i, other;
-
-	for (nr = 1; nr <= BITS_PER_LONG; nr *= 2)
-		for (i = 0; i < nr; i++) {
-			other = get_random_u32() % (i + 1);
-			bit_order[nr + i] = bit_order[nr + other];
-			bit_order[nr + other] = i;
-		}
-}
-
 static void __init cpus_init(void)
 {
 	int cpu;
@@ -411,7 +399,6 @@ static int __init blockslab_init(void)
 	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);
 	span_grow();
 	sizes_init();
-	bit_order_init();
 	cpus_init();
 	no_class = __alloc_percpu(nr_node_ids * sizeof(struct blockslab_cpu), SMP_CACHE_BYTES);
 	if (!no_class)

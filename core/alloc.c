@@ -38,7 +38,7 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 	} else if (class && zero_wanted(heap, want->gfp)) {
 		for (i = 0; i < nr; i++)	/* watch_alloc() has done it, or: */
 			if (!READ_ONCE(class->tracked) || !block_watched(own_block(slots[i])))
-				zero_slot(slots[i], class->canary ?: class->size);
+				fill_words(slots[i], 0, class->canary ?: class->size);
 	}
 }
 
@@ -159,13 +159,6 @@ static bool request_plain(size_t size, gfp_t gfp)
 	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
 }
 
-static noinline void *alloc_tell(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
-				 unsigned long caller)
-{
-	after_alloc(heap, slot, size, gfp, caller);
-	return slot;
-}
-
 /* Where the fast path may go if what it gives is zeroed. */
 static __always_inline struct blockslab_cpu __percpu *rare_lines(struct blockslab_heap *heap,
 								 size_t size)
@@ -188,10 +181,23 @@ static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size,
 	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
 		return NULL;
 	if (alloc_watched())
-		return alloc_tell(heap, slot, size, gfp, caller);
+		return after_alloc(heap, slot, size, gfp, caller);
 	if (want_init_on_alloc(gfp))
-		zero_slot(slot, raw_cpu_read(cpu->size));
+		fill_words(slot, 0, raw_cpu_read(cpu->size));
 	return slot;
+}
+
+/* Of a heap whose slots are not cached: out of the block in hand; or NULL. */
+static void *exact_fast(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)
+{
+	struct blockslab_class *class;
+	void *slot;
+
+	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || heap_destroyed(heap))
+		return NULL;
+	class = class_find(heap, 0, heap_index(heap, size));
+	slot = class ? take_in_hand(&class->nodes[numa_mem_id()], size) : NULL;
+	return slot ? after_alloc(heap, slot, size, gfp, caller) : NULL;
 }
 
 /* That, or the slow way. On a node it is for as long as that is the CPU's own. */
@@ -208,7 +214,9 @@ static __always_inline void *rare_on(struct blockslab_heap *heap, size_t size, g
 	blockslab_might_alloc(gfp);
 	if (nid != NUMA_NO_NODE)
 		preempt_disable();
-	if (nid == NUMA_NO_NODE || nid == numa_mem_id())
+	if (heap->flags & EXACT_FLAGS)
+		slot = nid == NUMA_NO_NODE ? exact_fast(heap, size, gfp, caller) : NULL;
+	else if (nid == NUMA_NO_NODE || nid == numa_mem_id())
 		slot = rare_fast(heap, size, gfp, caller);
 	if (nid != NUMA_NO_NODE)
 		preempt_enable();
@@ -243,7 +251,8 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 					  unsigned long caller)
 {
 	/* in no order, as in blockslab_beyond() */
-	if (unlikely(size > data_race(blockslab_fast_size)) || heap->flags & BLOCKSLAB_ZERO)
+	if (unlikely(size > data_race(blockslab_fast_size)) ||
+	    heap->flags & (BLOCKSLAB_ZERO | EXACT_FLAGS))
 		return alloc_rare(heap, size, gfp, caller);
 	return alloc_refill(heap, size, gfp, caller);
 }

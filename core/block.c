@@ -79,6 +79,17 @@ static void block_list(struct blockslab_block *block)
 	count_retained(node, retained + retained_bytes(block));
 }
 
+/* To be done before lists are looked at. */
+static void hand_down(struct blockslab_node *node)
+{
+	struct blockslab_block *block = node->hand;
+
+	lockdep_assert_held(&node->lock);
+	node->hand = NULL;
+	if (block)
+		block_list(block);
+}
+
 static void block_link(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
@@ -168,6 +179,8 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
 	node->aside -= bytes_around(block);
 	block->state = BLOCK_UNLISTED;
+	if (node->hand == block)
+		node->hand = NULL;
 	places_leave(block);
 	list_del(&block->all);
 	list_move(&block->list, gone);
@@ -183,16 +196,37 @@ static void put_blocks(struct list_head *gone)
 	}
 }
 
-/* The fullest block with a free slot, so that sparse ones can drain. */
+/*
+ * The fullest block with a free slot, so that sparse ones can drain. Where slots are not cached it
+ * stays in hand until it is full: one slot that comes and goes would have it listed anew each time.
+ */
 static struct blockslab_block *best_block(struct blockslab_node *node)
 {
+	struct blockslab_block *block = node->hand;
 	unsigned int state;
 
 	lockdep_assert_held(&node->lock);
-	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++)
-		if (node->nr[state])
-			return list_first_entry(&node->blocks[state], struct blockslab_block, list);
+	if (block && block->nr_free)
+		return block;
+	hand_down(node);
+	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++) {
+		if (!node->nr[state])
+			continue;
+		block = list_first_entry(&node->blocks[state], struct blockslab_block, list);
+		if (READ_ONCE(node->class->heap->state) == HEAP_DEBUG) {
+			node->hand = block;
+			retention_taken(&node->retention, retained_words(node));
+		}
+		return block;
+	}
 	return NULL;
+}
+
+/* After slots went out of it; what has some out is never among the empty ones. */
+static void block_taken(struct blockslab_block *block)
+{
+	if (block != block->node->hand || block->state == BLOCK_RETAINED)
+		block_list(block);
 }
 
 /* The bitmap had fewer slots than its count, for @nr slots, the last @got of which are there. */
@@ -205,39 +239,21 @@ static noinline __cold void take_fewer(struct blockslab_block *block, void **slo
 	block->nr_free = got;
 }
 
-/*
- * Random orders of a word's bits, others at every boot: that of the first 2^n bits begins at 2^n.
- */
-static u8 bit_order[2 * BITS_PER_LONG] __ro_after_init;
-
-/*
- * Takes slots of a word that are free, @bits, of @nr, from @to down to @slots: neighbours in a
- * fresh block do not go out one after the other. Each time the order is begun elsewhere.
- */
-static void **take_shuffled(struct blockslab_block *block, unsigned long *bits, unsigned int nr,
-			    void *base, void **to, void **slots)
+/* The next one of a word's bits from a random one of its first @nr on. */
+static unsigned int random_bit(struct blockslab_node *node, unsigned long bits, unsigned int nr)
 {
-	unsigned int bit, i, left = 1U << fls(nr - 1);
-	struct blockslab_node *node = block->node;
-	const u8 *order = bit_order + left;
-	unsigned long size = block->size;
-
 	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
-	for (i = node->seed >> 16; left && to > slots; left--, i++) {
-		bit = order[i & (order - bit_order - 1)];
-		if (!(*bits & BIT(bit)))
-			continue;
-		*bits ^= BIT(bit);
-		data_race(*--to = base + size * bit);	/* as in a free */
-	}
-	return to;
+	return __ffs(bits & ~0UL << ((node->seed >> 16) * nr >> 16) ?: bits);
 }
 
-/* Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. */
+/*
+ * Takes up to @nr slots out of a block, the last one first, a bitmap word at a time. Neighbours in
+ * a fresh block do not go out one after the other.
+ */
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
 	unsigned long *word = block->map, size = block->size, bits, tail;
-	unsigned int got, rest = block->nr_slots, here;
+	unsigned int got, rest = block->nr_slots, here, bit;
 	void *base = block->base, **to;
 
 	lockdep_assert_held(&block->node->lock);
@@ -247,9 +263,12 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		tail = here < BITS_PER_LONG ? *word & ~0UL << here : 0;
 		bits = *word ^ tail;
 		if (READ_ONCE(shuffle) && hweight_long(bits) > here / 2)
-			to = take_shuffled(block, &bits, here, base, to, slots);
+			for (; bits && to > slots; bits ^= BIT(bit)) {
+				bit = random_bit(block->node, bits, here);
+				data_race(*--to = base + size * bit);	/* as in a free */
+			}
 		for (; bits && to > slots; bits &= bits - 1)
-			data_race(*--to = base + size * __ffs(bits));	/* as in a free */
+			data_race(*--to = base + size * __ffs(bits));	/* the same */
 		WRITE_ONCE(*word, bits | tail);
 	}
 	got = slots + nr - to;
@@ -257,8 +276,29 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		take_fewer(block, slots, nr, got);
 	block->nr_free -= got;
 	blockslab_sub(block->node->nr_free, got);
-	block_list(block);
+	block_taken(block);
 	return got;
+}
+
+/* Takes a slot out of a sound block, or NULL. */
+static void *take_one(struct blockslab_block *block)
+{
+	unsigned int bit, rest = block->nr_slots;
+	struct blockslab_node *node = block->node;
+	unsigned long *word = block->map, bits;
+
+	lockdep_assert_held(&node->lock);
+	for (; rest > BITS_PER_LONG && !*word; rest -= BITS_PER_LONG)
+		word++;
+	bits = rest < BITS_PER_LONG ? *word & ~(~0UL << rest) : *word;
+	if (unlikely(!bits))
+		return NULL;
+	bit = READ_ONCE(shuffle) ? random_bit(node, bits, min(rest, 64U)) : __ffs(bits);
+	WRITE_ONCE(*word, *word ^ BIT(bit));
+	block->nr_free--;
+	blockslab_sub(node->nr_free, 1);
+	block_taken(block);
+	return slot_address(block, block->size, block->nr_slots - rest + bit);
 }
 
 /* Takes up to @nr slots out of a node's blocks. */
@@ -276,6 +316,7 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 			got += take_slots(block, slots + got, nr - got);
 		} else {
 			block_mend(block);
+			hand_down(node);
 			block_list(block);
 		}
 	}

@@ -208,9 +208,9 @@ static noinline void *cache_alloc_rare(struct blockslab_cache *cache, gfp_t gfp,
 					   &slot)))
 		return cache_alloc_slow(cache, gfp, NUMA_NO_NODE, caller);
 	if (alloc_watched())
-		return alloc_tell(cache->heap, slot, cache->size, gfp, caller);
+		return after_alloc(cache->heap, slot, cache->size, gfp, caller);
 	if (zero_wanted(cache->heap, gfp))
-		zero_slot(slot, cache->zeroed);
+		fill_words(slot, 0, cache->zeroed);
 	return slot;
 }
 

@@ -77,6 +77,7 @@ static void add_blocks(struct sums *sums, struct blockslab_node *node)
 	unsigned int i;
 
 	spin_lock_irqsave(&node->lock, irq);
+	hand_down(node);
 	if (class_coarse(node->class))
 		sums->spare += spare_bytes(node);
 	sums->full += node->nr[BLOCK_FULL];
@@ -240,6 +241,7 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 	place_start(&place, node);
 	do {
 		spin_lock_irqsave(&node->lock, irq);
+		hand_down(node);
 		block = place_next(&place);
 		if (block) {
 			validate_block(block, &findings);

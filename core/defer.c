@@ -176,11 +176,14 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 	return true;
 }
 
-/* Frees a slot at once, if it can. */
-typedef bool (*free_now)(struct blockslab_block *block, const void *slot);
+static bool put_cached_now(struct blockslab_block *block, const void *slot)
+{
+	return !static_branch_unlikely(&rare_free) &&
+	       block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
+}
 
-/* Checks and defers, unless @now does it. */
-static noinline void free_deferred(const void *slot, free_now now, unsigned long caller)
+/* Checks and defers, unless it may be freed at once and there is room for it. */
+static noinline void free_deferred(const void *slot, bool now, unsigned long caller)
 {
 	struct blockslab_block *block;
 
@@ -188,15 +191,9 @@ static noinline void free_deferred(const void *slot, free_now now, unsigned long
 		return;
 	rcu_read_lock();
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
-	if (block && !(now && now(block, slot)) && !defer_free(block, slot, caller))
+	if (block && !(now && put_cached_now(block, slot)) && !defer_free(block, slot, caller))
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	rcu_read_unlock();
-}
-
-static bool put_cached_now(struct blockslab_block *block, const void *slot)
-{
-	return !static_branch_unlikely(&rare_free) &&
-	       block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
 }
 
 /**
@@ -210,7 +207,7 @@ static bool put_cached_now(struct blockslab_block *block, const void *slot)
 void blockslab_free_nolock(const void *slot)
 {
 	if (unlikely(!blockslab_free_try(slot, ANY_SIZE, true, NULL)))
-		free_deferred(slot, put_cached_now, _RET_IP_);
+		free_deferred(slot, true, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_nolock);
 
@@ -234,7 +231,7 @@ void blockslab_free_rcu(const void *slot)
 	done = block && defer_mark(block, blockslab_page(blockslab_offset(slot)), number);
 	preempt_enable();
 	if (unlikely(!done))
-		free_deferred(slot, NULL, _RET_IP_);
+		free_deferred(slot, false, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 

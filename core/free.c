@@ -137,10 +137,10 @@ static void free_found(struct blockslab_block *block, const void *slot, unsigned
 		watch_free(block, (void *)slot, caller);
 	else if (!before_free(block, (void *)slot, caller))
 		return;
-	else if (block->node->class->size)
+	else if (block->node->class->key != KEY_SLOW)
 		free_to(block->node, slot);
 	else
-		large_put(block, caller);
+		put_direct(block, slot, caller);
 }
 
 /* Everything that the fast path does not do. @cache is NULL for any heap's. */
@@ -278,16 +278,20 @@ static size_t free_run(struct run *run, size_t nr, void **slots)
 	return done;
 }
 
-/* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
-static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
+/* Whether the page of a slot may name lines. Those of all classes that have none name the same. */
+static __always_inline bool names_lines(const void *slot, unsigned long *lines)
 {
 	unsigned long offset = blockslab_offset(slot);
 
-	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
-		return false;
-	/* Pages of all classes that have no lines name the same. */
-	if (run->lines - (__force unsigned long)no_class <
-	    nr_node_ids * sizeof(struct blockslab_cpu))
+	return !blockslab_beyond(offset) && blockslab_lines(blockslab_page(offset), lines) &&
+	       *lines - (__force unsigned long)no_class >=
+	       nr_node_ids * sizeof(struct blockslab_cpu);
+}
+
+/* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
+static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
+{
+	if (!names_lines(slot, &run->lines))
 		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
 	run->word = cache ? cache->pages.canary : 0;
@@ -297,7 +301,8 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 }
 
 /* Puts a slot where the fast path would, after room was made there; false if it is not for that. */
-static bool free_with_room(const void *slot, size_t size, const struct blockslab_cache *cache)
+static noinline bool free_with_room(const void *slot, size_t size,
+				    const struct blockslab_cache *cache)
 {
 	void *one = (void *)slot;
 	bool done = false;
@@ -316,7 +321,9 @@ static bool free_with_room(const void *slot, size_t size, const struct blockslab
 static noinline void free_missed(const void *slot, size_t size,
 				 const struct blockslab_cache *cache, unsigned long caller)
 {
-	if (!free_with_room(slot, size, cache))
+	unsigned long lines;
+
+	if (!names_lines(slot, &lines) || !free_with_room(slot, size, cache))
 		free_checked(slot, size, cache ? cache->heap : NULL, caller);
 }
 

@@ -40,7 +40,8 @@ static struct blockslab_note *note_of(struct blockslab_block *block, unsigned in
 }
 
 /* The note of an address in a block. */
-static struct blockslab_note *note_at(struct blockslab_block *block, const void *slot)
+static __always_inline struct blockslab_note *note_at(struct blockslab_block *block,
+						      const void *slot)
 {
 	return note_of(block, slot_number(block, slot));
 }
@@ -95,7 +96,7 @@ static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 	return class->canary ?: class->size;
 }
 
-static size_t slot_bytes(struct blockslab_block *block)
+static __always_inline size_t slot_bytes(struct blockslab_block *block)
 {
 	return object_size(block->node->class) ?:
 	       block->nr_pages * PAGE_SIZE - bytes_around(block);
@@ -107,17 +108,32 @@ static bool poisoned(const struct blockslab_heap *heap)
 	return heap->flags & BLOCKSLAB_POISON;
 }
 
-/* Reports where bytes of a slot that nobody may write to are not what they were; false then. */
-static bool check_bytes(enum fault fault, struct blockslab_block *block, const void *slot,
-			const void *from, u8 value, size_t bytes, unsigned long caller)
+/* Bytes of a slot that nobody may write to are not what they were, unless they are by now. */
+static noinline __cold bool tell_bytes(enum fault fault, struct blockslab_block *block,
+				       const void *slot, const void *from, u8 value, size_t bytes,
+				       unsigned long caller)
 {
 	const void *other = first_other(from, value, bytes);
 
-	if (likely(!other))
-		return true;
-	report(fault, .slot = slot, .block = block, .caller = caller, .damage = other,
-	       .expected = value);
-	return false;
+	if (other)
+		report(fault, .slot = slot, .block = block, .caller = caller, .damage = other,
+		       .expected = value);
+	return other;
+}
+
+/* By words: rep stosb of memset() takes an instruction a byte where it is counted, or emulated. */
+static __always_inline void fill_words(void *slot, u8 value, size_t bytes)
+{
+	memset64(slot, value * (~0ULL / 0xff), bytes / 8);
+}
+
+/* Eight bytes at least, up to the end of a slot. */
+static void fill_zone(void *zone, size_t bytes)
+{
+	void *aligned = PTR_ALIGN(zone, 8);
+
+	memset(zone, SLUB_RED_ACTIVE, 8);
+	fill_words(aligned, SLUB_RED_ACTIVE, zone + bytes - aligned);
 }
 
 static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, gfp_t gfp,
@@ -128,14 +144,15 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	size_t bytes = slot_bytes(block);
 
 	if (poisoned(class->heap) && class->size) {
-		check_bytes(AFTER_FREE, block, slot, slot, POISON_FREE, bytes, caller);
-		memset(slot, POISON_INUSE, bytes);
+		if (!all_are(slot, POISON_FREE, bytes))
+			tell_bytes(AFTER_FREE, block, slot, slot, POISON_FREE, bytes, caller);
+		fill_words(slot, POISON_INUSE, bytes);
 	}
 	if (!note)
 		return;
 	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
 	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
-		memset(slot + size, SLUB_RED_ACTIVE, bytes - size);
+		fill_zone(slot + size, bytes - size);
 }
 
 /*
@@ -151,7 +168,9 @@ static bool zone_before_whole(struct blockslab_block *block, u8 *slot, unsigned 
 	u8 byte;
 	int i;
 
-	if (!heap->zone || !number || keeps_content(heap))
+	if (!heap->zone || !number || keeps_content(heap) ||
+	    all_are(slot - RED_ZONE_BYTES, SLUB_RED_ACTIVE, RED_ZONE_BYTES) ||
+	    all_are(slot - RED_ZONE_BYTES, POISON_FREE, RED_ZONE_BYTES))
 		return true;
 	for (i = 1; i <= RED_ZONE_BYTES; i++) {
 		byte = READ_ONCE(slot[-i]);
@@ -175,8 +194,9 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 	size_t bytes = slot_bytes(block);
 
 	if (note && class->heap->flags & BLOCKSLAB_RED_ZONE &&
-	    !check_bytes(PAST_SLOT, block, slot, slot + note->asked, SLUB_RED_ACTIVE,
-			 bytes - note->asked, caller)) {
+	    !all_are(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked) &&
+	    tell_bytes(PAST_SLOT, block, slot, slot + note->asked, SLUB_RED_ACTIVE,
+		       bytes - note->asked, caller)) {
 		memset(slot + note->asked, SLUB_RED_ACTIVE, bytes - note->asked);
 		return false;
 	}
@@ -187,7 +207,7 @@ static bool exact_free(struct blockslab_block *block, void *slot, unsigned long 
 		WRITE_ONCE(note->period, 0);
 	}
 	if (poisoned(class->heap))
-		memset(slot, POISON_FREE, bytes);
+		fill_words(slot, POISON_FREE, bytes);
 	return true;
 }
 
@@ -205,12 +225,6 @@ static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
 	return gfp & __GFP_ZERO || (want_init_on_alloc(gfp) && !keeps_content(heap));
 }
 
-/* By words: rep stosb of memset() takes an instruction a byte where it is counted, or emulated. */
-static __always_inline void zero_slot(void *slot, size_t bytes)
-{
-	memset_l(slot, 0, bytes / sizeof(long));
-}
-
 /* What a slot of a class holds from now on. Any context. */
 static void fill_slot(const struct blockslab_class *class, void *slot, size_t size, gfp_t gfp)
 {
@@ -224,8 +238,8 @@ static void fill_slot(const struct blockslab_class *class, void *slot, size_t si
 }
 
 /* All that may be to be done with a slot that was taken. */
-static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
-			unsigned long caller)
+static noinline void *after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gfp_t gfp,
+				  unsigned long caller)
 {
 	struct blockslab_block *block = own_block(slot);
 	struct blockslab_class *class = block->node->class;
@@ -238,6 +252,7 @@ static void after_alloc(struct blockslab_heap *heap, void *slot, size_t size, gf
 		kasan_slot(slot, slot_bytes(block), size);
 	kmemleak_alloc(slot, size, 1, gfp);
 	trace_blockslab_alloc(caller, heap->name, slot, size, slot_bytes(block), gfp);
+	return slot;
 }
 
 static void tell_free(struct blockslab_block *block, void *slot, unsigned long caller)

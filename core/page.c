@@ -124,21 +124,26 @@ static bool has_canary(const struct blockslab_node *node, const void *slot)
 
 static void put_canary(const struct blockslab_node *node, const void *slot)
 {
-	if (node->class->key != KEY_SLOW)
-		*blockslab_word(slot, node->class->canary) = blockslab_canary(slot);
+	*blockslab_word(slot, node->class->canary) = blockslab_canary(slot);
+}
+
+/* An address's struct page; not even virt_addr_valid() is asked where a hole is felt. */
+static __always_inline bool page_found(const void *slot, struct page **page)
+{
+	unsigned long offset = blockslab_offset(slot), lines;
+
+	*page = offset < READ_ONCE(blockslab_span.size) ? blockslab_page(offset) : page_of(slot);
+	return *page && blockslab_lines(*page, &lines);
 }
 
 /* The block that a pointer points into; NULL for a foreign one. Under RCU: see page.h. */
 static struct blockslab_block *block_of(const void *slot)
 {
-	unsigned long offset = blockslab_offset(slot), lines;
 	struct blockslab_block *block;
 	struct page *page;
 	unsigned long key;
 
-	/* Not even virt_addr_valid(), where a hole is felt. */
-	page = offset < READ_ONCE(blockslab_span.size) ? blockslab_page(offset) : page_of(slot);
-	if (!page || !blockslab_lines(page, &lines))
+	if (!page_found(slot, &page))
 		return NULL;
 	block = blockslab_block_of(page);
 	key = page_key(page);
@@ -303,11 +308,27 @@ static void kasan_slot(const void *slot, size_t bytes, size_t live)
 }
 #endif
 
+/* Whether bytes are all @value, by words; of fewer than a word that is not said. */
+static __always_inline bool all_are(const void *start, u8 value, size_t bytes)
+{
+	const void *last = start + bytes - sizeof(long);
+	unsigned long word = value * (~0UL / 0xff);
+
+	if (bytes < sizeof(long))
+		return !bytes;
+	for (; start < last; start += sizeof(long))
+		if (memcmp(start, &word, sizeof(long)))
+			return false;
+	return !memcmp(last, &word, sizeof(long));
+}
+
 /* The first byte that is not @value, even if the memory is nobody's; NULL where all are. */
 static const void *first_other(const void *start, u8 value, size_t bytes)
 {
 	const void *other;
 
+	if (likely(all_are(start, value, bytes)))
+		return NULL;
 	kasan_disable_current();
 	other = memchr_inv(start, value, bytes);
 	kasan_enable_current();

@@ -481,9 +481,10 @@ static void block_end_rcu(struct rcu_head *rcu)
 /* Whether a descriptor that somebody may have written to still has its pages, and can count. */
 static bool block_sound(const struct blockslab_block *block)
 {
-	struct page *page = page_of(block->base);
+	struct page *page;
 
-	return page && blockslab_block_of(page) == block && block->nr_free <= block->nr_slots;
+	return page_found(block->base, &page) && blockslab_block_of(page) == block &&
+	       block->nr_free <= block->nr_slots;
 }
 
 /*

@@ -70,6 +70,25 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	return got;
 }
 
+/* A slot out of the block in hand; or NULL, and all else is tried. */
+static void *take_in_hand(struct blockslab_node *node, size_t size)
+{
+	struct blockslab_block *block;
+	void *slot = NULL;
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	block = best_block(node);
+	if (likely(block && block == node->hand && block_sound(block)))
+		slot = take_one(block);
+	if (likely(slot)) {
+		blockslab_add(node->allocs, 1);
+		node->requested += size;
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return slot;
+}
+
 /* A slot out of the blocks, past the magazines, or NULL. */
 static void *take_direct(struct blockslab_node *node, size_t size)
 {
@@ -106,7 +125,7 @@ static bool heap_keeps(struct blockslab_heap *heap)
 		/* take_in() */
 		struct blockslab_magazine *spare = smp_load_acquire(&line->spare);
 
-		keeps = READ_ONCE(line->tally) & BLOCKSLAB_COUNT ||
+		keeps = READ_ONCE(line->tally) & BLOCKSLAB_COUNT || READ_ONCE(node->hand) ||
 			 (spare && READ_ONCE(spare->count));
 	}
 	rcu_read_unlock();
@@ -484,7 +503,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	block = track ? NULL : large_kept(node, size, gfp);
 	if (block) {
 		if (want_init_on_alloc(gfp))
-			zero_slot(block->base, block->nr_pages * PAGE_SIZE);
+			fill_words(block->base, 0, block->nr_pages * PAGE_SIZE);
 		return block->base;
 	}
 	block = large_block(class, size, gfp, nid, track);
@@ -510,30 +529,42 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	return block ? block->base : NULL;
 }
 
-static void large_put(struct blockslab_block *block, unsigned long caller)
+/* Whether whole pages may be kept. init_on_free is the page allocator's, and KASAN. */
+static bool large_stays(struct blockslab_block *block)
 {
-	/* Who is to find nothing there finds what the page allocator makes of it. */
-	bool keep = !RARE_ALWAYS && !want_init_on_free();
+	struct blockslab_node *node = block->node;
+
+	return heap_forgotten(node->class->heap) ||
+	       (!RARE_ALWAYS && !want_init_on_free() && !block->notes && !block->charged &&
+		node->nr[BLOCK_RETAINED] <= LARGE_KEPT_MAX && page_counts_right(block));
+}
+
+/* A checked slot that is not cached, or whole pages, into its block. */
+static void put_direct(struct blockslab_block *block, const void *slot, unsigned long caller)
+{
+	unsigned int number = slot_number(block, slot);
 	struct blockslab_node *node = block->node;
 	unsigned long irq;
 	LIST_HEAD(gone);
 
+	heap_arm(node->class->heap);
 	spin_lock_irqsave(&node->lock, irq);
-	keep &= node->nr[BLOCK_RETAINED] < LARGE_KEPT_MAX && !block->notes && !block->charged &&
-		page_counts_right(block);
-	keep |= heap_forgotten(node->class->heap);
-	if (test_and_set_free(block, 0)) {
-		report(DOUBLE_FREE, .slot = block->base, .block = block, .caller = caller,
+	if (test_and_set_free(block, number)) {
+		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
 		       .locked = true);
 	} else {
 		blockslab_add(node->frees, 1);
-		block->nr_free = 1;
+		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
-		block_returned(block, &gone);
-		if (block->state == BLOCK_RETAINED && !keep)
-			block_unlink(block, &gone);
-		retained_look(node, &gone);
+		if (block != node->hand) {
+			block_returned(block, &gone);
+			if (!node->class->size && block->state == BLOCK_RETAINED &&
+			    !large_stays(block))
+				block_unlink(block, &gone);
+			retained_look(node, &gone);
+		}
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
+	if (unlikely(!list_empty(&gone)))
+		put_blocks(&gone);
 }

@@ -188,7 +188,7 @@ static int home_this_cpu(unsigned int cpu)
 static bool nothing_retained(const struct blockslab_node *node)
 {
 	return !READ_ONCE(node->nr[BLOCK_RETAINED]) && !READ_ONCE(node->retention.keep) &&
-	       !READ_ONCE(node->retention.given_back);
+	       !READ_ONCE(node->retention.given_back) && !READ_ONCE(node->hand);
 }
 
 /* Up to BLOCKS_RUN empty blocks go back, and are not missed. */
@@ -200,6 +200,7 @@ static void retained_put(struct blockslab_node *node)
 
 	spin_lock_irqsave(&node->lock, irq);
 	retention_reset(&node->retention);
+	hand_down(node);
 	while (node->nr[BLOCK_RETAINED] && run--)
 		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
 					      struct blockslab_block, list), &gone);

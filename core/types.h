@@ -101,6 +101,7 @@ struct blockslab_node {
 	u16 last[2];	/* CPUs that took last, and left, plus one: goes_one_way() */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
+	struct blockslab_block *hand;	/* stays on its list whatever its slots; or NULL */
 	struct list_head all;			/* every block, the oldest first */
 	struct list_head places;		/* struct place: walks over @all */
 	unsigned int nr[NR_BLOCK_STATES];	/* blocks by state */

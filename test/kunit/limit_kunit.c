@@ -86,6 +86,19 @@ static void what_one_class_gave_up_serves_another(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Where slots are not cached, a class keeps a block in hand. */
+static void an_empty_block_in_hand_makes_room(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", BLOCKSLAB_POISON, 2 * PAGE_SIZE, 0);
+	void *slot;
+
+	blockslab_free(must_alloc(test, heap, 64));
+	slot = try_alloc(heap, 128, GFP_NOWAIT | __GFP_NOWARN);
+	KUNIT_EXPECT_NOT_NULL(test, slot);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static void one_heap_s_limit_is_not_another_s(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
@@ -399,6 +412,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE_PARAM(a_heap_never_holds_more_than_its_limit, limit_gen_params),
 	KUNIT_CASE_PARAM(one_free_makes_room_for_one_more, limit_gen_params),
 	KUNIT_CASE(what_one_class_gave_up_serves_another),
+	KUNIT_CASE(an_empty_block_in_hand_makes_room),
 	KUNIT_CASE(one_heap_s_limit_is_not_another_s),
 	KUNIT_CASE(what_is_larger_than_the_limit_is_refused),
 	KUNIT_CASE(a_small_limit_serves_small_slots),
