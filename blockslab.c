@@ -127,7 +127,7 @@
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
- * heap->lock (the reserve, and that a class is made once), heaps_lock (the lists of heaps),
+ * heap->lock (the reserve, and that a class is made once), heaps_lock (the list of heaps),
  * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, depots, deferred frees and
  * reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
  * with preemption disabled, so all may sleep on PREEMPT_RT. Nothing is printed under one.

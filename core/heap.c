@@ -5,10 +5,12 @@
  * A heap that is destroyed while slots are allocated drains: every block holds a reference on it,
  * and with the last one it is freed, by a worker. Its memory stays as a grave for a while, so that
  * who uses it after its end meets a state and not another's data. Locks: heap->control for the
- * state, heaps_lock for the lists.
+ * state, heaps_lock for the list.
  */
 
-#define GRAVES	64
+#define GRAVES	64U
+
+static struct blockslab_heap *graves[GRAVES];	/* heaps that are gone, the latest ones */
 
 static void heap_end_memory(struct blockslab_heap *heap)
 {
@@ -19,18 +21,10 @@ static void heap_end_memory(struct blockslab_heap *heap)
 /* The memory of a heap stays for a while. */
 static void heap_bury(struct blockslab_heap *heap)
 {
-	struct blockslab_heap *oldest = NULL;
-	unsigned long irq;
+	static atomic_t next;
+	unsigned int grave = atomic_fetch_inc(&next);
+	struct blockslab_heap *oldest = xchg(&graves[grave % GRAVES], heap);
 
-	spin_lock_irqsave(&heaps_lock, irq);
-	list_add_tail(&heap->list, &graves);
-	if (nr_graves == GRAVES) {
-		oldest = list_first_entry(&graves, struct blockslab_heap, list);
-		list_del(&oldest->list);
-	} else {
-		nr_graves++;
-	}
-	spin_unlock_irqrestore(&heaps_lock, irq);
 	if (oldest)
 		heap_end_memory(oldest);
 }
@@ -361,13 +355,15 @@ static void heaps_exit(void)
 {
 	unsigned long pages = referenced_lose();
 	struct blockslab_heap *heap, *next;
+	unsigned int i;
 
 	list_for_each_entry_safe(heap, next, &heaps, list)
 		pages += lose_heap(heap);
 	if (pages)
 		pr_warn("%lu pages of heaps that were let go of are lost\n", pages);
-	list_for_each_entry_safe(heap, next, &graves, list)
-		heap_end_memory(heap);
+	for (i = 0; i < GRAVES; i++)
+		if (graves[i])
+			heap_end_memory(graves[i]);
 }
 
 /* Up to BLOCKS_RUN of a node's blocks, with every slot in them; true if there are more. */

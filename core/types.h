@@ -226,7 +226,7 @@ struct blockslab_heap {
 	struct work_struct free_work;	/* after the last reference */
 	struct rcu_head rcu;		/* when nobody looks at it any more */
 	u64 id;				/* ever rising; the order in heaps */
-	struct list_head list;		/* heaps or graves (heaps_lock) */
+	struct list_head list;		/* in heaps (heaps_lock) */
 	struct dentry *dir;	/* in debugfs, once somebody looked; or NULL (heap_names) */
 	bool renamed;			/* an ending was added (heap_names) */
 	bool leaving;	/* heap_leave(): in debugfs no more (heap_names) */
@@ -295,9 +295,7 @@ static DEFINE_STATIC_KEY_FALSE(rare_free);
 struct blockslab_heap blockslab_shared;
 EXPORT_SYMBOL_GPL(blockslab_shared);
 static LIST_HEAD(heaps);
-static LIST_HEAD(graves);		/* heaps that are gone, the latest ones */
-static unsigned int nr_graves;
-static DEFINE_SPINLOCK(heaps_lock);	/* heaps, graves, and each heap's way from there to here */
+static DEFINE_SPINLOCK(heaps_lock);	/* heaps */
 static DEFINE_MUTEX(heap_names);	/* names, and debugfs, which follows them */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
