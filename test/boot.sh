@@ -346,6 +346,31 @@ tracked_slots_are_watched()
 	rmmod blockslab
 }
 
+killed()
+{
+	dmesg | grep -q "Out of memory: Killed process $1 "
+}
+
+# The kernel is asked to kill one, as if there was none left.
+run_out_of_memory()
+{
+	sleep 1000 &
+	echo 1000 >/proc/$!/oom_score_adj
+	echo f >/proc/sysrq-trigger
+	within 60 killed $!
+}
+
+# The second time is too soon.
+largest_heaps_are_told()
+{
+	needs blockslab_sample
+	run_out_of_memory
+	run_out_of_memory
+	dmesg >/tmp/log
+	[ "$(grep -c 'blockslab: [0-9]* heaps hold [0-9]* KiB; the largest:' /tmp/log)" = 1 ]
+	grep 'blockslab:   sample: [0-9]* KiB, slots of [0-9]* bytes are [0-9]* KiB of it; made by blockslab_sample' /tmp/log
+}
+
 replay_is_undamaged()
 {
 	load blockslab_replay
@@ -977,6 +1002,7 @@ step 'the sample client allocates' sample_client_allocates
 step 'all tables agree with themselves' tables_agree
 step 'files written to act do' control_files_act
 step 'rubbish is refused' rubbish_is_refused
+step 'the largest heaps are told where memory runs out' largest_heaps_are_told
 step 'rmmod is refused while a client holds a heap' rmmod_is_refused_to_a_client
 step 'the client unloads' client_unloads
 step 'a heap left behind is reported once, whoever has its address' left_heap_is_reported_once
