@@ -232,11 +232,15 @@ struct blockslab_pages {
 	unsigned long canary;	/* offset of the word that tells a cached slot */
 };
 
+#ifndef BLOCKSLAB_CONSTANT
+#define BLOCKSLAB_CONSTANT(value)	__builtin_constant_p(value)
+#endif
+
 /* A slot of any heap, or of a cache; of a size, or, where that is SIZE_MAX, of any. */
 static __always_inline bool blockslab_free_try(const void *slot, size_t size, bool any_heap,
 					       const struct blockslab_pages *cache)
 {
-	bool any_size = __builtin_constant_p(size) && size == SIZE_MAX;
+	bool any_size = BLOCKSLAB_CONSTANT(size) && size == SIZE_MAX;
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct blockslab_block *block;
 	struct page *page;

@@ -20,7 +20,7 @@ static struct fault_attr fail_attrs[ARRAY_SIZE(fail_names)] = {
 	[0 ... ARRAY_SIZE(fail_names) - 1] = FAULT_ATTR_INITIALIZER,
 };
 
-static_assert(ilog2(BLOCKSLAB_FAIL_TRACK) + 1 == ARRAY_SIZE(fail_names));
+static_assert(BIT(ARRAY_SIZE(fail_names) - 1) == BLOCKSLAB_FAIL_TRACK);
 
 static bool should_fail_by_attr(unsigned int what)
 {
