@@ -121,6 +121,61 @@ static void a_free_slot_is_not_copied(struct kunit *test)
 	blockslab_free(other);
 }
 
+/* Not in a magazine, but marked free in its block; or kept there for a while. */
+static void a_slot_back_in_its_block_is_not_copied(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "kept", BLOCKSLAB_TRACK, 0, 0);
+	u8 *slot = must_alloc(test, fixture.heap, 64), *kept = must_alloc(test, heap, 64);
+	u8 *other = must_alloc(test, fixture.heap, 64);
+
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	if (blockslab_owns(slot))
+		KUNIT_EXPECT_FALSE(test, copy_may(test, slot, 1));
+	KUNIT_EXPECT_TRUE(test, copy_may(test, kept, 64));
+	blockslab_free(kept);
+	KUNIT_EXPECT_FALSE(test, copy_may(test, kept, 1));
+	blockslab_free(other);
+	end_heap(test, heap);
+}
+
+static void the_tail_of_a_block_is_not_copied(struct kunit *test)
+{
+	size_t size = blockslab_size_roundup(600);
+	u8 *slot = must_alloc(test, fixture.heap, 600);
+	struct blockslab_block *block = blockslab_block_of(virt_to_page(slot));
+
+	KUNIT_EXPECT_FALSE(test, copy_may(test, block->base + block->nr_slots * size, 1));
+	blockslab_free(slot);
+}
+
+#define PAIRS	64
+
+/* A page of others that lies before a block: allocations of three pages leave one of four. */
+static void a_copy_that_reaches_a_slot_is_refused(struct kunit *test)
+{
+	void **slots = slot_array(test, PAIRS), *pages[PAIRS], *before = NULL;
+	int i;
+
+	for (i = 0; i < PAIRS; i++) {
+		slots[i] = must_alloc(test, fixture.heap, 3 * PAGE_SIZE);
+		pages[i] = (void *)__get_free_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, pages[i]);
+	}
+	for (i = 0; i < PAIRS; i++)
+		if (blockslab_owns(pages[i] + PAGE_SIZE))
+			before = pages[i];
+	if (before) {
+		KUNIT_EXPECT_TRUE(test, copy_may(test, before, PAGE_SIZE));
+		KUNIT_EXPECT_FALSE(test, copy_may(test, before, PAGE_SIZE + 1));
+	}
+	for (i = 0; i < PAIRS; i++)
+		free_page((unsigned long)pages[i]);
+	free_many(slots, PAIRS);
+	if (!before)
+		kunit_skip(test, "no page of others lies before a block");
+}
+
 static void red_zones_are_not_copied(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "zoned", BLOCKSLAB_RED_ZONE, 0, 0);
@@ -302,6 +357,9 @@ static struct kunit_case copy_cases[] = {
 	KUNIT_CASE_PARAM(a_copy_ends_with_its_slot, copy_size_gen_params),
 	KUNIT_CASE(a_refused_copy_leaves_the_slot_as_it_was),
 	KUNIT_CASE_PARAM(a_free_slot_is_not_copied, copy_size_gen_params),
+	KUNIT_CASE(a_slot_back_in_its_block_is_not_copied),
+	KUNIT_CASE(the_tail_of_a_block_is_not_copied),
+	KUNIT_CASE(a_copy_that_reaches_a_slot_is_refused),
 	KUNIT_CASE(red_zones_are_not_copied),
 	KUNIT_CASE(no_bytes_may_always_be_copied),
 	KUNIT_CASE(other_memory_is_the_kernels_to_judge),

@@ -451,7 +451,9 @@ static void a_validation_written_is_done(struct kunit *test)
 static void rubbish_written_is_einval(struct kunit *test)
 {
 	static const char * const files[] = { "limit", "shrink", "validate" };
-	static const char * const rubbish[] = { "rubbish", "-1", "1 2", "0x" };
+	static const char * const rubbish[] = {
+		"rubbish", "-1", "1 2", "0x", "1                               ",
+	};
 	char path[40];
 	int i, j;
 
@@ -463,6 +465,8 @@ static void rubbish_written_is_einval(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1"), -EINVAL);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/shrink", "2"), -EINVAL);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/shrink", "0"), -EINVAL);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/forget"), 0);
 	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "limit"), 0);
 }
 #endif

@@ -129,6 +129,11 @@ static void what_is_no_heap_is_told(struct kunit *test)
 	expect_fault(test, "pointer that is no heap", none);
 	blockslab_heap_destroy((void *)8);
 	expect_fault(test, "pointer that is no heap", (void *)8);
+	blockslab_cache_destroy((void *)8);
+	expect_fault(test, "pointer that is no heap", (void *)8);
+	blockslab_heap_destroy(&blockslab_shared);
+	expect_fault(test, "pointer that is no heap", &blockslab_shared);
+	blockslab_free(must_alloc(test, NULL, 24));
 	KUNIT_EXPECT_EQ(test, blockslab_shrink(ERR_PTR(-ENOMEM)), 0);
 	expect_fault(test, "pointer that is no heap", ERR_PTR(-ENOMEM));
 }
@@ -176,14 +181,17 @@ static void a_destroyed_heap_leaves_its_name(struct kunit *test)
 	}
 	table = table_open(test, "heaps");
 	while (table_next(test, &table)) {
+		const char *name = table_text(test, &table, "name");
 		char path[80];
 
-		if (strncmp(table_text(test, &table, "name"), "again", 5))
+		if (strncmp(name, "again", 5))
 			continue;
 		nr++;
 		KUNIT_EXPECT_STREQ(test, table_text(test, &table, "state"), "destroyed");
-		scnprintf(path, sizeof(path), "heap/%s/classes",
-			  table_text(test, &table, "name"));
+		/* What it was given for its own is in use until it is gone. */
+		if (strcmp(name, "again"))
+			KUNIT_EXPECT_EQ(test, PTR_ERR(blockslab_heap_create(name, NULL)), -EEXIST);
+		scnprintf(path, sizeof(path), "heap/%s/classes", name);
 		table_open(test, path);
 	}
 	KUNIT_EXPECT_EQ(test, nr, 3);

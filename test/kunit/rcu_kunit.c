@@ -69,6 +69,21 @@ static void thousands_can_wait(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
 }
 
+#define NR_BLOCKS	2200	/* more than there is room for in the notes of one grace period */
+
+static void slots_of_thousands_of_blocks_can_wait(struct kunit *test)
+{
+	void **slots = slot_array(test, NR_BLOCKS);
+	int i;
+
+	if (PAGE_SIZE > SZ_4K)
+		kunit_skip(test, "needs whole pages that are small");
+	alloc_many(test, fixture.heap, BLOCKSLAB_SLOT_MAX + 1, slots, NR_BLOCKS);
+	for (i = 0; i < NR_BLOCKS; i++)
+		blockslab_free_rcu(slots[i]);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
 static void destroy_loses_none_that_wait(struct kunit *test)
 {
 	int round, i;
@@ -320,6 +335,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(a_reader_s_slot_is_not_given_to_another),
 	KUNIT_CASE_PARAM(slots_of_every_size_can_wait, rcu_size_gen_params),
 	KUNIT_CASE(thousands_can_wait),
+	KUNIT_CASE(slots_of_thousands_of_blocks_can_wait),
 	KUNIT_CASE(destroy_loses_none_that_wait),
 	KUNIT_CASE(release_takes_those_that_wait),
 	KUNIT_CASE(it_works_in_atomic_context),

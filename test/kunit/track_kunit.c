@@ -192,6 +192,49 @@ static void growth_is_told(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Allocates by a way of its own for each number: so many bits, a call each. */
+static noinline void *alloc_by_way(struct blockslab_heap *heap, unsigned int way, unsigned int bits)
+{
+	void *slot;
+
+	if (!bits)
+		return try_alloc(heap, 64, GFP_KERNEL);
+	if (way & BIT(bits - 1)) {
+		slot = alloc_by_way(heap, way, bits - 1);
+		asm volatile("# one way" : "+r" (slot));
+	} else {
+		slot = alloc_by_way(heap, way, bits - 1);
+		asm volatile("# or the other" : "+r" (slot));
+	}
+	return slot;
+}
+
+#define WAYS	300	/* more than are followed */
+
+static void growth_of_so_many_is_told(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void **slots = slot_array(test, WAYS);
+	unsigned int i, lines = 0, followed = 0;
+	struct table table;
+
+	for (i = 0; i < WAYS; i++) {
+		slots[i] = alloc_by_way(heap, i, 9);
+		KUNIT_ASSERT_NOT_NULL(test, slots[i]);
+	}
+	blockslab_grow(heap, 3);
+	table = table_open(test, "heap/tracked/callers");
+	while (table_next(test, &table)) {
+		KUNIT_EXPECT_EQ(test, table_number(test, &table, "slots"), 1);
+		followed += table_number(test, &table, "slots_1m");
+		lines++;
+	}
+	KUNIT_EXPECT_EQ(test, lines, WAYS);
+	KUNIT_EXPECT_EQ(test, followed, 256);
+	free_many(slots, WAYS);
+	end_heap(test, heap);
+}
+
 static void cpus_are_told(struct kunit *test)
 {
 	struct blockslab_heap *heap = tracked_heap(test);
@@ -628,6 +671,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(callers_are_told_apart),
 	KUNIT_CASE(callers_are_sorted),
 	KUNIT_CASE(growth_is_told),
+	KUNIT_CASE(growth_of_so_many_is_told),
 	KUNIT_CASE(cpus_are_told),
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
