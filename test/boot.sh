@@ -364,11 +364,15 @@ run_out_of_memory()
 largest_heaps_are_told()
 {
 	needs blockslab_sample
+	load blockslab_lives do=large
 	run_out_of_memory
 	run_out_of_memory
+	rmmod blockslab_lives
 	dmesg >/tmp/log
 	[ "$(grep -c 'blockslab: [0-9]* heaps hold [0-9]* KiB; the largest:' /tmp/log)" = 1 ]
 	grep 'blockslab:   sample: [0-9]* KiB, slots of [0-9]* bytes are [0-9]* KiB of it; made by blockslab_sample' /tmp/log
+	grep 'blockslab:   lives: [0-9]* KiB, whole pages are [0-9]* KiB of it; made by blockslab_lives' /tmp/log
+	grep 'blockslab:   aside: [0-9]* KiB; made by blockslab_lives' /tmp/log
 }
 
 replay_is_undamaged()

@@ -9,6 +9,7 @@
  *	rcu	allocates from the shared heap, and frees that after a grace period as it goes
  *	written	allocates from the shared heap, and writes past one slot as it goes, and to another
  *		after its free
+ *	large	has whole pages, and a heap that has a reserve and no more, until it goes
  *	refer	destroys a heap without slots, and leaves a reference on a page that one was in
  */
 #include <linux/mm.h>
@@ -18,7 +19,7 @@
 static char *does = "left";
 module_param_named(do, does, charp, 0);
 
-static struct blockslab_heap *heap;
+static struct blockslab_heap *heap, *aside;
 static void *slot, *other;
 
 static bool told(const char *what)
@@ -38,6 +39,7 @@ static noinline void *lives_get(void)
 static int __init lives_init(void)
 {
 	struct blockslab_heap_attrs tracked = { .flags = BLOCKSLAB_TRACK };
+	struct blockslab_heap_attrs reserved = { .reserve = SZ_64K };
 
 	if (told("written"))
 		other = lives_get();
@@ -46,6 +48,11 @@ static int __init lives_init(void)
 					     &tracked : NULL);
 		if (IS_ERR(heap))
 			return PTR_ERR(heap);
+	}
+	if (told("large")) {
+		aside = blockslab_heap_create("aside", &reserved);
+		slot = blockslab_alloc(heap, SZ_128K, GFP_KERNEL);
+		return PTR_ERR_OR_ZERO(aside);
 	}
 	slot = lives_get();
 	if (told("refer")) {
@@ -75,8 +82,9 @@ static void __exit lives_exit(void)
 		blockslab_free_rcu(slot);
 	else if (!told("left") && !told("refer"))
 		blockslab_free(slot);
-	if (told("callers"))
+	if (told("callers") || told("large"))
 		blockslab_heap_destroy(heap);
+	blockslab_heap_destroy(aside);
 }
 
 module_init(lives_init);
