@@ -179,7 +179,7 @@ rubbish_is_refused()
 	cd $blockslab/heap/sample
 	echo 2000000 >limit
 	for file in limit shrink validate track; do
-		for text in rubbish -1 '1 2' ''; do
+		for text in rubbish -1 '1 2' '' '1                            '; do
 			refused sh -c "echo '$text' >$file"
 		done
 	done
@@ -187,8 +187,15 @@ rubbish_is_refused()
 		refused sh -c "echo $text >limit"
 	done
 	[ "$(cat limit)" = 2000000 ]
-	refused sh -c 'echo 2 >shrink'
-	refused sh -c 'echo 2 >validate'
+	for text in 0 2; do
+		refused sh -c "echo $text >shrink"
+		refused sh -c "echo $text >validate"
+	done
+	[ "$(cat forget)" = 0 ]
+	for text in rubbish 4K9 2G ''; do
+		refused sh -c "echo '$text' >/sys/module/blockslab/parameters/track"
+	done
+	[ "$(cat /sys/module/blockslab/parameters/track)" = 0 ]
 	echo 0 >limit		# none
 	[ "$(cat limit)" = 0 ]
 }
@@ -402,6 +409,14 @@ suite_passes()
 	refused grep -B 20 'not ok' /tmp/results
 	grep '^ *ok ' /tmp/results | grep -qv 'blockslab_\|# SKIP' ||
 		skip "$(sed -n 's/.*# SKIP *//p' /tmp/results | grep -m 1 .)"
+}
+
+# By the parameter, but for heaps that can be tracked whole or not at all.
+new_heaps_are_sampled()
+{
+	echo 4096 >/sys/module/blockslab/parameters/track
+	suite_passes flags
+	echo 0 >/sys/module/blockslab/parameters/track
 }
 
 stress_finds_nothing()
@@ -1018,6 +1033,7 @@ step 'rmmod is granted right after a deferred free' rmmod_follows_a_deferred_fre
 step 'a recorded load is replayed undamaged' replay_is_undamaged
 step 'tracking finds every caller' tracking_finds_every_caller
 suites
+[ ! -d /sys/module/kunit ] || step 'new heaps are sampled if asked' new_heaps_are_sampled
 stress
 [ ! -d $blockslab/fail_pages ] ||
 	step 'failures by fault attributes are survived' failures_by_attributes_are_survived
