@@ -39,7 +39,7 @@ static void growth_add(struct blockslab_heap *heap, depot_stack_handle_t stack)
 
 	if (growth->nr == GROWTH_STACKS || xa_load(&growth->by_stack, stack))
 		return;
-	growing = kzalloc(sizeof(*growing), GFP_KERNEL);
+	growing = meta_alloc(BLOCKSLAB_FAIL_TRACK, sizeof(*growing), GFP_KERNEL, NUMA_NO_NODE);
 	if (!growing || xa_err(xa_store_irq(&growth->by_stack, stack, growing, GFP_KERNEL))) {
 		kfree(growing);
 		return;
@@ -103,7 +103,8 @@ static struct growth *growth_of(struct blockslab_heap *heap)
 	lockdep_assert_held(&growth_lock);
 	if (heap->growth || !READ_ONCE(heap->track))
 		return heap->growth;
-	heap->growth = kzalloc(sizeof(*heap->growth), GFP_KERNEL);
+	heap->growth = meta_alloc(BLOCKSLAB_FAIL_TRACK, sizeof(*heap->growth), GFP_KERNEL,
+				  NUMA_NO_NODE);
 	if (heap->growth) {
 		atomic_long_add(sizeof(*heap->growth), &heap->fixed);
 		xa_init_flags(&heap->growth->by_stack, XA_FLAGS_LOCK_IRQ);

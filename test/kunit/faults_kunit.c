@@ -209,6 +209,22 @@ static void variables_are_refused(struct kunit *test)
 	expect_foreign(test, global);
 	expect_foreign(test, local);
 	expect_foreign(test, (void *)variables_are_refused);
+	expect_foreign(test, page_address(ZERO_PAGE(0)));
+}
+
+/* Where memory has a hole, the page that one would look at may not be there. */
+static void a_hole_in_memory_is_refused(struct kunit *test)
+{
+	unsigned long pfn = PHYS_PFN(__pa(PAGE_OFFSET)), end = PHYS_PFN(__pa(high_memory - 1));
+
+	while (pfn < end && pfn_valid(pfn))
+		pfn += PHYS_PFN(SZ_1M);
+	if (pfn >= end) {
+		kunit_skip(test, "no hole below the end of memory");
+		return;
+	}
+	expect_foreign(test, __va(PFN_PHYS(pfn)));
+	KUNIT_EXPECT_FALSE(test, blockslab_owns(__va(PFN_PHYS(pfn))));
 }
 
 static void addresses_of_nothing_are_refused(struct kunit *test)
@@ -250,17 +266,26 @@ static void inside_of_whole_pages_is_refused(struct kunit *test)
 	blockslab_free(pages);
 }
 
-static void the_tail_of_a_block_is_refused(struct kunit *test)
+static void expect_tail_refused(struct kunit *test, struct blockslab_heap *heap)
 {
-	size_t size = blockslab_size_roundup(600);
-	void *slot = must_alloc(test, fixture.heap, size), *tail;
+	void *slot = must_alloc(test, heap, blockslab_size_roundup(600)), *tail;
 	struct blockslab_block *block = blockslab_block_of(virt_to_page(slot));
 
-	tail = block->base + block->nr_slots * size;
+	tail = block->base + block->nr_slots * block->size;
 	KUNIT_ASSERT_NE(test, offset_in_page(tail), 0);
 	blockslab_free(tail);
 	expect_fault(test, "pointer inside a slot", tail);
 	blockslab_free(slot);
+}
+
+/* Of a checked heap, where every slot has a note, what lies behind the last one has none. */
+static void the_tail_of_a_block_is_refused(struct kunit *test)
+{
+	struct blockslab_heap *checked = make_heap(test, "checked", BLOCKSLAB_POISON, 0, 0);
+
+	expect_tail_refused(test, fixture.heap);
+	expect_tail_refused(test, checked);
+	end_heap(test, checked);
 }
 
 /* --- the wrong call --------------------------------------------------------------------------- */
@@ -507,6 +532,7 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(plain_pages_are_refused),
 	KUNIT_CASE(memory_of_vmalloc_is_refused),
 	KUNIT_CASE(variables_are_refused),
+	KUNIT_CASE(a_hole_in_memory_is_refused),
 	KUNIT_CASE(addresses_of_nothing_are_refused),
 	KUNIT_CASE(inside_of_a_slot_is_refused),
 	KUNIT_CASE(inside_of_whole_pages_is_refused),

@@ -106,6 +106,8 @@ static void the_longest_name_is_fine(struct kunit *test)
 static void destroy_of_nothing_is_fine(struct kunit *test)
 {
 	blockslab_heap_destroy(NULL);
+	KUNIT_EXPECT_EQ(test, blockslab_heap_release(NULL), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_heap_release(ERR_PTR(-ENOMEM)), 0);
 	blockslab_free(must_alloc(test, NULL, 10));
 }
 

@@ -391,8 +391,14 @@ static void the_reserve_of_this_node_serves(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
 	void *slot;
+	int node;
 
 	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	/* It is this node's, and of no use to who wants another's. */
+	for_each_online_node(node)
+		if (node != numa_mem_id())
+			KUNIT_EXPECT_NULL(test, blockslab_alloc_node(heap, 64, GFP_TRY |
+								     __GFP_THISNODE, node));
 	slot = blockslab_alloc_node(heap, 64, GFP_TRY | __GFP_THISNODE, numa_mem_id());
 	blockslab_fail(0, 0, 0);
 	KUNIT_EXPECT_NOT_NULL(test, slot);

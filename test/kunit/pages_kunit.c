@@ -68,6 +68,26 @@ static void a_page_that_is_referenced_does_not_go_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
 }
 
+/* It is looked at once a second. */
+static void a_page_referenced_for_long_is_told_once(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 64);
+	struct page *page = virt_to_page(slot);
+	int i;
+
+	get_page(page);
+	blockslab_free(slot);
+	blockslab_shrink(fixture.heap);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), 1);
+	msleep(2500);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).held, PAGE_SIZE);
+	put_page(page);
+	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
 static struct page *held_page;
 
 /* Called before the page is a slot's. */
@@ -163,6 +183,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
 	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
 	KUNIT_CASE_PARAM(a_page_that_is_referenced_does_not_go_back, page_size_gen_params),
+	KUNIT_CASE(a_page_referenced_for_long_is_told_once),
 	KUNIT_CASE(a_reference_from_before_the_block_is_put),
 	{}
 };

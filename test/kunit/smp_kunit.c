@@ -351,13 +351,13 @@ static void release_meets_a_cpu_that_goes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, add_cpu(cpu), 0);
 }
 
-static int fill_and_free(void *data, unsigned int cpu)
+static int fill_and_free(void *heap, unsigned int cpu)
 {
 	void *slots[100];
 	int i, failed = 0;
 
 	for (i = 0; i < ARRAY_SIZE(slots); i++) {
-		slots[i] = try_alloc(fixture.heap, 64, GFP_KERNEL);
+		slots[i] = try_alloc(heap, 64, GFP_KERNEL);
 		failed += !slots[i];
 	}
 	free_many(slots, ARRAY_SIZE(slots));
@@ -367,7 +367,7 @@ static int fill_and_free(void *data, unsigned int cpu)
 static void shrink_reaches_what_other_cpus_keep(struct kunit *test)
 {
 	skip_on_one_cpu(test);
-	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, fill_and_free, NULL), 0);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, fill_and_free, fixture.heap), 0);
 	KUNIT_EXPECT_GT(test, stats_of(fixture.heap).cached, 0);
 	blockslab_shrink(fixture.heap);
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).cached, 0);
@@ -512,6 +512,18 @@ static void deferred_frees_meet_their_worker(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* It could be gone from view at once, but for the slot. */
+static void a_live_slot_keeps_a_heap_that_others_cache_of(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "cached", 0, 0, 0);
+	void *slot = must_alloc(test, heap, 64);
+
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, fill_and_free, heap), 0);
+	blockslab_heap_destroy(heap);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "cached", "slots"), 1);
+	blockslab_free(slot);
+}
+
 static struct kunit_case smp_cases[] = {
 	KUNIT_CASE_PARAM(one_cpu_allocates_and_another_frees, smp_size_gen_params),
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
@@ -526,6 +538,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(a_slot_freed_elsewhere_can_be_had_here),
 	KUNIT_CASE(heaps_come_and_go_on_all_cpus),
 	KUNIT_CASE(a_destroyed_heap_drains_on_all_cpus),
+	KUNIT_CASE(a_live_slot_keeps_a_heap_that_others_cache_of),
 	KUNIT_CASE(deferred_frees_meet_their_worker),
 	{}
 };

@@ -192,6 +192,24 @@ static void growth_is_told(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void without_memory_growth_is_not_told(struct kunit *test)
+{
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *slot = alloc_here(heap, 100);
+
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, 0, 100);
+	blockslab_grow(heap, 3);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1m"), -1);
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, 1, 0);	/* of the heap, but not of the stack */
+	blockslab_grow(heap, 3);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1m"), 0);
+	blockslab_fail(0, 0, 0);
+	blockslab_grow(heap, 3);
+	KUNIT_EXPECT_EQ(test, slots_before(test, "slots_1m"), 1);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 /* Allocates by a way of its own for each number: so many bits, a call each. */
 static noinline void *alloc_by_way(struct blockslab_heap *heap, unsigned int way, unsigned int bits)
 {
@@ -672,6 +690,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(callers_are_sorted),
 	KUNIT_CASE(growth_is_told),
 	KUNIT_CASE(growth_of_so_many_is_told),
+	KUNIT_CASE(without_memory_growth_is_not_told),
 	KUNIT_CASE(cpus_are_told),
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
