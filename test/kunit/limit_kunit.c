@@ -89,9 +89,10 @@ static void what_one_class_gave_up_serves_another(struct kunit *test)
 /* Where slots are not cached, a class keeps a block in hand. */
 static void an_empty_block_in_hand_makes_room(struct kunit *test)
 {
-	struct blockslab_heap *heap = make_heap(test, "limited", BLOCKSLAB_POISON, 2 * PAGE_SIZE, 0);
+	struct blockslab_heap *heap;
 	void *slot;
 
+	heap = make_heap(test, "limited", BLOCKSLAB_POISON, 2 * PAGE_SIZE, 0);
 	blockslab_free(must_alloc(test, heap, 64));
 	slot = try_alloc(heap, 128, GFP_NOWAIT | __GFP_NOWARN);
 	KUNIT_EXPECT_NOT_NULL(test, slot);
