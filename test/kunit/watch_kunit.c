@@ -286,6 +286,29 @@ static void what_was_written_to_is_told_of_a_heap_that_ends(struct kunit *test)
 	expect_fault(test, "write past the slot", live);
 }
 
+#define NR_WRITTEN	80	/* more than one hold of a lock lets go of */
+
+static void many_that_were_written_to_go_with_their_heap(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	void **slots = slot_array(test, NR_WRITTEN);
+	struct table table;
+	int i;
+
+	alloc_many(test, heap, 100, slots, NR_WRITTEN);
+	for (i = 0; i < NR_WRITTEN; i++) {
+		blockslab_free(slots[i]);
+		damage(slots[i], 99, 1);
+	}
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), NR_WRITTEN);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), NR_WRITTEN);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	blockslab_heap_destroy(heap);
+	table = table_open(test, "heaps");
+	while (table_next(test, &table))
+		KUNIT_EXPECT_STRNEQ(test, table_text(test, &table, "name"), "watched");
+}
+
 static void a_second_free_is_told_while_the_slot_is_kept(struct kunit *test)
 {
 	struct blockslab_heap *heap = watched_heap(test);
@@ -584,6 +607,7 @@ static struct kunit_case watch_cases[] = {
 	KUNIT_CASE_PARAM(zeroes_are_zeroes, size_gen_params),
 	KUNIT_CASE(whatever_way_a_slot_takes_all_is_well),
 	KUNIT_CASE(what_was_written_to_is_told_of_a_heap_that_ends),
+	KUNIT_CASE(many_that_were_written_to_go_with_their_heap),
 	KUNIT_CASE(a_second_free_is_told_while_the_slot_is_kept),
 	KUNIT_CASE(what_is_kept_is_bounded),
 	KUNIT_CASE_PARAM(what_is_kept_is_bounded_at_its_worst, mix_gen_params),
