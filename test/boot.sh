@@ -874,6 +874,7 @@ cached_is_less_than()
 # A trim takes what CPU 1 caches, and leaves what CPU 3 does: that one is isolated.
 trims_spare_the_isolated()
 {
+	[ "$(cat /sys/devices/system/cpu/isolated)" = 3 ] || skip 'this kernel isolates no CPU'
 	load blockslab_errand
 	run=/sys/module/blockslab_errand/parameters/run
 	echo cpu 3 >$run
