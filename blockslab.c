@@ -187,6 +187,9 @@
 #define __always_inline	inline
 #define __builtin_constant_p(value)	false
 #define BLOCKSLAB_CONSTANT(value)	true
+#define INLINE_RET_IP	((unsigned long)__builtin_return_address(1))
+#else
+#define INLINE_RET_IP	_RET_IP_	/* of what it is inline in */
 #endif
 
 #define BLOCKSLAB_BUILD
@@ -461,7 +464,8 @@ static void __exit blockslab_exit(void)
 	module_watch(false);
 	shrinker_free(shrinker);
 	heap_end(&blockslab_shared);
-	heap_retire(&blockslab_shared);
+	heap_close(&blockslab_shared);
+	heap_finish(&blockslab_shared);
 	cancel_work_sync(&lines_work);
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);

@@ -257,19 +257,18 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 	return alloc_refill(heap, size, gfp, caller);
 }
 
-static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-					 unsigned long caller)
+static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
 	void *slot;
 
 	blockslab_might_alloc(gfp);
 	/* in no order, as in blockslab_beyond() */
 	if (unlikely(size > data_race(blockslab_fast_size)))
-		return alloc_rare(heap, size, gfp, caller);
+		return alloc_rare(heap, size, gfp, INLINE_RET_IP);
 	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
 					&slot)))
 		return slot;
-	return alloc_missed(heap, size, gfp, caller);
+	return alloc_missed(heap, size, gfp, INLINE_RET_IP);
 }
 
 /**
@@ -290,7 +289,7 @@ void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 	heap = heap_or_shared(heap);
 	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	return alloc_plain(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc);
 
@@ -314,7 +313,7 @@ void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 	heap = heap_or_shared(heap);
 	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, _RET_IP_);
-	return alloc_plain(heap, size, gfp, _RET_IP_);
+	return alloc_plain(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_room);
 

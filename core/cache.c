@@ -226,8 +226,7 @@ static noinline void *cache_alloc_refill(struct blockslab_cache *cache, gfp_t gf
 	return cache_alloc_rare(cache, gfp, caller);
 }
 
-static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp,
-					       unsigned long caller)
+static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
 {
 	void *slot;
 
@@ -237,8 +236,8 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
 					cache->pages.canary, &slot)))
 		return slot;
 	if (cache->heap->flags & BLOCKSLAB_ZERO)
-		return cache_alloc_rare(cache, gfp, caller);
-	return cache_alloc_refill(cache, gfp, caller);
+		return cache_alloc_rare(cache, gfp, INLINE_RET_IP);
+	return cache_alloc_refill(cache, gfp, INLINE_RET_IP);
 }
 
 /**
@@ -253,14 +252,14 @@ void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
 {
 	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return cache_alloc_rare(cache, gfp, _RET_IP_);
-	return cache_alloc_plain(cache, gfp, _RET_IP_);
+	return cache_alloc_plain(cache, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
 
 /* What the inline blockslab_cache_alloc() of the header calls. */
 void *blockslab_cache_alloc_plain(struct blockslab_cache *cache, gfp_t gfp)
 {
-	return cache_alloc_plain(cache, gfp, _RET_IP_);
+	return cache_alloc_plain(cache, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
 

@@ -155,12 +155,6 @@ static void heap_finish(struct blockslab_heap *heap)
 		heap_tell_kept_by(heap);
 }
 
-static void heap_retire(struct blockslab_heap *heap)
-{
-	heap_close(heap);
-	heap_finish(heap);
-}
-
 /* ------------------------------------------------------------------------------------------------
  * Heaps without live slots that other CPUs have cached some of. They are gone from view when
  * blockslab_heap_destroy() returns, and hold this module no more. Their memory follows: so a CPU is
@@ -314,7 +308,8 @@ static int heap_forget(struct blockslab_heap *heap)
 	int error = 0;
 
 	if (left && heap != &blockslab_shared && heap_end(heap)) {
-		heap_retire(heap);
+		heap_close(heap);
+		heap_finish(heap);
 		heap_put(heap);
 	}
 	mutex_lock(&heap->control);
