@@ -390,7 +390,7 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	index = heap_index(heap, size);
 	class = class_find(heap, 0, index);
 	if (!class) {
-		WRITE_ONCE(heap->asked[index], COARSE_ASKS);
+		WRITE_ONCE(heap->asked[index], U8_MAX);
 		return NULL;
 	}
 	slot = take_cached(&class->nodes[numa_mem_id()], size);

@@ -335,7 +335,7 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	block_list(block);
 	if (block->state != BLOCK_RETAINED)
 		return;
-	keep = ended || node->class->of ? 0 : node->retention.keep;
+	keep = ended || node->class->noted ? 0 : node->retention.keep;
 	if (keep && overstocked(heap)) {
 		node->refused += block_words(block);
 		keep = 0;

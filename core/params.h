@@ -66,9 +66,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
 #define KIND_COARSE	__GFP_COMP	/* of coarse classes; pages_get() leaves it out */
 #define OWN_CLASSES	6	/* sizes of a heap that get classes of their own at once */
-#define COARSE_ASKS	16	/* requests after which any other size gets one */
-#define COARSE_LEAST	64	/* bytes of the smallest coarse slots, */
-#define COARSE_MOST	SZ_1K	/* and of the largest: above, hardly two share a page */
+#define COARSE_ASKS	64	/* requests after which any other size gets one */
+#define COARSE_LEAST	64	/* bytes of the smallest coarse slots; in use, they are one more */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */
 #define REFILL_MAX		32	/* slots that one call takes into a magazine */

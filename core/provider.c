@@ -45,11 +45,10 @@ static size_t block_cost(const struct blockslab_class *class, unsigned int order
 /*
  * The order that wastes least, for what the class holds now: every block has its tail and
  * descriptor, the making of one is worth as much again once there are some, and the class as a
- * whole has up to a block that is not in use. So a little-used class gets small blocks, its first
- * one the smallest that there is, and a class of 128 KiB those of which the rest is small. A tail
- * of over an eighth is only for that first one, as a module with many sizes has few slots of each,
- * or for want of something better. What has no @room under the limit is none, but for the smallest.
- * Blocks of watched slots stay small.
+ * whole has up to a block that is not in use. So a class of 128 KiB gets blocks of which the rest
+ * is small, and a little-used one small blocks, none of more than it holds: two slots of 4608 bytes
+ * had 40 KiB. A tail of over an eighth is only for the first one, or for want of something better.
+ * What has no @room under the limit is none, but for the smallest. Watched slots' stay small.
  */
 static unsigned int new_block_order(const struct blockslab_node *node, size_t room)
 {
@@ -63,7 +62,7 @@ static unsigned int new_block_order(const struct blockslab_node *node, size_t ro
 		size_t bytes = PAGE_SIZE << order, tail, waste;
 		unsigned int nr = slots_in(node->class, bytes);
 
-		if (order > least_one && room < SIZE_MAX && block_cost(node->class, order) > room)
+		if (order > least_one && (bytes > pages || block_cost(node->class, order) > room))
 			break;
 		tail = bytes - nr * size;
 		waste = tail + nr / 4 + descriptor + min(pages / 256, descriptor);

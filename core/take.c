@@ -544,10 +544,14 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 {
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_node *node = block->node;
+	struct blockslab_heap *heap = node->class->heap;
+	size_t size = usable_bytes(block, number);
 	unsigned long irq;
 	LIST_HEAD(gone);
 
-	heap_arm(node->class->heap);
+	heap_arm(heap);
+	if (class_coarse(node->class))		/* that it was asked for stays: size_earned() */
+		blockslab_sub(heap->asked[heap_index(heap, size)], size / COARSE_LEAST);
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, number)) {
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,

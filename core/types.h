@@ -187,7 +187,7 @@ struct blockslab_heap {
 	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* by size; first: blockslab_heap_cpus */
 	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
 	struct xarray rare;		/* classes of rare GFP kinds, and coarse ones */
-	u8 asked[NR_SIZES];		/* requests for a size without a class; near enough */
+	u8 asked[NR_SIZES];		/* for a size without a class: size_earned(); near enough */
 	u8 own_classes;			/* sizes that have one */
 	struct list_head classes;	/* all of them */
 	unsigned long flags;		/* BLOCKSLAB_* */

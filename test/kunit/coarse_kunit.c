@@ -139,6 +139,37 @@ static void what_is_asked_for_often_is_cached(struct kunit *test)
 	free_many(slots, 3);
 }
 
+/* Few at a time, which would not fill a page, share for longer. */
+static void what_comes_and_goes_is_cached_in_the_end(struct kunit *test)
+{
+	void **slots = one_of_each(test);
+	u64 cached = stats_of(fixture.heap).cached;
+	int i;
+
+	for (i = 0; i < 15; i++)
+		blockslab_free(must_alloc(test, fixture.heap, nth(SHARED)));
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).cached, cached);
+	for (; i < 70; i++)
+		blockslab_free(must_alloc(test, fixture.heap, nth(SHARED)));
+	KUNIT_EXPECT_GT(test, stats_of(fixture.heap).cached, cached);
+	free_many(slots, NR_SIZES);
+}
+
+static void a_large_size_that_is_rare_keeps_nothing(struct kunit *test)
+{
+	void **slots = one_of_each(test), *slot;
+	u64 held = stats_of(fixture.heap).held;
+	size_t size;
+
+	for (size = 1100; size < 4000; size += 300) {
+		slot = must_alloc(test, fixture.heap, size);
+		KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), blockslab_size_roundup(size));
+		blockslab_free_sized(slot, size);
+	}
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, held);
+	free_many(slots, NR_SIZES);
+}
+
 static void a_bulk_call_has_its_class_at_once(struct kunit *test)
 {
 	void **slots = one_of_each(test), *more[64];
@@ -267,6 +298,8 @@ static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(frees_are_checked),
 	KUNIT_CASE(a_report_says_no_more_than_is_known),
 	KUNIT_CASE(what_is_asked_for_often_is_cached),
+	KUNIT_CASE(what_comes_and_goes_is_cached_in_the_end),
+	KUNIT_CASE(a_large_size_that_is_rare_keeps_nothing),
 	KUNIT_CASE(a_bulk_call_has_its_class_at_once),
 	KUNIT_CASE(what_is_zeroed_is_zero),
 	KUNIT_CASE(a_slot_grows_and_shrinks),
