@@ -930,46 +930,48 @@ static unsigned long *slub_freelist(const u8 *slot)
 	return NULL;
 }
 
-/* blockslab's descriptor; its first word is the address of the first slot. */
-static unsigned long *descriptor(const u8 *slot)
+/* blockslab's descriptor, of which core/fast.h says what is where. */
+static struct blockslab_block *descriptor(const u8 *slot)
 {
-	unsigned long *words = (unsigned long *)page_private(virt_to_page(slot));
+	struct blockslab_block *block = (void *)page_private(virt_to_page(slot));
 
-	return words && (unsigned long)slot - words[0] < 16 * PAGE_SIZE ? words : NULL;
+	return block && slot - (u8 *)block->base < 16 * PAGE_SIZE ? block : NULL;
 }
 
 /* Where the free slots are. */
 static int descriptor_address(struct arena *arena, u8 *victim)
 {
 	int err = make_partial(arena, victim);
-	unsigned long *word;
+	struct blockslab_block *block;
+	unsigned long *freelist;
 
 	if (err)
 		return err;
-	word = arena->side == SLUB ? slub_freelist(victim) : descriptor(victim);
-	if (!word)
+	freelist = arena->side == SLUB ? slub_freelist(victim) : NULL;
+	block = arena->side == SLUB ? NULL : descriptor(victim);
+	if (!freelist && !block)
 		return -ENXIO;
 	enter("fault");
-	*word = (unsigned long)target;
+	if (block)
+		block->base = target;
+	else
+		*freelist = (unsigned long)target;
 	return 0;
 }
 
-/*
- * How many are free, or in use: in blockslab's descriptor 14 bytes behind the first word, after
- * the number of all, and in SLUB's right behind the freelist.
- */
+/* How many are free; or in use, which SLUB has right behind the freelist. */
 static int write_count(struct arena *arena, const u8 *victim, bool all_but_one)
 {
-	unsigned long *word = arena->side == SLUB ? slub_freelist(victim) : descriptor(victim);
-	u16 *counts = (u16 *)word;
+	unsigned long *freelist = arena->side == SLUB ? slub_freelist(victim) : NULL;
+	struct blockslab_block *block = arena->side == SLUB ? NULL : descriptor(victim);
 
-	if (!word)
+	if (!freelist && !block)
 		return -ENXIO;
 	enter("fault");
-	if (arena->side == SLUB)
-		counts[4] = all_but_one ? 1 : 0x7fff;
+	if (block)
+		block->nr_free = all_but_one ? block->nr_slots - 1 : 0x7fff;
 	else
-		counts[7] = all_but_one ? counts[6] - 1 : 0x7fff;
+		((u16 *)freelist)[4] = all_but_one ? 1 : 0x7fff;
 	return 0;
 }
 
