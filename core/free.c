@@ -278,20 +278,16 @@ static size_t free_run(struct run *run, size_t nr, void **slots)
 	return done;
 }
 
-/* Whether the page of a slot may name lines. Those of all classes that have none name the same. */
-static __always_inline bool names_lines(const void *slot, unsigned long *lines)
-{
-	unsigned long offset = blockslab_offset(slot);
-
-	return !blockslab_beyond(offset) && blockslab_lines(blockslab_page(offset), lines) &&
-	       *lines - (__force unsigned long)no_class >=
-	       nr_node_ids * sizeof(struct blockslab_cpu);
-}
-
 /* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
 static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
 {
-	if (!names_lines(slot, &run->lines))
+	unsigned long offset = blockslab_offset(slot);
+
+	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
+		return false;
+	/* Pages of all classes that have no lines name the same. */
+	if (run->lines - (__force unsigned long)no_class <
+	    nr_node_ids * sizeof(struct blockslab_cpu))
 		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
 	run->word = cache ? cache->pages.canary : 0;
@@ -300,30 +296,47 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 	return run_enter(run, slot);
 }
 
-/* Puts a slot where the fast path would, after room was made there; false if it is not for that. */
-static noinline bool free_with_room(const void *slot, size_t size,
-				    const struct blockslab_cache *cache)
+/* Whether this CPU's loaded magazine, which had no room for a slot, has some now. Under RCU. */
+static bool make_room(struct blockslab_node *node, const void *slot)
 {
-	void *one = (void *)slot;
-	bool done = false;
-	struct run run;
+	struct blockslab_cpu *line = claim_line(node);
+	bool full, swapped;
 
-	rcu_read_lock();
-	if (run_begin(&run, slot, cache) && run_has(&run, slot) &&
-	    (size == ANY_SIZE || run.block->size - size < run.block->sizes))
-		done = push_many(&run, 1, &one) ||
-		       (bring_room(run.block->node) && push_many(&run, 1, &one));
-	rcu_read_unlock();
-	return done;
+	if (!line)
+		return false;
+	full = blockslab_count(line) >= line->capacity;
+	swapped = full && swap_full(line);
+	unclaim_line(line);
+	/* A trade may give the block of a slot back that is freed twice. */
+	return swapped || (full && !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) &&
+			   bring_room(node));
 }
 
 /* The fast path did not take a slot; most often for want of room. */
 static noinline void free_missed(const void *slot, size_t size,
 				 const struct blockslab_cache *cache, unsigned long caller)
 {
-	unsigned long lines;
+	unsigned long offset = blockslab_offset(slot), lines;
+	unsigned long key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
+	struct blockslab_node *node = NULL;
+	bool done = false;
 
-	if (!names_lines(slot, &lines) || !free_with_room(slot, size, cache))
+	preempt_disable();
+	if (!blockslab_beyond(offset) && blockslab_lines(blockslab_page(offset), &lines) &&
+	    blockslab_has_key(blockslab_page(offset), lines, key))
+		node = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines)->node;
+	if (node) {			/* else it has no lines of its own */
+		rcu_read_lock();	/* its class may go with the slot */
+		preempt_enable();
+		if (make_room(node, slot))
+			done = size == ANY_SIZE ?
+			       blockslab_free_try(slot, ANY_SIZE, !cache, &cache->pages) :
+			       blockslab_free_try(slot, size, !cache, &cache->pages);
+		rcu_read_unlock();
+	} else {
+		preempt_enable();
+	}
+	if (!done)
 		free_checked(slot, size, cache ? cache->heap : NULL, caller);
 }
 

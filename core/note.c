@@ -71,7 +71,10 @@ static void note_freed_by(struct blockslab_note *note, unsigned long caller)
 /* Its slots are watched. Never with POISON or RED_ZONE; whole pages only with some before them. */
 static bool block_watched(const struct blockslab_block *block)
 {
-	return block->notes && (block->node->class->of || block->base != block_start(block));
+	const struct blockslab_class *class = block->node->class;
+
+	return block->notes &&
+	       (class->of || (!class->size && block->base != block_start(block)));
 }
 
 /* A watched slot that nobody has, be it kept out of its block. */
@@ -220,13 +223,14 @@ static bool alloc_watched(void)
 /* What a constructor made stays in any case, what an RCU reader looks at unless told otherwise. */
 static bool zero_wanted(const struct blockslab_heap *heap, gfp_t gfp)
 {
-	if (heap->ctor)
+	if (likely(!want_init_on_alloc(gfp)))	/* nor __GFP_ZERO */
 		return false;
-	return gfp & __GFP_ZERO || (want_init_on_alloc(gfp) && !keeps_content(heap));
+	return !heap->ctor && (gfp & __GFP_ZERO || !keeps_content(heap));
 }
 
 /* What a slot of a class holds from now on. Any context. */
-static void fill_slot(const struct blockslab_class *class, void *slot, size_t size, gfp_t gfp)
+static __always_inline void fill_slot(const struct blockslab_class *class, void *slot, size_t size,
+				      gfp_t gfp)
 {
 	size_t bytes = class->heap->zone || class->of ? size : class->canary ?: class->size;
 
@@ -255,7 +259,8 @@ static noinline void *after_alloc(struct blockslab_heap *heap, void *slot, size_
 	return slot;
 }
 
-static void tell_free(struct blockslab_block *block, void *slot, unsigned long caller)
+static __always_inline void tell_free(struct blockslab_block *block, void *slot,
+				      unsigned long caller)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 
