@@ -31,8 +31,8 @@
  *   interrupts left on: an interrupt that finds the flag set takes the slow path. A free slot has
  *   its canary in one word, a secret of this boot with its own address added, from the making of
  *   its block on; it is cleared on the way out. A slot that has it is free, wherever it lies.
- * - Depot (depot.c). Two stacks of magazines per class and node, full and empty ones, without a
- *   lock: a trade leaves interrupts on, too, and waits for no other CPU.
+ * - Depot (depot.c). Per class and node a shelf on one cache line, where a full magazine is traded
+ *   for an empty one by one atomic operation: it leaves interrupts on, too, and waits for no CPU.
  * - Bulk calls move all that this CPU's magazines hold or take under one claim; the rest, if it is
  *   enough to be cheaper than a trade, goes past them, many slots per hold of the lock.
  * - Nodes. A class keeps blocks and depot per NUMA node, and every CPU has one line per node, so
@@ -86,17 +86,16 @@
  *
  *	blockslab_alloc		alloc.c		or inline in fast.h: the loaded magazine is empty
  *	alloc_refill		alloc.c		nothing else is out of the ordinary
+ *	has_slots		depot.c		the spare, or the shelf's for the empty one; else
  *	alloc_from		take.c		unless it is to be tracked,
- *	take_slot		take.c		from the spare, else
- *	bring_slots		depot.c		notes that a trade is under way
- *	swap_for_slots		depot.c		the empty magazine for a full one of the depot, or
+ *	bring_slots		depot.c		with the empty one in hand
  *	refill			depot.c		some slots of the fullest blocks into it
  *
  *	blockslab_free		free.c		or inline in fast.h: the loaded magazine is full
  *	free_checked		free.c		all that is wrong with a pointer is told here
  *	free_found		free.c		what was rare is done
- *	free_to			free.c		into the spare, else
- *	bring_room		depot.c		the full magazine to the depot, or
+ *	has_room		depot.c		the spare, or the shelf's for the full one; else
+ *	bring_room		depot.c		with the full one in hand
  *	magazine_flush		magazine.c	some of its slots out of it
  *	flush_slots		block.c		and into their blocks
  *

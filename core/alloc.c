@@ -73,7 +73,7 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 			got = alloc_many(class, want->size, want->gfp, nr, slots, want->caller);
 		} else {
 			slots[0] = alloc_from(&class->nodes[nid], want->size, want->gfp,
-					      want->caller);
+					      false, want->caller);
 			got = !!slots[0];
 		}
 		tell_stand_ins(want, class, got, slots);

@@ -45,15 +45,18 @@ static void add_line(struct sums *sums, struct blockslab_cpu *line)
 	sums->requested += READ_ONCE(line->granted) - READ_ONCE(line->credit);
 }
 
-static void add_stack(struct sums *sums, const struct blockslab_stack *stack)
+static void add_depot(struct sums *sums, const struct blockslab_node *node)
 {
-	unsigned int steps = STACK_STEPS_MAX;	/* as all may be moving */
 	struct blockslab_magazine *magazine;
+	int i, steps = SZ_64K;	/* as all may be moving */
 
 	rcu_read_lock();
-	for (magazine = stack_top(stack); magazine && steps--;
-	     magazine = READ_ONCE(magazine->below))
-		add_magazine(sums, magazine, false);
+	for (i = 0; i < SHELF; i++)
+		add_magazine(sums, shelf_magazine(READ_ONCE(node->depot.shelf[i])), false);
+	for (i = 0; i < 2; i++)
+		for (magazine = READ_ONCE(node->store[i]); magazine && steps-- > 0;
+		     magazine = READ_ONCE(magazine->below))
+			add_magazine(sums, magazine, false);
 	rcu_read_unlock();
 }
 
@@ -103,8 +106,7 @@ static void add_node(struct sums *sums, struct blockslab_node *node)
 
 	for_each_cpu(cpu, line_cpus(node))
 		add_line(sums, node_line(node, cpu));
-	add_stack(sums, &node->depot.full);
-	add_stack(sums, &node->empty);
+	add_depot(sums, node);
 	add_blocks(sums, node);
 }
 
@@ -278,12 +280,10 @@ static unsigned int validate_sums(struct blockslab_node *node, const struct sums
 
 static bool node_busy(struct blockslab_node *node)
 {
-	bool busy = atomic_long_read(&node->class->heap->moving);
-	u8 ended = trades(node, true);
+	bool busy = atomic_long_read(&node->class->heap->moving) ||
+		    atomic_read(&node->in_hand) & IN_HAND;
 	int cpu;
 
-	smp_rmb();	/* so that of a trade seen to have ended, the beginning is seen, too */
-	busy |= ended != trades(node, false);
 	for_each_cpu(cpu, line_cpus(node))
 		busy |= READ_ONCE(node_line(node, cpu)->busy);
 	return busy;
@@ -292,13 +292,13 @@ static bool node_busy(struct blockslab_node *node)
 /* Sums can only be told while nothing moves: nodes that do are counted in @untold. */
 static unsigned int validate_node(struct blockslab_node *node, unsigned int *untold)
 {
-	unsigned long activity = node_activity(node), charged = atomic_long_read(&node->held);
+	unsigned long activity = node_activity(node, true), charged = atomic_long_read(&node->held);
 	bool busy = node_busy(node);
 	struct sums counted = {}, sums = {};
 	unsigned int faults = validate_blocks(node, &counted);
 
 	add_node(&sums, node);
-	if (!busy && !node_busy(node) && activity == node_activity(node) &&
+	if (!busy && !node_busy(node) && activity == node_activity(node, true) &&
 	    charged == atomic_long_read(&node->held))
 		return faults + validate_sums(node, &sums, &counted);
 	++*untold;

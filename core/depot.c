@@ -2,288 +2,327 @@
 /*
  * Depot: where CPUs trade magazines
  *
- * Two stacks a class and node, full and empty ones, without a lock: a lock would have to keep
- * interrupts off, which costs as much as all the rest of a trade. Anybody may push. One at a time
- * may pop, so that what it saw below the top still is there: the bit POPPING gives the right, and
- * who finds it taken goes to the blocks. A drain takes all at once. Magazines that leave live on
- * for a grace period: who only looks walks down under RCU, and where it gets to was in some stack
- * after it began. How many full ones are kept is decided in retain.c. node->lock is taken below.
+ * A class has on each node a shelf: places on one cache line, each with a magazine that has slots,
+ * or one that has none. By a single compare-and-exchange a CPU that lacks slots trades its empty
+ * magazine for one with slots, and one that lacks room the other way round, its line claimed and
+ * interrupts on. Nothing hangs on what is exchanged: whoever comes in between, an NMI even, only
+ * takes the place. What is counted beside is near enough. What has no place is in the store, under
+ * node->lock. Magazines that leave live on for a grace period, for those who only look.
+ *
+ * A heap's end closes the places before it looks at lines: a trade that was quicker claimed its
+ * line before its exchange: drain_concerns() sees that, or what came of it. take_in() has a fence.
  */
 
-#define POPPING	1UL
-
-static struct blockslab_magazine *magazine_at(unsigned long top)
+static struct blockslab_magazine *shelf_magazine(unsigned long place)
 {
-	return (struct blockslab_magazine *)(top & ~POPPING);
+	return (struct blockslab_magazine *)(place & ~SHELF_BITS);
 }
 
-static struct blockslab_magazine *stack_top(const struct blockslab_stack *stack)
+/*
+ * Puts @give in a place that has a magazine with slots, or @without: then with room for so many at
+ * @least, or, for 0, even none. *@got is what was there; false if there is no such place.
+ */
+static __always_inline bool shelf_trade(struct blockslab_node *node, bool without,
+					unsigned int least, unsigned long give,
+					struct blockslab_magazine **got)
 {
-	return magazine_at(READ_ONCE(stack->top));
-}
+	struct blockslab_magazine *there;
+	unsigned long *place, was;
+	bool done = false;
+	unsigned int i;
 
-static bool stack_empty(const struct blockslab_stack *stack)
-{
-	return !stack_top(stack);
-}
-
-static void stack_push(struct blockslab_stack *stack, struct blockslab_magazine *magazine)
-{
-	struct blockslab_magazine *below;
-	unsigned long top;
-
-	rcu_read_lock();
-	top = READ_ONCE(stack->top);
-	do {
-		below = magazine_at(top);
-		WRITE_ONCE(magazine->depth, below ? READ_ONCE(below->depth) + 1 : 1);
-		WRITE_ONCE(magazine->below, below);
-	} while (!try_cmpxchg(&stack->top, &top, (unsigned long)magazine | (top & POPPING)));
-	rcu_read_unlock();
-}
-
-/* The right to pop; false if there is nothing, or another has it. With preemption off. */
-static bool stack_claim(struct blockslab_stack *stack)
-{
-	unsigned long top = READ_ONCE(stack->top);
-
-	do {
-		if (!top || top & POPPING)
-			return false;
-	} while (!try_cmpxchg(&stack->top, &top, top | POPPING));
-	return true;
-}
-
-static struct blockslab_magazine *stack_pop(struct blockslab_stack *stack)
-{
-	struct blockslab_magazine *magazine = NULL, *below;
-	unsigned long top;
-
-	preempt_disable();
-	if (stack_claim(stack)) {
-		top = READ_ONCE(stack->top);
-		do {
-			magazine = magazine_at(top);
-			below = magazine ? READ_ONCE(magazine->below) : NULL;
-		} while (!try_cmpxchg(&stack->top, &top, (unsigned long)below));
+	preempt_disable();	/* what is looked at does not go */
+	for (i = 0; i < SHELF && !done; i++) {
+		place = &node->depot.shelf[i];
+		was = READ_ONCE(*place);
+		there = shelf_magazine(was);
+		if ((was & SHELF_BITS) != (without ? 0 : SHELF_SLOTS) ||
+		    (least && (!there || there->capacity < least)))
+			continue;
+		done = try_cmpxchg(place, &was, give);
+		if (done)
+			*got = there;
 	}
 	preempt_enable();
-	return magazine;
+	return done;
 }
 
-/* Gives up all of a stack's magazines, with their slots. */
-static void stack_drain(struct blockslab_stack *stack)
+/* Magazines with slots that are there: all of their addresses are multiples of eight. */
+static unsigned int depot_full(const struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine, *below;
-	unsigned long top = READ_ONCE(stack->top);
+	const unsigned long *shelf = node->depot.shelf;
 
-	while (!try_cmpxchg(&stack->top, &top, top & POPPING))
-		;
-	for (magazine = magazine_at(top); magazine; magazine = below) {
-		below = magazine->below;
-		magazine_dispose(magazine);
+	return (READ_ONCE(shelf[0]) + READ_ONCE(shelf[1]) + READ_ONCE(shelf[2]) +
+		READ_ONCE(shelf[3]) + READ_ONCE(shelf[4])) % 8 + READ_ONCE(node->stored[true]);
+}
+
+/*
+ * Leaves @give, if it is there, in the store, for a magazine with or without @slots, if there is
+ * one. False where the heap has ended: either this sees that, or depot_drain() sees @give.
+ */
+static bool store_trade(struct blockslab_node *node, bool slots, struct blockslab_magazine *give,
+			struct blockslab_magazine **got)
+{
+	unsigned long irq;
+	bool open;
+
+	spin_lock_irqsave(&node->lock, irq);
+	open = heap_caches(node->class->heap);
+	*got = open ? node->store[slots] : NULL;
+	if (*got) {
+		WRITE_ONCE(node->store[slots], (*got)->below);
+		blockslab_sub(node->stored[slots], 1);
 	}
+	if (open && give) {
+		WRITE_ONCE(give->below, node->store[!slots]);
+		smp_store_release(&node->store[!slots], give);	/* add_depot() */
+		blockslab_add(node->stored[!slots], 1);
+	}
+	spin_unlock_irqrestore(&node->lock, irq);
+	return open;
 }
 
-static unsigned int stack_depth(const struct blockslab_stack *stack)
+/* After a magazine with slots was @left, or taken. */
+static void depot_changed(struct blockslab_node *node, bool left)
 {
-	struct blockslab_magazine *top;
-	unsigned int depth;
+	unsigned int full = depot_full(node);
 
-	rcu_read_lock();
-	top = stack_top(stack);
-	depth = top ? READ_ONCE(top->depth) : 0;
-	rcu_read_unlock();
-	return depth;
-}
-
-/* After its depth has changed. */
-static void depot_tell(struct blockslab_node *node, unsigned int full)
-{
+	magazines_grow(node, false, left);
+	if (!left)
+		retention_taken(&node->depot.retention, full);
 	heap_tell_kept(node->class->heap, &node->depot.retention,
 		       (long)full * READ_ONCE(node->capacity) * node->class->size);
 }
 
-/* A magazine with slots from the depot, or NULL; @empty, if there is one, is left there. */
-static struct blockslab_magazine *depot_take_full(struct blockslab_node *node,
-						  struct blockslab_magazine *empty)
+/* Whether a magazine with slots may be left. */
+static bool depot_admits(struct blockslab_node *node, const struct blockslab_magazine *magazine)
 {
-	struct blockslab_depot *depot = &node->depot;
-	struct blockslab_magazine *magazine;
-	unsigned int full;
+	struct blockslab_retention *retention = &node->depot.retention;
+	unsigned int full = depot_full(node);
 
-	magazine = stack_pop(&depot->full);
-	if (magazine) {
-		magazines_grow(node, false, false);
-		full = stack_depth(&depot->full);
-		retention_taken(&depot->retention, full);
-		depot_tell(node, full);
-	}
-	if (empty)
-		stack_push(&node->empty, empty);
-	return magazine;
+	/* For magazines that were not needed it has no room any more, and so drains. */
+	retention_look(retention, full, READ_ONCE(node->capacity));
+	return (full + 1) * magazine->capacity <= READ_ONCE(retention->keep) &&
+	       !overstocked(node->class->heap);
 }
 
-/* An empty magazine of the present capacity from the depot; smaller ones are given up. */
-static struct blockslab_magazine *depot_take_empty(struct blockslab_node *node)
-{
-	struct blockslab_magazine *magazine;
-
-	for (;;) {
-		magazine = stack_pop(&node->empty);
-		if (!magazine || magazine->capacity >= READ_ONCE(node->capacity))
-			return magazine;
-		magazine_put(magazine);
-	}
-}
-
-/* Every magazine of the depot, flushed and given back. */
+/* Every magazine of the depot, flushed and given back; that of an ended heap is closed. */
 static void depot_drain(struct blockslab_node *node)
 {
-	struct blockslab_depot *depot = &node->depot;
+	unsigned long was, will = heap_caches(node->class->heap) ? 0 : SHELF_CLOSED, irq;
+	struct blockslab_magazine *stored;
+	unsigned int i;
 
-	stack_drain(&depot->full);
-	stack_drain(&node->empty);
-	depot_tell(node, 0);
-	retention_reset(&depot->retention);
+	for (i = 0; i < SHELF; i++) {
+		was = READ_ONCE(node->depot.shelf[i]);
+		while (!(was & SHELF_CLOSED) &&
+		       !try_cmpxchg(&node->depot.shelf[i], &was, will))
+			;
+		magazine_dispose(shelf_magazine(was));
+	}
+	for (i = 0; i < 2; i++) {
+		spin_lock_irqsave(&node->lock, irq);
+		stored = node->store[i];
+		WRITE_ONCE(node->store[i], NULL);
+		WRITE_ONCE(node->stored[i], 0);
+		spin_unlock_irqrestore(&node->lock, irq);
+		magazines_dispose(&stored);
+	}
+	heap_tell_kept(node->class->heap, &node->depot.retention, 0);
+	retention_reset(&node->depot.retention);
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 }
 
-/* Leaves a magazine with slots in the depot, if there is room. */
-static bool depot_leave_full(struct blockslab_node *node, struct blockslab_magazine *magazine)
+/* Leaves a magazine with slots, if there is room; for *@empty, or NULL. */
+static bool depot_leave(struct blockslab_node *node, struct blockslab_magazine *magazine,
+			struct blockslab_magazine **empty)
 {
-	struct blockslab_depot *depot = &node->depot;
-	struct blockslab_heap *heap = node->class->heap;
-	unsigned int full = stack_depth(&depot->full);
+	bool left = depot_admits(node, magazine) &&
+		    (shelf_trade(node, true, 0, (unsigned long)magazine | SHELF_SLOTS, empty) ||
+		     store_trade(node, false, magazine, empty));
 
-	magazines_grow(node, false, true);
-	/* For magazines that were not needed it has no room any more, and so drains. */
-	retention_look(&depot->retention, full, READ_ONCE(node->capacity));
-	if ((full + 1) * magazine->capacity > READ_ONCE(depot->retention.keep) ||
-	    full >= DEPOT_MAGAZINES_MAX || overstocked(heap) || !heap_caches(heap)) {
-		blockslab_add(depot->retention.given_back,
+	if (!left)
+		blockslab_add(node->depot.retention.given_back,
 			      min_t(unsigned int, magazine->count, FLUSH_MAX));
+	depot_changed(node, true);
+	return left;
+}
+
+/* What was traded for the loaded magazine of a claimed line comes in its place. */
+static void trade_in(struct blockslab_cpu *line, struct blockslab_magazine *magazine)
+{
+	blockslab_add(line->moved, magazine->count - (long)blockslab_count(line));
+	blockslab_sub(line->tally, blockslab_count(line));
+	blockslab_add(line->trades, 1);
+	load(line, magazine);
+	smp_wmb();	/* drain_concerns() */
+}
+
+/* The magazine of a claimed line that has no slots, for one of the shelf that has some. */
+static noinline bool trade_for_slots(struct blockslab_cpu *line)
+{
+	struct blockslab_magazine *empty = loaded_magazine(line), *full;
+	struct blockslab_node *node = line->node;
+
+	if (unlikely(!node) || !depot_full(node))	/* of no class */
 		return false;
-	}
-	stack_push(&depot->full, magazine);
-	depot_tell(node, full + 1);
-	/* Either this sees what heap_close() has set, or the drain after that sees the push. */
-	if (unlikely(!heap_caches(heap)))
-		depot_drain(node);
+	if (empty)
+		WRITE_ONCE(empty->count, 0);
+	if (!shelf_trade(node, false, 0, (unsigned long)empty, &full))
+		return false;
+	trade_in(line, full);
+	depot_changed(node, false);
 	return true;
 }
 
-/* Flushed, and wanted again: up to an eighth of keep_kib, and all of the class's, is kept. */
-static void depot_missed(struct blockslab_node *node, unsigned int missed)
+/* Large slots are cached in one magazine a CPU, until that has grown. */
+static bool may_have_spare(const struct blockslab_node *node)
 {
-	unsigned long most = min_t(unsigned long, READ_ONCE(keep_kib) * 128UL / node->class->size,
-				   READ_ONCE(node->nr_slots));
-
-	retention_missed(&node->depot.retention, missed, most);
+	return node->class->size <= SZ_2K ||
+	       READ_ONCE(node->capacity) > capacity_least(node->class->size);
 }
 
-/* In between a CPU has slots in hand that lie nowhere. Another may end what one began: trades(). */
-static void trade_begin(struct blockslab_node *node)
+/* The same of one that has no room, for one that is empty. */
+static noinline bool trade_for_room(struct blockslab_cpu *line)
 {
-	this_cpu_inc(node_cpu(node)->begun);
+	struct blockslab_magazine *full = loaded_magazine(line), *empty;
+	struct blockslab_node *node = line->node;
+
+	if (!full || (!line->spare && may_have_spare(node)) ||
+	    !READ_ONCE(node->depot.retention.keep) || !depot_admits(node, full))
+		return false;
+	WRITE_ONCE(full->count, blockslab_count(line));
+	if (!shelf_trade(node, true, READ_ONCE(node->capacity),
+			 (unsigned long)full | SHELF_SLOTS, &empty))
+		return false;
+	trade_in(line, empty);
+	depot_changed(node, true);
+	return true;
 }
 
-static void trade_end(struct blockslab_node *node)
+/* Sees to it that a claimed line has slots loaded: its own, the spare's, or the shelf's. */
+static __always_inline bool has_slots(struct blockslab_cpu *line)
 {
-	this_cpu_inc(node_cpu(node)->ended);
+	if (!blockslab_count(line) && line->spare && line->spare->count)
+		swap_spare(line);
+	return blockslab_count(line) || trade_for_slots(line);
 }
 
-/* The loaded magazine of this CPU's line, if it is without slots; or NULL. */
-static struct blockslab_magazine *take_off_empty(struct blockslab_node *node)
+/* The same for room for one more. */
+static __always_inline bool has_room(struct blockslab_cpu *line)
+{
+	if (blockslab_count(line) >= line->capacity && line->spare &&
+	    line->spare->count < line->spare->capacity)
+		swap_spare(line);
+	return blockslab_count(line) < line->capacity || trade_for_room(line);
+}
+
+/*
+ * The loaded magazine of this CPU's line, if it is without slots; or, where slots are to be @put,
+ * unless it becomes the spare. Else NULL.
+ */
+static struct blockslab_magazine *take_off(struct blockslab_node *node, bool put)
 {
 	struct blockslab_magazine *magazine = NULL;
 	struct blockslab_cpu *line = claim_line(node);
 
 	if (!line)
 		return NULL;
-	if (!blockslab_count(line))
+	if (put && line->loaded && !line->spare && may_have_spare(node)) {
+		/* Never without either: drain_concerns() looks for @loaded first. */
+		WRITE_ONCE(line->spare, loaded_magazine(line));
+		smp_wmb();	/* drain_concerns() */
+		unload(line);
+	} else if (put || !blockslab_count(line)) {
 		magazine = unload(line);
+		blockslab_sub(line->moved, magazine ? magazine->count : 0);
+	}
+	blockslab_add(line->trades, 1);
 	unclaim_line(line);
 	return magazine;
 }
 
-/* A magazine of the present capacity with room: @magazine, or the depot's, or a new one. */
+/*
+ * A magazine of the present capacity with room: @magazine, or the depot's, or a new one. Smaller
+ * ones are given up.
+ */
 static struct blockslab_magazine *empty_magazine(struct blockslab_node *node,
 						 struct blockslab_magazine *magazine, gfp_t gfp)
 {
-	if (magazine && magazine->capacity < READ_ONCE(node->capacity)) {
+	unsigned int least = READ_ONCE(node->capacity);
+
+	do {
+		if (magazine && magazine->capacity >= least)
+			return magazine;
 		magazine_dispose(magazine);
 		magazine = NULL;
-	}
-	if (!magazine)
-		magazine = depot_take_empty(node);
-	return magazine ?: magazine_get(node, gfp);
+		if (!shelf_trade(node, true, 1, 0, &magazine) && READ_ONCE(node->stored[false]))
+			store_trade(node, false, NULL, &magazine);
+	} while (magazine);
+	return magazine_get(node, gfp);
 }
 
 /* Takes a magazine into this CPU's line: loaded, else as the spare; false if there is no place. */
 static bool take_in(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
 	struct blockslab_cpu *line = claim_line(node);
-	bool taken = false;
+	bool taken;
 
 	if (!line)
 		return false;
-	if (!line->loaded) {
-		load(line, magazine);
-		taken = true;
-	} else if (!line->spare) {
-		smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
-		taken = true;
-	}
-	/* Either this sees what heap_close() has set, or the drain after that sees it loaded. */
+	/* Either this sees what heap_close() has set, or the drain after that sees the claim. */
 	smp_mb();
-	if (taken && unlikely(!heap_caches(node->class->heap))) {
-		if (line->spare == magazine)
-			WRITE_ONCE(line->spare, NULL);
-		else
-			unload(line);
-		taken = false;
-	}
+	taken = heap_caches(node->class->heap) && !(line->loaded && line->spare);
 	if (taken)
 		blockslab_add(line->moved, magazine->count);
+	if (taken && line->loaded)
+		smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
+	else if (taken)
+		load(line, magazine);
+	smp_wmb();	/* drain_concerns() */
 	unclaim_line(line);
 	return taken;
 }
 
 static void install(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
+	struct blockslab_magazine *empty = NULL;
+
 	if (take_in(node, magazine))
 		return;
-	if (!magazine->count || !depot_leave_full(node, magazine))
-		magazine_dispose(magazine);
+	if (magazine->count && depot_leave(node, magazine, &empty))
+		magazine = empty;
+	magazine_dispose(magazine);
 }
 
 /* Fills a magazine, in part while few of the class's slots are in use; how many there were. */
 static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
 	struct blockslab_class *class = node->class;
-	unsigned long irq, want;
+	unsigned long irq, want, most;
 
+	/* Flushed, and wanted again: up to an eighth of keep_kib is kept. */
+	most = READ_ONCE(keep_kib) * 128UL / class->size;
 	spin_lock_irqsave(&node->lock, irq);
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1,
 		    (unsigned long)REFILL_MAX);
 	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
 	magazines_grow(node, true, false);
-	depot_missed(node, magazine->count);
+	retention_missed(&node->depot.retention, magazine->count, min(most, node->nr_slots));
 	spin_unlock_irqrestore(&node->lock, irq);
 	trace_blockslab_refill(class->heap->name, class->size, node_id(node), magazine->count);
 	return magazine->count;
 }
 
-static bool swap_for_slots(struct blockslab_node *node, gfp_t gfp)
+static bool find_slots(struct blockslab_node *node, gfp_t gfp)
 {
-	struct blockslab_magazine *magazine = take_off_empty(node), *full;
+	struct blockslab_magazine *magazine = take_off(node, false), *full;
 	bool filled;
 
-	if (!stack_empty(&node->depot.full)) {
-		full = depot_take_full(node, magazine);
+	if (READ_ONCE(node->stored[true]) && store_trade(node, true, magazine, &full)) {
 		magazine = NULL;
 		if (full) {
+			depot_changed(node, false);
 			install(node, full);
 			return true;
 		}
@@ -296,65 +335,40 @@ static bool swap_for_slots(struct blockslab_node *node, gfp_t gfp)
 	return filled;
 }
 
-/* Brings slots to this CPU's line of the node; false where there are none, or no magazine. */
+/*
+ * Brings slots to this CPU's line of the node, which has_slots() found without; false where there
+ * are none, or no magazine.
+ */
 static bool bring_slots(struct blockslab_node *node, gfp_t gfp)
 {
 	bool brought;
 
-	if (node_exact(node) || (!READ_ONCE(node->nr_free) && stack_empty(&node->depot.full)))
+	if (node_exact(node) || (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
 		return false;
-	trade_begin(node);
-	brought = swap_for_slots(node, gfp);
-	trade_end(node);
+	atomic_add(IN_HAND + 2, &node->in_hand);
+	brought = find_slots(node, gfp);
+	atomic_dec(&node->in_hand);
 	heap_arm(node->class->heap);
 	return brought;
-}
-
-/* The loaded magazine of this CPU's line, unless it becomes the spare, if it may. */
-static struct blockslab_magazine *take_off_full(struct blockslab_node *node, bool may_be_spare)
-{
-	struct blockslab_magazine *magazine = NULL;
-	struct blockslab_cpu *line = claim_line(node);
-
-	if (!line)
-		return NULL;
-	if (line->loaded && (line->spare || !may_be_spare)) {
-		magazine = unload(line);
-		blockslab_sub(line->moved, magazine->count);
-	} else if (line->loaded) {
-		/* Never without either: drain_concerns() looks for @loaded first. */
-		WRITE_ONCE(line->spare, loaded_magazine(line));
-		smp_wmb();	/* drain_concerns() */
-		unload(line);
-	}
-	unclaim_line(line);
-	return magazine;
-}
-
-/* Large slots are cached in one magazine a CPU, until that has grown. */
-static bool may_have_spare(const struct blockslab_node *node)
-{
-	return node->class->size <= SZ_2K ||
-	       READ_ONCE(node->capacity) > capacity_least(node->class->size);
 }
 
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */
 static bool bring_room(struct blockslab_node *node)
 {
-	struct blockslab_magazine *magazine;
+	struct blockslab_magazine *magazine, *empty = NULL;
 
 	if (node_exact(node))
 		return false;
-	trade_begin(node);
-	magazine = take_off_full(node, may_have_spare(node));
-	if (magazine && depot_leave_full(node, magazine))
-		magazine = NULL;
-	if (magazine)
+	atomic_add(IN_HAND + 2, &node->in_hand);
+	magazine = take_off(node, true);
+	if (magazine && depot_leave(node, magazine, &empty))
+		magazine = empty;
+	else if (magazine)
 		magazine_flush(magazine, FLUSH_MAX);
 	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
 	if (magazine)
 		install(node, magazine);
-	trade_end(node);
+	atomic_dec(&node->in_hand);
 	heap_arm(node->class->heap);
 	return magazine;
 }

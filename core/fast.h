@@ -40,8 +40,7 @@ struct blockslab_cpu {
 	u8 busy;		/* being changed; interrupts leave it alone then */
 	u8 stale;		/* @credit was given for another period; set by anybody */
 	u16 size;		/* of its class's slots, in bytes; not used of a cache's */
-	u8 begun;		/* trades on this CPU that began, and */
-	u8 ended;		/* that ended: as many in all, if none is under way */
+	u8 trades;		/* of its magazines so far */
 	struct blockslab_node *node;	/* what this is a part of */
 	struct blockslab_magazine *spare;	/* full or empty or anything between */
 	unsigned long granted;	/* credit given so far */

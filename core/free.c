@@ -82,7 +82,7 @@ static struct blockslab_block *checked_block(const void *slot, size_t size,
 	return NULL;
 }
 
-/* Into this CPU's loaded or spare magazine; false if there is no room. Takes no lock. */
+/* Into this CPU's magazines; false if there is no room, nor on the shelf. Takes no lock. */
 static bool put_cached(struct blockslab_node *node, const void *slot)
 {
 	struct blockslab_cpu *line = claim_line(node);
@@ -90,7 +90,7 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 
 	if (!line)
 		return false;
-	put = blockslab_count(line) < line->capacity || swap_full(line);
+	put = has_room(line);
 	if (put) {
 		WRITE_ONCE(line->loaded[blockslab_count(line)], (void *)slot);
 		blockslab_add(line->tally, 1);
@@ -117,14 +117,9 @@ static void free_direct(struct blockslab_node *node, void **slots, unsigned int 
 static noinline void free_to(struct blockslab_node *node, const void *slot)
 {
 	void *one = (void *)slot;
-	int tries;
 
-	for (tries = 0; tries < 3; tries++) {
-		if (put_cached(node, slot))
-			return;
-		if (!bring_room(node))
-			break;
-	}
+	if (put_cached(node, slot) || (bring_room(node) && put_cached(node, slot)))
+		return;
 	heap_arm(node->class->heap);
 	put_canary(node, slot);
 	free_direct(node, &one, 1);
@@ -222,7 +217,7 @@ static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t 
 	return i;
 }
 
-/* Frees up to @nr slots into this CPU's loaded and spare magazine. */
+/* Frees up to @nr slots into this CPU's magazines. */
 static size_t push_many(struct run *run, size_t nr, void **slots)
 {
 	struct blockslab_cpu *line;
@@ -231,7 +226,7 @@ static size_t push_many(struct run *run, size_t nr, void **slots)
 	preempt_disable();
 	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
 	if (likely(blockslab_claim(line))) {
-		while (put < nr && (blockslab_count(line) < line->capacity || swap_full(line))) {
+		while (put < nr && has_room(line)) {
 			put += push(line, run, nr - put, slots + put);
 			if (blockslab_count(line) < line->capacity)
 				break;
@@ -305,9 +300,9 @@ static bool make_room(struct blockslab_node *node, const void *slot)
 	if (!line)
 		return false;
 	full = blockslab_count(line) >= line->capacity;
-	swapped = full && swap_full(line);
+	swapped = full && has_room(line);
 	unclaim_line(line);
-	/* A trade may give the block of a slot back that is freed twice. */
+	/* To flush may give the block of a slot back that is freed twice. */
 	return swapped || (full && !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) &&
 			   bring_room(node));
 }

@@ -78,24 +78,6 @@ static void swap_spare(struct blockslab_cpu *line)
 	load(line, spare);
 }
 
-/* For one that is full, or not there; false where the spare has no room either. */
-static bool swap_full(struct blockslab_cpu *line)
-{
-	if (!line->spare || line->spare->count >= line->spare->capacity)
-		return false;
-	swap_spare(line);
-	return true;
-}
-
-/* For one that is empty, or not there; false where the spare is, too. */
-static bool swap_empty(struct blockslab_cpu *line)
-{
-	if (!line->spare || !line->spare->count)
-		return false;
-	swap_spare(line);
-	return true;
-}
-
 static size_t magazine_bytes(unsigned int capacity)
 {
 	return struct_size((struct blockslab_magazine *)NULL, slots, capacity);
@@ -155,4 +137,15 @@ static void magazine_dispose(struct blockslab_magazine *magazine)
 		return;
 	magazine_flush(magazine, magazine->count);
 	magazine_put(magazine);
+}
+
+/* The same with all of a list. */
+static void magazines_dispose(struct blockslab_magazine **list)
+{
+	struct blockslab_magazine *magazine;
+
+	while ((magazine = *list)) {
+		*list = magazine->below;
+		magazine_dispose(magazine);
+	}
 }

@@ -62,8 +62,6 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BLOCK_BYTES_MAX		min_t(size_t, PAGE_SIZE << BLOCK_ORDER_MAX, SZ_512K)
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
-#define DEPOT_MAGAZINES_MAX	512	/* full ones, so that a reader's walk past them is short */
-#define STACK_STEPS_MAX		65536	/* of a look at full or empty ones */
 #define KIND_COARSE	__GFP_COMP	/* of coarse classes; pages_get() leaves it out */
 #define OWN_CLASSES	6	/* sizes of a heap that get classes of their own at once */
 #define COARSE_ASKS	64	/* requests after which any other size gets one */

@@ -213,7 +213,7 @@ static void magazines_grow(struct blockslab_node *node, bool share, bool leaves)
 	unsigned long size = node->class->size, most, bytes;
 	bool often;
 
-	if (raw_cpu_read(node_cpu(node)->begun) % 8)
+	if (raw_cpu_read(node_cpu(node)->trades) % 8)
 		return;
 	often = trades_often(node) | goes_one_way(node, leaves);
 	bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;

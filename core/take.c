@@ -5,7 +5,7 @@
  * it: alloc.c says what is wanted and finishes it.
  */
 
-/* A slot of this CPU's loaded or spare magazine, or NULL. Takes no lock. */
+/* A slot of this CPU's magazines, or of the depot's shelf, or NULL. Takes no lock. */
 static void *take_cached(struct blockslab_node *node, size_t size)
 {
 	struct blockslab_cpu *line = claim_line(node);
@@ -13,7 +13,7 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 
 	if (!line)
 		return NULL;
-	if (blockslab_count(line) || swap_empty(line)) {
+	if (has_slots(line)) {
 		slot = line->loaded[blockslab_count(line) - 1];
 		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
 		spend(line, credit_size(node->class, size));
@@ -23,21 +23,21 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 	return slot;
 }
 
-/* The fast path once more, where the spare magazine has slots and the loaded one none. */
-static bool take_spare(struct blockslab_cpu __percpu *lines, size_t size, unsigned long canary,
+/* The fast path once more, where the loaded magazine had no slots and another has. */
+static bool take_again(struct blockslab_cpu __percpu *lines, size_t size, unsigned long canary,
 		       void **slot)
 {
 	struct blockslab_cpu *line;
-	bool swap = false;
+	bool again = false;
 
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
-		swap = !blockslab_count(line) && swap_empty(line);
+		again = !blockslab_count(line) && has_slots(line);
 		blockslab_unclaim(line);
 	}
 	preempt_enable();
-	return swap && blockslab_alloc_fast(lines, size, canary, slot);
+	return again && blockslab_alloc_fast(lines, size, canary, slot);
 }
 
 /* Of coarse slots as much may be used as of those of a class of that size. */
@@ -186,23 +186,20 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 	return block ? add_block(block) : other;
 }
 
-/* A slot, from the nearest place that has one; or NULL. */
-static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp)
+/* A slot, from the nearest place that has one; or NULL. The CPU's own may be @empty. */
+static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool empty)
 {
-	struct blockslab_node *from = node;
-	void *slot;
+	void *slot = empty ? NULL : take_cached(node, size);
 
-	do {
-		slot = take_cached(from, size);
-		if (!slot && bring_slots(from, gfp | __GFP_NOWARN))
-			slot = take_cached(from, size);
+	while (!slot && node) {
+		if (bring_slots(node, gfp | __GFP_NOWARN))
+			slot = take_cached(node, size);
 		if (!slot)
-			slot = take_direct(from, size);
-		if (likely(slot))
-			return slot;
-		from = more_slots(from, gfp);
-	} while (from);
-	return NULL;
+			slot = take_direct(node, size);
+		if (!slot)
+			node = more_slots(node, gfp);
+	}
+	return slot;
 }
 
 /* A slot with a note, or NULL: then it is left untracked. */
@@ -214,7 +211,7 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 
 	if (!class)
 		return NULL;
-	slot = take_slot(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN);
+	slot = take_slot(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN, true);
 	if (!slot || !watch_take(own_block(slot), slot, caller))
 		return NULL;
 	watch_alloc(own_block(slot), slot, class->asked ?: size, gfp, caller);
@@ -247,7 +244,8 @@ static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t 
 }
 
 /* The same, tracked if it is its turn. */
-static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, unsigned long caller)
+static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, bool empty,
+			unsigned long caller)
 {
 	void *slot;
 
@@ -256,7 +254,7 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 		if (slot)
 			return slot;
 	}
-	return take_slot(node, size, gfp) ?: take_last(node, size, gfp, caller);
+	return take_slot(node, size, gfp, empty) ?: take_last(node, size, gfp, caller);
 }
 
 /*
@@ -266,12 +264,16 @@ static void *alloc_from(struct blockslab_node *node, size_t size, gfp_t gfp, uns
 static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, size_t size,
 			  unsigned long canary, gfp_t gfp, unsigned long caller, void **slot)
 {
+	struct blockslab_cpu *line;
+
 	if (lines == no_class)
 		return false;
-	if (take_spare(lines, credit, canary, slot))
+	if (take_again(lines, credit, canary, slot))
 		return true;
 	might_alloc(gfp);
-	*slot = alloc_from(raw_cpu_read((lines + numa_mem_id())->node), size, gfp, caller);
+	line = raw_cpu_ptr(lines + numa_mem_id());
+	*slot = alloc_from(line->node, size, gfp, !(READ_ONCE(line->tally) & BLOCKSLAB_COUNT),
+			   caller);
 	return *slot || !(gfp & __GFP_NOFAIL);
 }
 
@@ -312,11 +314,9 @@ static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, vo
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
-		nr = min_t(size_t, nr, 2 * MAGAZINE_SLOTS_MAX);
 		if (unlikely(line->credit < (long)(nr * size)))
 			nr = line->credit / size;	/* the next one may have to be tracked */
-		got = pop(line, nr, slots, class->canary);
-		if (got < nr && swap_empty(line))
+		while (got < nr && has_slots(line))
 			got += pop(line, nr - got, slots + got, class->canary);
 		spend(line, got * size);
 		blockslab_unclaim(line);
@@ -350,7 +350,7 @@ static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, si
 		if (got == nr)
 			break;
 		/* Brings a magazine, too, if this CPU's line can be claimed. */
-		slots[got] = alloc_from(node, size, gfp, caller);
+		slots[got] = alloc_from(node, size, gfp, false, caller);
 		if (!slots[got])
 			break;
 		got++;

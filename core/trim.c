@@ -27,7 +27,7 @@ struct drain {
 	struct blockslab_heap *heap;
 	enum drained which;
 	bool missed;	/* a line that was in use */
-	struct blockslab_stack magazines;
+	struct blockslab_magazine *magazines;	/* in hand */
 };
 
 /* Detaches a claimed line's magazines. */
@@ -41,7 +41,8 @@ static void drain_line(struct drain *drain, struct blockslab_cpu *line)
 		if (!magazines[i])
 			continue;
 		blockslab_sub(line->moved, magazines[i]->count);
-		stack_push(&drain->magazines, magazines[i]);
+		WRITE_ONCE(magazines[i]->below, drain->magazines);
+		drain->magazines = magazines[i];
 	}
 }
 
@@ -66,6 +67,10 @@ static bool drain_concerns(const struct drain *drain, const struct blockslab_nod
 		return false;
 	if (drain->which == STALE_LINES && !READ_ONCE(line->stale))
 		return false;
+	/* What is on its way into the line is there before it is not busy any more. */
+	if (drain->which == HEAP_ENDS && READ_ONCE(line->busy))
+		return true;
+	smp_rmb();	/* trade_in(), take_in() */
 	return loaded_magazine(line) || READ_ONCE(line->spare);
 }
 
@@ -130,7 +135,7 @@ static void drain_cpu(struct drain *drain, int cpu)
 		if (!drain_concerns_cpu(drain, cpu))
 			break;
 		smp_call_function_single(cpu, drain_this_cpu, drain, 1);
-		stack_drain(&drain->magazines);
+		magazines_dispose(&drain->magazines);
 	} while (drain->which == HEAP_ENDS && (!heap_caches(drain->heap) || ++tries < 10));
 }
 
@@ -149,7 +154,7 @@ static bool drain_cpus(struct blockslab_heap *heap, enum drained which)
 		local_irq_save(irq);
 		drain_this_cpu(&drain);
 		local_irq_restore(irq);
-		stack_drain(&drain.magazines);
+		magazines_dispose(&drain.magazines);
 	} else {
 		smp_mb();	/* take_in() */
 		for_each_online_cpu(cpu)
@@ -170,7 +175,7 @@ static int drain_dead_cpu(unsigned int cpu)
 
 		for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 			drain_line(&drain, node_line(node, cpu));
-		stack_drain(&drain.magazines);
+		magazines_dispose(&drain.magazines);
 		trim_end(heap, trim);
 	}
 	return 0;
@@ -227,6 +232,9 @@ static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 
 	if (which == HEAP_ENDS)
 		watch_end(heap);
+	for (node = node_after(heap, NULL); node && which == HEAP_ENDS;
+	     node = node_after(heap, node))
+		depot_drain(node);	/* closed before the lines are looked at */
 	drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		node_trim(node);
@@ -253,39 +261,23 @@ static bool heap_may_ask(struct blockslab_heap *heap)
 	return true;
 }
 
-/* Trades with a node that have begun on all CPUs so far, or have @ended: modulo 256. */
-static u8 trades(struct blockslab_node *node, bool ended)
+/*
+ * What passed through a node's depot and blocks: it stands still while the CPUs' magazines suffice;
+ * with @all that these gave and took, too: while it is idle. A watched slot counts once when it is
+ * freed, and once more when its block has it back.
+ */
+static unsigned long node_activity(struct blockslab_node *node, bool all)
 {
+	unsigned long sum = READ_ONCE(node->allocs) + 2 * READ_ONCE(node->frees) -
+			    READ_ONCE(node->waiting) + atomic_read(&node->in_hand);
 	struct blockslab_cpu *line;
-	u8 sum = 0;
 	int cpu;
 
 	for_each_cpu(cpu, line_cpus(node)) {
 		line = node_line(node, cpu);
-		sum += ended ? READ_ONCE(line->ended) : READ_ONCE(line->begun);
+		sum += READ_ONCE(line->trades);
+		sum += all ? READ_ONCE(line->tally) + READ_ONCE(line->moved) : 0;
 	}
-	return sum;
-}
-
-/*
- * What passed through its depot and blocks: it stands still while the CPUs' magazines suffice. A
- * watched slot counts once when it is freed, and once more when its block has it back.
- */
-static unsigned long node_traffic(struct blockslab_node *node)
-{
-	return READ_ONCE(node->allocs) + 2 * READ_ONCE(node->frees) - READ_ONCE(node->waiting) +
-	       trades(node, false);
-}
-
-/* Allocations and frees of a node so far, in any order: it stands still while the node is idle. */
-static unsigned long node_activity(struct blockslab_node *node)
-{
-	unsigned long sum = node_traffic(node);
-	int cpu;
-
-	for_each_cpu(cpu, line_cpus(node))
-		sum += READ_ONCE(node_line(node, cpu)->tally) +
-		       READ_ONCE(node_line(node, cpu)->moved);
 	return sum;
 }
 
@@ -315,7 +307,7 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
 		if (node_bare(node))
 			continue;
-		if (falls_quiet(&node->stock, node_traffic(node)))
+		if (falls_quiet(&node->stock, node_activity(node, false)))
 			node_trim(node);
 		if (node->use.periods != TRIM_QUIET)
 			continue;
@@ -336,7 +328,7 @@ static void heap_trim_work(struct work_struct *work)
 		cond_resched();
 		if (node_bare(node))
 			continue;
-		drain |= falls_quiet(&node->use, node_activity(node));
+		drain |= falls_quiet(&node->use, node_activity(node, true));
 		busy |= node->use.periods < TRIM_QUIET;
 	}
 	WRITE_ONCE(heap->allowance, READ_ONCE(heap->allowance) / 2);

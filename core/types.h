@@ -8,24 +8,18 @@ struct blockslab_class;
 
 /* An array of cached slots, all of one class and node */
 struct blockslab_magazine {
-	struct blockslab_magazine *below;	/* in its stack: the depot's, or that of a drain */
+	struct blockslab_magazine *below;	/* in its list: the store's, or that of a drain */
 	union {
 		struct blockslab_node *node;	/* whose slots these are */
 		struct rcu_head rcu;		/* of its end: others may still look */
 	};
 	u8 count;				/* slots in it, while it is not loaded */
 	u8 capacity;				/* room in @slots */
-	u16 depth;	/* how many there are from it to the bottom of its stack */
 	void *slots[];				/* the last in is the first out */
 };
 
 static_assert(MAGAZINE_SLOTS_MAX <= U8_MAX);
 static_assert(offsetof(struct blockslab_magazine, slots) == 4 * sizeof(void *));
-
-/* Magazines, the last in on top; @top may have the bit POPPING. */
-struct blockslab_stack {
-	unsigned long top;
-};
 
 static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES < 64);
 
@@ -86,11 +80,18 @@ struct blockslab_retention {
 	long told;			/* bytes that are kept, as the heap was told last */
 };
 
-/* Magazines with slots, and what is kept in mind of them; near enough: no lock guards it */
+#define SHELF		5	/* places for magazines that CPUs trade: each 0, or one of these */
+#define SHELF_SLOTS	1UL	/* with slots, added to its address */
+#define SHELF_CLOSED	2UL	/* never changed again */
+#define SHELF_BITS	(SHELF_SLOTS | SHELF_CLOSED)
+
+/* What every trade uses of a node: one cache line. No lock guards it */
 struct blockslab_depot {
-	struct blockslab_stack full;		/* the magazines */
-	struct blockslab_retention retention;	/* of these, counted in slots, but for @least */
+	unsigned long shelf[SHELF];		/* changed by compare-and-exchange alone */
+	struct blockslab_retention retention;	/* of slots, but for @least; near enough */
 } ____cacheline_aligned_in_smp;
+
+#define IN_HAND		0xffff
 
 /* A class on one NUMA node */
 struct blockslab_node {
@@ -116,15 +117,18 @@ struct blockslab_node {
 	unsigned long frees;			/* the same */
 	unsigned long requested;		/* bytes asked for by these @allocs */
 	unsigned long fails;			/* allocations that failed */
+	struct blockslab_magazine *store[2];	/* without slots, and with; by @below */
+	unsigned int stored[2];			/* so many */
 	struct blockslab_retention retention;	/* of empty blocks, in eight bytes */
 	unsigned int refused;	/* of these, for want of room in the heap: heap_missed() */
 	struct blockslab_quiet use;		/* without an allocation or a free */
 	struct blockslab_quiet stock;		/* with nothing through depot and blocks */
 	atomic_long_t held;			/* bytes: blocks, descriptors, magazines */
+	/* Those who have slots in hand that lie nowhere, and above IN_HAND how many did so far. */
+	atomic_t in_hand;
 	atomic_long_t magazine_slots;		/* that all its magazines have room for */
 
 	struct blockslab_depot depot;
-	struct blockslab_stack empty ____cacheline_aligned_in_smp;
 };
 
 /* Where somebody has got to in node->all who lets go of its lock in between, which guards these */
