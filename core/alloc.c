@@ -159,68 +159,78 @@ static bool request_plain(size_t size, gfp_t gfp)
 	return size <= BLOCKSLAB_SLOT_MAX && !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_ZERO);
 }
 
-/* Where the fast path may go if what it gives is zeroed. */
-static __always_inline struct blockslab_cpu __percpu *rare_lines(struct blockslab_heap *heap,
-								 size_t size)
+/* Of a heap that zeroes all; its fast path is not published. */
+static struct blockslab_cpu __percpu *zeroing_lines(struct blockslab_heap *heap, size_t size)
 {
-	struct blockslab_class *class;
+	struct blockslab_class *class = NULL;
 
-	if (!(heap->flags & BLOCKSLAB_ZERO))
-		return READ_ONCE(heap->cpu[blockslab_size_index[size]]);
-	class = size && heap_caches(heap) ? class_find(heap, 0, heap_index(heap, size)) : NULL;
+	if (size && heap_caches(heap))
+		class = class_find(heap, 0, heap_index(heap, size));
 	return class ? READ_ONCE(class->cpu) : no_class;
 }
 
-/* The fast path with what is rare, and with zeroing; or NULL. */
-static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size, gfp_t gfp,
-				       unsigned long caller)
+/*
+ * The fast path with what is rare, and with zeroing, or the slow way. On a node it is for as long
+ * as that is the CPU's own.
+ */
+static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				       bool zeroes, unsigned long caller)
 {
-	struct blockslab_cpu __percpu *cpu = rare_lines(heap, size);
-	void *slot;
-
-	if (unlikely(!blockslab_alloc_fast(cpu, size, 0, &slot)))
-		return NULL;
-	if (alloc_watched())
-		return after_alloc(heap, slot, size, gfp, caller);
-	if (want_init_on_alloc(gfp))
-		fill_words(slot, 0, raw_cpu_read(cpu->size));
-	return slot;
-}
-
-/* Of a heap whose slots are not cached: out of the block in hand; or NULL. */
-static void *exact_fast(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)
-{
-	struct blockslab_class *class;
-	void *slot;
-
-	if (!size || size > BLOCKSLAB_SLOT_MAX - heap->zone || heap_destroyed(heap))
-		return NULL;
-	class = class_find(heap, 0, heap_index(heap, size));
-	slot = class ? take_in_hand(&class->nodes[numa_mem_id()], size) : NULL;
-	return slot ? after_alloc(heap, slot, size, gfp, caller) : NULL;
-}
-
-/* That, or the slow way. On a node it is for as long as that is the CPU's own. */
-static __always_inline void *rare_on(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
-				     unsigned long caller)
-{
+	struct blockslab_cpu __percpu *cpu;
 	void *slot = NULL;
+
+	if (unlikely(!request_plain(size, gfp)))
+		return alloc_slow(heap, size, gfp, nid, caller);
+	blockslab_might_alloc(gfp);
+	cpu = zeroes ? zeroing_lines(heap, size) :
+		       READ_ONCE(heap->cpu[blockslab_size_index[size]]);
+	if (nid != NUMA_NO_NODE)
+		preempt_disable();
+	if ((nid == NUMA_NO_NODE || nid == numa_mem_id()) &&
+	    likely(blockslab_alloc_fast(cpu, size, 0, &slot))) {
+		if (alloc_watched())
+			slot = after_alloc(heap, slot, size, gfp, caller);
+		else if (want_init_on_alloc(gfp))
+			fill_words(slot, 0, raw_cpu_read(cpu->size));
+	}
+	if (nid != NUMA_NO_NODE)
+		preempt_enable();
+	return likely(slot) ? slot : alloc_slow(heap, size, gfp, nid, caller);
+}
+
+static noinline void *alloc_zeroing(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				    unsigned long caller)
+{
+	return rare_fast(heap, size, (gfp & ~heap->kind) | __GFP_ZERO, nid, true, caller);
+}
+
+/* Of a heap whose slots are not cached: out of the block in hand, or the slow way. */
+static noinline void *alloc_exact(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				  unsigned long caller)
+{
+	struct blockslab_class *class = NULL;
+	void *slot;
 
 	gfp &= ~heap->kind;
 	if (heap->flags & BLOCKSLAB_ZERO)
 		gfp |= __GFP_ZERO;
-	if (unlikely(!request_plain(size, gfp)))
-		return alloc_slow(heap, size, gfp, nid, caller);
 	blockslab_might_alloc(gfp);
-	if (nid != NUMA_NO_NODE)
-		preempt_disable();
-	if (heap->flags & EXACT_FLAGS)
-		slot = nid == NUMA_NO_NODE ? exact_fast(heap, size, gfp, caller) : NULL;
-	else if (nid == NUMA_NO_NODE || nid == numa_mem_id())
-		slot = rare_fast(heap, size, gfp, caller);
-	if (nid != NUMA_NO_NODE)
-		preempt_enable();
-	return likely(slot) ? slot : alloc_slow(heap, size, gfp, nid, caller);
+	if (size && size <= BLOCKSLAB_SLOT_MAX - heap->zone && request_plain(size, gfp) &&
+	    nid == NUMA_NO_NODE && !heap_destroyed(heap))
+		class = class_find(heap, 0, heap_index(heap, size));
+	slot = class ? take_in_hand(&class->nodes[numa_mem_id()], size) : NULL;
+	return slot ? after_alloc(heap, slot, size, gfp, caller) :
+		      alloc_slow(heap, size, gfp, nid, caller);
+}
+
+static __always_inline void *rare_on(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
+				     unsigned long caller)
+{
+	if (unlikely(heap->flags & EXACT_FLAGS))
+		return alloc_exact(heap, size, gfp, nid, caller);
+	if (unlikely(heap->flags & BLOCKSLAB_ZERO))
+		return alloc_zeroing(heap, size, gfp, nid, caller);
+	return rare_fast(heap, size, gfp & ~heap->kind, nid, false, caller);
 }
 
 static noinline void *alloc_rare(struct blockslab_heap *heap, size_t size, gfp_t gfp,
@@ -251,9 +261,12 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 					  unsigned long caller)
 {
 	/* in no order, as in blockslab_beyond() */
-	if (unlikely(size > data_race(blockslab_fast_size)) ||
-	    heap->flags & (BLOCKSLAB_ZERO | EXACT_FLAGS))
+	if (unlikely(size > data_race(blockslab_fast_size)))
 		return alloc_rare(heap, size, gfp, caller);
+	if (unlikely(heap->flags & EXACT_FLAGS))
+		return alloc_exact(heap, size, gfp, NUMA_NO_NODE, caller);
+	if (unlikely(heap->flags & BLOCKSLAB_ZERO))
+		return alloc_zeroing(heap, size, gfp, NUMA_NO_NODE, caller);
 	return alloc_refill(heap, size, gfp, caller);
 }
 

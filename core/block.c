@@ -196,18 +196,11 @@ static void put_blocks(struct list_head *gone)
 	}
 }
 
-/*
- * The fullest block with a free slot, so that sparse ones can drain. Where slots are not cached it
- * stays in hand until it is full: one slot that comes and goes would have it listed anew each time.
- */
-static struct blockslab_block *best_block(struct blockslab_node *node)
+static noinline struct blockslab_block *fullest_block(struct blockslab_node *node)
 {
-	struct blockslab_block *block = node->hand;
+	struct blockslab_block *block;
 	unsigned int state;
 
-	lockdep_assert_held(&node->lock);
-	if (block && block->nr_free)
-		return block;
 	hand_down(node);
 	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++) {
 		if (!node->nr[state])
@@ -220,6 +213,16 @@ static struct blockslab_block *best_block(struct blockslab_node *node)
 		return block;
 	}
 	return NULL;
+}
+
+/*
+ * The fullest block with a free slot, so that sparse ones can drain. Where slots are not cached it
+ * stays in hand until it is full: one slot that comes and goes would have it listed anew each time.
+ */
+static __always_inline struct blockslab_block *best_block(struct blockslab_node *node)
+{
+	lockdep_assert_held(&node->lock);
+	return node->hand && node->hand->nr_free ? node->hand : fullest_block(node);
 }
 
 /* After slots went out of it; what has some out is never among the empty ones. */
