@@ -9,7 +9,7 @@ MODULE_PARM_DESC(max_order, "Largest order of a block's pages, 1 to 4 (default 3
 
 static unsigned int keep_kib = 512;
 module_param(keep_kib, uint, 0644);
-MODULE_PARM_DESC(keep_kib, "KiB of empty blocks and of slots in depots that a heap may keep in all, or a sixteenth of what it holds, if that is more; an eighth of it for each CPU in a class's depot (default 512)");
+MODULE_PARM_DESC(keep_kib, "KiB of empty blocks and of slots in depots that a heap may keep in all, or a sixteenth of what it holds, if that is more; an eighth of it in a class's depot (default 512)");
 
 static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
 module_param(shuffle, bool, 0644);
