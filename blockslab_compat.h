@@ -32,9 +32,9 @@
  *   more than BLOCKSLAB_SLOT_MAX bytes.
  * - What a file defines before its first #include, for headers that this one has brought by then:
  *   DEBUG, DEFAULT_SYMBOL_NAMESPACE. Define it in the Makefile. (pr_fmt() works.)
- * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or pm_pr_dbg(),
- *   does not build, and one that includes <linux/suspend.h> has "PM: " before its lines, until the
- *   Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
+ * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or
+ *   pm_pr_dbg(), does not build, and one that includes <linux/suspend.h> has "PM: " before its
+ *   lines, until the Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
  *
  * Types and prototypes of what the module exports are the same, and so are its MODVERSIONS, which
@@ -833,8 +833,9 @@ DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) k
 #if defined(CONFIG_DYNAMIC_DEBUG) ||						\
 	(defined(CONFIG_DYNAMIC_DEBUG_CORE) && defined(DYNAMIC_DEBUG_MODULE))
 /* Behind pr_debug() and net_dbg_ratelimited(), which are left as they are. */
-#define __dynamic_pr_debug(descriptor, fmt, ...)				\
-	(__dynamic_pr_debug)(descriptor, blockslab_compat_u8(fmt), ##__VA_ARGS__)
+#define __dynamic_pr_debug(descriptor, fmt, ...) ({				\
+	(__dynamic_pr_debug)(descriptor, blockslab_compat_u8(fmt), ##__VA_ARGS__);	\
+})
 #else
 #include <linux/net.h>
 #undef pr_debug
