@@ -92,8 +92,8 @@
  *	refill			depot.c		some slots of the fullest blocks into it
  *
  *	blockslab_free		free.c		or inline in fast.h: the loaded magazine is full
- *	free_checked		free.c		all that is wrong with a pointer is told here
- *	free_found		free.c		what was rare is done
+ *	free_missed		free.c		else to free_checked(), which tells what is wrong
+ *	make_room		free.c		claims the line for that:
  *	has_room		depot.c		the spare, or the shelf's for the full one; else
  *	bring_room		depot.c		with the full one in hand
  *	magazine_flush		magazine.c	some of its slots out of it
@@ -127,8 +127,8 @@
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
  * heap->lock (the reserve, and that a class is made once), heaps_lock (the list of heaps),
- * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, depots, deferred frees and
- * reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
+ * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, shelves, deferred frees
+ * and reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
  * with preemption disabled, so all may sleep on PREEMPT_RT. Nothing is printed under one.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt

@@ -296,7 +296,8 @@ static void *take_one(struct blockslab_block *block)
 	bits = rest < BITS_PER_LONG ? *word & ~(~0UL << rest) : *word;
 	if (unlikely(!bits))
 		return NULL;
-	bit = READ_ONCE(shuffle) ? random_bit(node, bits, min(rest, 64U)) : __ffs(bits);
+	bit = READ_ONCE(shuffle) ?
+	      random_bit(node, bits, min_t(unsigned int, rest, BITS_PER_LONG)) : __ffs(bits);
 	WRITE_ONCE(*word, *word ^ BIT(bit));
 	block->nr_free--;
 	blockslab_sub(node->nr_free, 1);

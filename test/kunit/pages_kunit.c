@@ -47,13 +47,23 @@ static void no_page_may_be_sent_by_reference(struct kunit *test)
 	blockslab_free(slot);
 }
 
+/* Then nothing is held any more, soon. */
+static void let_go(struct kunit *test, struct page *page)
+{
+	int i;
+
+	put_page(page);
+	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+}
+
 /* Its memory may be read through the reference: it goes back once that is let go of. */
 static void a_page_that_is_referenced_does_not_go_back(struct kunit *test)
 {
 	const size_t size = *(const size_t *)test->param_value;
 	void *slot = must_alloc(test, fixture.heap, size);
 	struct page *page = virt_to_page(slot);
-	int i;
 
 	get_page(page);
 	blockslab_free(slot);
@@ -62,10 +72,7 @@ static void a_page_that_is_referenced_does_not_go_back(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, fixture.what, "page still referenced, or freed by others");
 	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).held, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
-	put_page(page);
-	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
-		msleep(20);
-	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+	let_go(test, page);
 }
 
 /* It is looked at once a second. */
@@ -73,7 +80,6 @@ static void a_page_referenced_for_long_is_told_once(struct kunit *test)
 {
 	void *slot = must_alloc(test, fixture.heap, 64);
 	struct page *page = virt_to_page(slot);
-	int i;
 
 	get_page(page);
 	blockslab_free(slot);
@@ -82,10 +88,7 @@ static void a_page_referenced_for_long_is_told_once(struct kunit *test)
 	msleep(2500);
 	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
 	KUNIT_EXPECT_GE(test, stats_of(fixture.heap).held, PAGE_SIZE);
-	put_page(page);
-	for (i = 0; i < 500 && stats_of(fixture.heap).held; i++)
-		msleep(20);
-	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
+	let_go(test, page);
 }
 
 static struct page *held_page;
