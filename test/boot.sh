@@ -616,13 +616,9 @@ some_memory_goes_offline()
 	[ "$gone" ] && [ "$(cat "$gone/state")" = offline ]
 }
 
-# Suspended to memory by itself, until the alarm. One that comes too early, or any other wakeup,
-# ends an attempt.
+# Suspended to memory by itself; tools/vm wakes who sleeps. A wakeup before that ends an attempt.
 suspends()
 {
-	alarm=/sys/class/rtc/rtc0/wakealarm
-	echo 0 >$alarm
-	echo +5 >$alarm
 	echo mem >/sys/power/state
 }
 
