@@ -133,11 +133,11 @@ static void depot_drain(struct blockslab_node *node)
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 }
 
-/* Leaves a magazine with slots, if there is room; for *@empty, or NULL. */
+/* Leaves a magazine, if it has slots and there is room; for *@empty, or NULL. */
 static bool depot_leave(struct blockslab_node *node, struct blockslab_magazine *magazine,
 			struct blockslab_magazine **empty)
 {
-	bool left = depot_admits(node, magazine) &&
+	bool left = magazine->count && depot_admits(node, magazine) &&
 		    (shelf_trade(node, true, 0, (unsigned long)magazine | SHELF_SLOTS, empty) ||
 		     store_trade(node, false, magazine, empty));
 
@@ -290,7 +290,7 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 
 	if (take_in(node, magazine))
 		return;
-	if (magazine->count && depot_leave(node, magazine, &empty))
+	if (depot_leave(node, magazine, &empty))
 		magazine = empty;
 	magazine_dispose(magazine);
 }

@@ -494,6 +494,70 @@ static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
 }
 
 /* Slots of the same blocks are marked while the worker gives these blocks back. */
+#define BURST	48
+#define TAKEN	2048	/* bytes: magazines are small */
+
+/* Slots that interrupts take amid the frees of a CPU, and bring back with the next. */
+struct meddling {
+	unsigned int target;
+	unsigned int turns;
+	bool stop;
+	void *slots[4];
+};
+
+static void take_or_bring_back(void *data)
+{
+	struct meddling *meddling = data;
+	unsigned int i, turn = meddling->turns++;
+
+	for (i = 0; i < ARRAY_SIZE(meddling->slots); i++) {
+		blockslab_free_nolock(meddling->slots[i]);
+		meddling->slots[i] = turn % 2 || i > turn / 2 % ARRAY_SIZE(meddling->slots) ? NULL :
+				     blockslab_alloc_nolock(fixture.heap, TAKEN);
+	}
+}
+
+static int free_amid_interrupts(void *data, unsigned int cpu)
+{
+	unsigned long end = jiffies + HZ;
+	struct meddling *meddling = data;
+	unsigned int round, i, nr;
+	void *slots[BURST];
+
+	while (cpu != meddling->target && !READ_ONCE(meddling->stop))
+		smp_call_function_single(meddling->target, take_or_bring_back, meddling, true);
+	for (round = 0; cpu == meddling->target && time_before(jiffies, end); round++) {
+		nr = 1 + round * 7 % BURST;
+		for (i = 0; i < nr; i++)
+			slots[i] = blockslab_alloc_nolock(fixture.heap, TAKEN) ?:
+				   try_alloc(fixture.heap, TAKEN, GFP_KERNEL);
+		free_many(slots, nr);
+		if (round % 64 == 63)
+			blockslab_shrink(fixture.heap);
+		cond_resched();
+	}
+	WRITE_ONCE(meddling->stop, true);
+	return 0;
+}
+
+/* A magazine that was full, and is not any more when it is left for others. */
+static void an_interrupt_may_empty_what_a_free_is_to_leave(struct kunit *test)
+{
+	struct meddling meddling = { .target = raw_smp_processor_id() };
+	struct cpumask cpus;
+	int i;
+
+	skip_on_one_cpu(test);
+	cpumask_clear(&cpus);
+	cpumask_set_cpu(meddling.target, &cpus);
+	cpumask_set_cpu(other_cpu(), &cpus);
+	KUNIT_EXPECT_EQ(test, on_cpus(test, &cpus, free_amid_interrupts, &meddling), 0);
+	for (i = 0; i < ARRAY_SIZE(meddling.slots); i++)
+		blockslab_free(meddling.slots[i]);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+	KUNIT_EXPECT_GT(test, meddling.turns, 0);
+}
+
 static void deferred_frees_meet_their_worker(struct kunit *test)
 {
 	struct orphans orphans = { .free = blockslab_free_nolock, .nr = 2000 };
@@ -540,6 +604,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(a_destroyed_heap_drains_on_all_cpus),
 	KUNIT_CASE(a_live_slot_keeps_a_heap_that_others_cache_of),
 	KUNIT_CASE(deferred_frees_meet_their_worker),
+	KUNIT_CASE(an_interrupt_may_empty_what_a_free_is_to_leave),
 	{}
 };
 
