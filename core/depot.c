@@ -218,25 +218,24 @@ static __always_inline bool has_room(struct blockslab_cpu *line)
 }
 
 /*
- * The loaded magazine of this CPU's line, if it is without slots; or, where slots are to be @put,
- * unless it becomes the spare. Else NULL.
+ * A magazine of this CPU's line, the spare before the loaded one: one without slots; or any, where
+ * slots are to be @put, unless another may be had beside it. Else NULL.
  */
 static struct blockslab_magazine *take_off(struct blockslab_node *node, bool put)
 {
-	struct blockslab_magazine *magazine = NULL;
 	struct blockslab_cpu *line = claim_line(node);
+	struct blockslab_magazine *magazine;
 
 	if (!line)
 		return NULL;
-	if (put && line->loaded && !line->spare && may_have_spare(node)) {
-		/* Never without either: drain_concerns() looks for @loaded first. */
-		WRITE_ONCE(line->spare, loaded_magazine(line));
-		smp_wmb();	/* drain_concerns() */
-		unload(line);
-	} else if (put || !blockslab_count(line)) {
+	magazine = line->spare;
+	if (magazine && (put || !magazine->count))
+		WRITE_ONCE(line->spare, NULL);
+	else if (!magazine && (put ? !may_have_spare(node) : !blockslab_count(line)))
 		magazine = unload(line);
-		blockslab_sub(line->moved, magazine ? magazine->count : 0);
-	}
+	else
+		magazine = NULL;
+	blockslab_sub(line->moved, magazine ? magazine->count : 0);
 	blockslab_add(line->trades, 1);
 	unclaim_line(line);
 	return magazine;
@@ -262,7 +261,7 @@ static struct blockslab_magazine *empty_magazine(struct blockslab_node *node,
 	return magazine_get(node, gfp);
 }
 
-/* Takes a magazine into this CPU's line: loaded, else as the spare; false if there is no place. */
+/* Loads a magazine into this CPU's line; the one before is the spare. False where there is one. */
 static bool take_in(struct blockslab_node *node, struct blockslab_magazine *magazine)
 {
 	struct blockslab_cpu *line = claim_line(node);
@@ -272,14 +271,16 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 		return false;
 	/* Either this sees what heap_close() has set, or the drain after that sees the claim. */
 	smp_mb();
-	taken = heap_caches(node->class->heap) && !(line->loaded && line->spare);
-	if (taken)
+	taken = heap_caches(node->class->heap) && !line->spare;
+	if (taken) {
 		blockslab_add(line->moved, magazine->count);
-	if (taken && line->loaded)
-		smp_store_release(&line->spare, magazine);	/* for readers elsewhere */
-	else if (taken)
+		/* Never without either: drain_concerns() looks for @loaded first. */
+		smp_store_release(&line->spare, loaded_magazine(line));	/* for readers elsewhere */
+		smp_wmb();	/* drain_concerns() */
+		unload(line);
 		load(line, magazine);
-	smp_wmb();	/* drain_concerns() */
+	}
+	smp_wmb();	/* the same */
 	unclaim_line(line);
 	return taken;
 }

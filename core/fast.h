@@ -42,7 +42,7 @@ struct blockslab_cpu {
 	u16 size;		/* of its class's slots, in bytes; not used of a cache's */
 	u8 trades;		/* of its magazines so far */
 	struct blockslab_node *node;	/* what this is a part of */
-	struct blockslab_magazine *spare;	/* full or empty or anything between */
+	struct blockslab_magazine *spare;	/* full or not; none without a loaded one */
 	unsigned long granted;	/* credit given so far */
 	long moved;		/* slots that came by trades, less those that left */
 } ____cacheline_aligned;
