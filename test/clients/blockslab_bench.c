@@ -1275,33 +1275,34 @@ static void forget_trace(void)
 	vfree(replay_slots);
 }
 
-static __always_inline void replay_give(const enum side side, const struct event *event)
+static __always_inline void replay_give(const enum side side, const struct event *event, void **at)
 {
-	void *slot = replay_slots[event->id];
+	void *slot = at[event->id];
 
 	if (!slot)
 		return;
-	replay_slots[event->id] = NULL;
+	at[event->id] = NULL;
 	give_either(side, event->caches, slot);
 }
 
 /* The whole trace; an operation is an allocation and its free, if there is one in the trace. */
 static __always_inline int replay_with(const enum side side, struct bench *bench)
 {
+	const struct event *event = events, *end = events + nr_events;
+	void **at = replay_slots;	/* calls would have what is global loaded again */
 	u64 start = begin(), taken = 0;
-	const struct event *event;
 
-	for (event = events; event < events + nr_events; event++) {
+	for (; event < end; event++) {
 		if (!event->size) {
-			replay_give(side, event);
+			replay_give(side, event, at);
 			continue;
 		}
 		taken++;
-		replay_slots[event->id] = take_either(side, event->caches, event->size);
+		at[event->id] = take_either(side, event->caches, event->size);
 	}
 	count(bench, start, taken);
-	for (event = events; event < events + nr_events; event++)
-		replay_give(side, event);
+	for (event = events; event < end; event++)
+		replay_give(side, event, at);
 	return 0;
 }
 
