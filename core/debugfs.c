@@ -50,7 +50,7 @@ DEFINE_SHOW_ATTRIBUTE(heaps);
 static void class_line(struct seq_file *m, struct blockslab_class *class)
 {
 	struct blockslab_node *node = &class->nodes[numa_mem_id()];
-	unsigned int order = class->size ? new_block_order(node, SIZE_MAX) : 0;
+	unsigned int order = class->size ? new_block_order(node) : 0;
 	struct sums sums;
 
 	class_sums(&sums, class);

@@ -48,9 +48,9 @@ static size_t block_cost(const struct blockslab_class *class, unsigned int order
  * whole has up to a block that is not in use. So a class of 128 KiB gets blocks of which the rest
  * is small, and a little-used one small blocks, none of more than it holds: two slots of 4608 bytes
  * had 40 KiB. A tail of over an eighth is only for the first one, or for want of something better.
- * What has no @room under the limit is none, but for the smallest. Watched slots' stay small.
+ * Watched slots' stay small.
  */
-static unsigned int new_block_order(const struct blockslab_node *node, size_t room)
+static unsigned int new_block_order(const struct blockslab_node *node)
 {
 	size_t size = node->class->size, pages = READ_ONCE(node->pages), least = SIZE_MAX;
 	size_t most = min_t(size_t, BLOCK_BYTES_MAX,
@@ -62,7 +62,7 @@ static unsigned int new_block_order(const struct blockslab_node *node, size_t ro
 		size_t bytes = PAGE_SIZE << order, tail, waste;
 		unsigned int nr = slots_in(node->class, bytes);
 
-		if (order > least_one && (bytes > pages || block_cost(node->class, order) > room))
+		if (order > least_one && bytes > pages)
 			break;
 		tail = bytes - nr * size;
 		waste = tail + nr / 4 + descriptor + min(pages / 256, descriptor);
@@ -77,18 +77,20 @@ static unsigned int new_block_order(const struct blockslab_node *node, size_t ro
 	return best;
 }
 
-/* Charges for a block of the best order that there is room for; which, or -1 over the limit. */
-static int charge_order(const struct blockslab_node *node)
+/* Charges for a block of the best order that there is room for; its cost, or 0 over the limit. */
+static size_t charge_block(const struct blockslab_node *node, unsigned int *order)
 {
-	struct blockslab_class *class = node->class;
-	unsigned int order;
+	struct blockslab_heap *heap = node->class->heap;
+	unsigned int least = least_order(node->class);
+	size_t cost;
 
+	*order = new_block_order(node);
 	do {
-		order = new_block_order(node, heap_room(class->heap));
-		if (likely(heap_charge_bytes(class->heap, block_cost(class, order))))
-			return order;
-	} while (order > least_order(class));	/* others were quicker */
-	return -1;
+		cost = block_cost(node->class, *order);
+		if ((*order == least || cost <= heap_room(heap)) && heap_charge_bytes(heap, cost))
+			return cost;
+	} while ((*order)-- > least);
+	return 0;
 }
 
 /*
@@ -384,15 +386,13 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 {
 	struct blockslab_heap *heap = node->class->heap;
 	struct blockslab_block *block = NULL;
-	size_t charged = 0;
-	int order;
+	unsigned int order;
+	size_t charged;
 
 	atomic_long_inc(&heap->moving);
-	order = charge_order(node);
-	if (order >= 0) {
-		charged = block_cost(node->class, order);
+	charged = charge_block(node, &order);
+	if (charged)
 		block = block_make(node, order, gfp);
-	}
 	if (block) {
 		atomic_long_sub(charged - block_bytes(block), &heap->held);
 		atomic_long_add(block_bytes(block), &block->node->held);
