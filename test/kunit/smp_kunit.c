@@ -493,7 +493,6 @@ static void a_destroyed_heap_drains_on_all_cpus(struct kunit *test)
 	}
 }
 
-/* Slots of the same blocks are marked while the worker gives these blocks back. */
 #define BURST	48
 #define TAKEN	2048	/* bytes: magazines are small */
 
@@ -558,6 +557,7 @@ static void an_interrupt_may_empty_what_a_free_is_to_leave(struct kunit *test)
 	KUNIT_EXPECT_GT(test, meddling.turns, 0);
 }
 
+/* Slots of the same blocks are marked while the worker gives these blocks back. */
 static void deferred_frees_meet_their_worker(struct kunit *test)
 {
 	struct orphans orphans = { .free = blockslab_free_nolock, .nr = 2000 };
