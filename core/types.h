@@ -42,7 +42,8 @@ enum watch_state {
 	WATCH_TOLD,	/* the same, and that somebody wrote beside it has been told */
 	WATCH_BUSY,	/* on its way: who set this from another state may change it */
 	WATCH_KEPT,	/* freed, or never used; in its block, or kept out of it for a while */
-	WATCH_BAD,	/* freed, and written to or beside: never given out again */
+	WATCH_BAD,	/* freed, and written to: never given out again */
+	WATCH_LOST,	/* the same, or freed and written beside, and not kept any more */
 };
 
 /* Where a block is listed; follows from its number of free slots. */

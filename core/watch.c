@@ -181,8 +181,8 @@ static void watch_let_go(void *slot)
 
 	if (unlikely(wrong))
 		tell_written(block, slot, wrong, false);
-	if (READ_ONCE(note_at(block, slot)->state) != WATCH_BAD ||
-	    heap_destroyed(block->node->class->heap))
+	if (heap_destroyed(block->node->class->heap) ||
+	    cmpxchg(&note_at(block, slot)->state, WATCH_BAD, WATCH_LOST) != WATCH_BAD)
 		watch_put(block, slot);
 }
 
@@ -244,7 +244,7 @@ static bool only_bad(struct blockslab_block *block)
 	unsigned int number, bad = 0;
 
 	for_each_clear_bit(number, block->map, block->nr_slots)
-		bad += READ_ONCE(block->notes[number].state) == WATCH_BAD;
+		bad += READ_ONCE(block->notes[number].state) == WATCH_LOST;
 	return bad && bad + block->nr_free == block->nr_slots;
 }
 
@@ -262,7 +262,7 @@ static bool watch_forgive(struct blockslab_node *node, bool all)
 		if (!block->notes || !(all || only_bad(block)))
 			continue;
 		for_each_clear_bit(number, block->map, block->nr_slots)
-			if (nr < WATCH_RUN && READ_ONCE(block->notes[number].state) == WATCH_BAD)
+			if (nr < WATCH_RUN && READ_ONCE(block->notes[number].state) == WATCH_LOST)
 				slots[nr++] = slot_address(block, node->class->size, number);
 	}
 	for (number = 0; number < nr; number++)
@@ -293,7 +293,7 @@ static bool watch_take(struct blockslab_block *block, void *slot, unsigned long 
 		tell_written(block, slot, wrong, false);
 	if (likely(cmpxchg(&note->state, WATCH_KEPT, WATCH_BUSY) == WATCH_KEPT))
 		return true;
-	watch_count(block, note, WATCH_BAD);
+	watch_count(block, note, WATCH_LOST);
 	return false;
 }
 
@@ -357,7 +357,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 		memset(slot, POISON_FREE, filled(block));
 	heap_arm(heap);
 	whole |= heap_destroyed(heap);		/* gives nothing out any more */
-	watch_count(block, note, !whole ? WATCH_BAD : kept ? WATCH_KEPT : WATCH_BUSY);
+	watch_count(block, note, !whole ? WATCH_LOST : kept ? WATCH_KEPT : WATCH_BUSY);
 	if (whole)
 		watch_keep(READ_ONCE(heap->watch), block, slot, most);
 }
@@ -379,7 +379,7 @@ static unsigned int validate_watched(struct blockslab_block *block, unsigned int
 	const void *wrong;
 
 	lockdep_assert_held(&block->node->lock);
-	if (state == WATCH_BUSY || state == WATCH_BAD)
+	if (state == WATCH_BUSY || state >= WATCH_BAD)
 		return 0;
 	if (state == WATCH_KEPT) {
 		wrong = wrong_free(block, slot);
