@@ -41,6 +41,7 @@ struct blockslab_cpu {
 	u8 stale;		/* @credit was given for another period; set by anybody */
 	u16 size;		/* of its class's slots, in bytes; not used of a cache's */
 	u8 trades;		/* of its magazines so far */
+	u8 looked;		/* so many then: see magazines_grow() */
 	struct blockslab_node *node;	/* what this is a part of */
 	struct blockslab_magazine *spare;	/* full or not; none without a loaded one */
 	unsigned long granted;	/* credit given so far */

@@ -149,33 +149,38 @@ static unsigned int capacity_least(unsigned int size)
 	return size <= 64 ? 12 : size <= 128 ? 4 : size <= 1024 ? 2 : 1;
 }
 
-/* To the next size that fills a power of two with its head, else to twice, if @most allows. */
+/*
+ * To the next size that fills a power of two with its head, if @most allows; the last step of large
+ * slots' is to as many as they may ever have.
+ */
 static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 {
-	unsigned long twice = READ_ONCE(node->capacity) * 2, next;
+	unsigned long capacity = READ_ONCE(node->capacity), next = capacity * 2;
 
-	most = min_t(unsigned long, most, MAGAZINE_SLOTS_MAX);
-	next = twice + 4 <= most ? twice + 4 : twice;
-	if (next > most)
+	next = min3(next < 8 ? next : next + 4, SZ_32K / (unsigned long)node->class->size,
+		    (unsigned long)MAGAZINE_SLOTS_MAX);
+	if (next > most || next < capacity + capacity / 4 + 1)
 		return false;
 	WRITE_ONCE(node->capacity, next);
 	return true;
 }
 
 /*
- * Whether the last 8 trades of this CPU, if they were the node's last 8, served no more than a
- * dozen allocations for each slot that a magazine holds: batches do that, while slots that come and
- * go at random need many more to empty or to fill two magazines, the more the larger they are.
+ * Whether the trades of this CPU since the last look, if that was its own, served no more than a
+ * dozen allocations for each slot that a magazine holds, as batches do, or went @one_way: within
+ * 4 ms. Slower ones cost little; to keep their slots for the next wave, .929 instead of .897.
  */
-static bool trades_often(struct blockslab_node *node)
+static bool trades_often(struct blockslab_node *node, bool one_way)
 {
 	u32 allocs = raw_cpu_read(node_cpu(node)->tally) >> 16, cpu = raw_smp_processor_id();
 	bool often = READ_ONCE(node->looked_on) == cpu &&
 		     allocs - READ_ONCE(node->looked_at) < 12 * READ_ONCE(node->capacity);
+	bool fast = (u32)jiffies - READ_ONCE(node->looked_when) <= HZ / 250;
 
+	WRITE_ONCE(node->looked_when, jiffies);
 	WRITE_ONCE(node->looked_on, cpu);
 	WRITE_ONCE(node->looked_at, allocs);
-	return often;
+	return fast && (often || one_way);
 }
 
 /* Whether this CPU takes what another leaves, or the other way round: then each slot is traded. */
@@ -202,23 +207,29 @@ static bool heap_has_room(struct blockslab_node *node)
 }
 
 /*
- * Magazines are small at first, and grow with what a class does: to the next size after every 8
- * trades of a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a
- * share of the class's slots; slots that come and go may too, and to 60 slots in any case: to 4 KiB
- * of them soon, and on to 32 KiB while they trade often and all of the heap's have room for no more
- * than their share. A trim brings them back to the least.
+ * Magazines are small at first, and grow with what a class does: to the next size after 4 trades of
+ * a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a share of
+ * the class's slots; slots that come and go may too, and to 60 slots in any case: to 4 KiB of them
+ * soon, and on to 32 KiB while they trade often and all of the heap's have room for no more than
+ * their share. A trim brings them back to the least.
  */
 static void magazines_grow(struct blockslab_node *node, bool share, bool leaves)
 {
+	struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
 	unsigned long size = node->class->size, most, bytes;
+	u8 trades = READ_ONCE(line->trades);
 	bool often;
 
-	if (raw_cpu_read(node_cpu(node)->trades) % 8)
+	/* Not every fourth: of a batch's they may all be of one kind. */
+	if ((u8)(trades - READ_ONCE(line->looked)) < 4)
 		return;
-	often = trades_often(node) | goes_one_way(node, leaves);
-	bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
-	if (!share)
+	if (!share) {
+		often = trades_often(node, goes_one_way(node, leaves));
+		bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;
 		most = max_t(unsigned long, most, clamp_t(unsigned long, bytes / size, 1, 60));
-	magazines_grow_to(node, most);
+		WRITE_ONCE(line->looked, trades);
+	}
+	if (magazines_grow_to(node, most))
+		WRITE_ONCE(line->looked, trades);
 }

@@ -99,7 +99,7 @@ struct blockslab_node {
 	struct blockslab_class *class;		/* of which it is a part */
 	unsigned int capacity;			/* of the next magazine; grows with trades */
 	u32 looked_at;				/* allocations then, on CPU */
-	u32 looked_on;				/* this: see trades_often() */
+	u32 looked_on, looked_when;		/* this, in jiffies: see trades_often() */
 	u16 last[2];	/* CPUs that took last, and left, plus one: goes_one_way() */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
