@@ -151,13 +151,13 @@ static unsigned int capacity_least(unsigned int size)
 
 /*
  * To the next size that fills a power of two with its head, if @most allows; the last step of large
- * slots' is to as many as they may ever have.
+ * slots' is to as many as they may ever have, or @most if that is more.
  */
 static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 {
 	unsigned long capacity = READ_ONCE(node->capacity), next = capacity * 2;
 
-	next = min3(next < 8 ? next : next + 4, SZ_32K / (unsigned long)node->class->size,
+	next = min3(next < 8 ? next : next + 4, max(most, SZ_32K / (unsigned long)node->class->size),
 		    (unsigned long)MAGAZINE_SLOTS_MAX);
 	if (next > most || next < capacity + capacity / 4 + 1)
 		return false;
