@@ -307,20 +307,37 @@ static bool make_room(struct blockslab_node *node, const void *slot)
 			   bring_room(node));
 }
 
-/* The fast path did not take a slot; most often for want of room. */
-static noinline void free_missed(const void *slot, size_t size,
-				 const struct blockslab_cache *cache, unsigned long caller)
+/* Ends with preemption on. */
+static noinline bool free_with_room(struct blockslab_node *node, const void *slot, size_t size,
+				    const struct blockslab_cache *cache)
 {
 	bool done = false;
-	struct run run;
 
 	rcu_read_lock();	/* its class may go with the slot */
-	if (run_begin(&run, slot, cache) && make_room(run.block->node, slot))
+	preempt_enable();
+	if (make_room(node, slot))
 		done = size == ANY_SIZE ?
 		       blockslab_free_try(slot, ANY_SIZE, !cache, &cache->pages) :
 		       blockslab_free_try(slot, size, !cache, &cache->pages);
 	rcu_read_unlock();
-	if (!done)
+	return done;
+}
+
+/* The fast path did not take a slot; most often for want of room. */
+static noinline void free_missed(const void *slot, size_t size,
+				 const struct blockslab_cache *cache, unsigned long caller)
+{
+	unsigned long offset = blockslab_offset(slot), lines;
+	unsigned long key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
+	struct blockslab_node *node = NULL;
+
+	preempt_disable();
+	if (!blockslab_beyond(offset) && blockslab_lines(blockslab_page(offset), &lines) &&
+	    blockslab_has_key(blockslab_page(offset), lines, key))
+		node = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines)->node;
+	if (!node)			/* it has no lines of its own */
+		preempt_enable();
+	if (!node || !free_with_room(node, slot, size, cache))
 		free_checked(slot, size, cache ? cache->heap : NULL, caller);
 }
 
