@@ -156,9 +156,9 @@ static unsigned int capacity_least(unsigned int size)
 static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 {
 	unsigned long capacity = READ_ONCE(node->capacity), next = capacity * 2;
+	unsigned long last = max(most, SZ_32K / (unsigned long)node->class->size);
 
-	next = min3(next < 8 ? next : next + 4, max(most, SZ_32K / (unsigned long)node->class->size),
-		    (unsigned long)MAGAZINE_SLOTS_MAX);
+	next = min3(next < 8 ? next : next + 4, last, (unsigned long)MAGAZINE_SLOTS_MAX);
 	if (next > most || next < capacity + capacity / 4 + 1)
 		return false;
 	WRITE_ONCE(node->capacity, next);
