@@ -279,8 +279,8 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 		smp_wmb();	/* drain_concerns() */
 		unload(line);
 		load(line, magazine);
+		smp_wmb();	/* the same */
 	}
-	smp_wmb();	/* the same */
 	unclaim_line(line);
 	return taken;
 }

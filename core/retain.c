@@ -228,8 +228,7 @@ static void magazines_grow(struct blockslab_node *node, bool share, bool leaves)
 		often = trades_often(node, goes_one_way(node, leaves));
 		bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;
 		most = max_t(unsigned long, most, clamp_t(unsigned long, bytes / size, 1, 60));
-		WRITE_ONCE(line->looked, trades);
 	}
-	if (magazines_grow_to(node, most))
+	if (magazines_grow_to(node, most) || !share)
 		WRITE_ONCE(line->looked, trades);
 }
