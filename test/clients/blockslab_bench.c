@@ -1198,25 +1198,39 @@ struct event {
 	struct caches *caches;	/* that the slot is from; NULL: kmalloc() */
 };
 
-static struct event *events;
-static unsigned long nr_events;
+static struct event *events;	/* the trace's, then frees of what it leaves allocated */
+static unsigned long nr_events, nr_timed, nr_taken;
 static void **replay_slots;	/* by id */
+
+/* What the loop of a replay would look at is looked at here: it is to cost next to nothing. */
+static void add_event(u32 id, u32 size, struct caches *from)
+{
+	/* In a trace that began in the middle. */
+	if (!size && !replay_slots[id])
+		return;
+	events[nr_events++] = (struct event){ .id = id, .size = size, .caches = from };
+	nr_taken += !!size;
+	replay_slots[id] = size ? events : NULL;	/* until it is played: whether it is there */
+}
 
 /* @caches: by id, below @nr_ids. */
 static int parse_event(const char *line, struct caches **caches, unsigned long nr_ids)
 {
-	struct event *event = &events[nr_events++];
-	unsigned int cpu;
+	unsigned int cpu, id, size = 0;
 	char kind;
-	int fields = sscanf(line, "%c %u %u %u", &kind, &cpu, &event->id, &event->size);
+	int fields = sscanf(line, "%c %u %u %u", &kind, &cpu, &id, &size);
 
-	if (!strchr("kc-", kind) || fields != (kind == '-' ? 3 : 4) || event->id >= nr_ids)
+	if (!strchr("kc-", kind) || fields != (kind == '-' ? 3 : 4) || id >= nr_ids)
 		return -EINVAL;
+	if (kind != '-' && (!size || replay_slots[id]))
+		return size ? -EINVAL : 0;	/* nothing is behind ZERO_SIZE_PTR */
 	/* An object too large for a cache of blockslab's is from kmalloc() on both sides. */
-	if (kind == 'c' && event->size <= BLOCKSLAB_SLOT_MAX)
-		caches[event->id] = caches_of(event->size);
-	event->caches = caches[event->id];
-	return PTR_ERR_OR_ZERO(event->caches);
+	if (kind == 'c' && size <= BLOCKSLAB_SLOT_MAX)
+		caches[id] = caches_of(size);
+	if (IS_ERR(caches[id]))
+		return PTR_ERR(caches[id]);
+	add_event(id, size, caches[id]);
+	return 0;
 }
 
 static unsigned long count_lines(const char *text)
@@ -1232,12 +1246,12 @@ static unsigned long count_lines(const char *text)
 
 static int parse_trace(char *text)
 {
-	unsigned long lines = count_lines(text);
+	unsigned long lines = count_lines(text), id;
 	struct caches **caches = vzalloc(array_size(lines, sizeof(*caches)));
 	char *line;
 	int err = 0;
 
-	events = vzalloc(array_size(lines, sizeof(*events)));
+	events = vzalloc(array3_size(lines, 2, sizeof(*events)));
 	replay_slots = vzalloc(array_size(lines, sizeof(*replay_slots)));
 	if (!caches || !events || !replay_slots)
 		err = -ENOMEM;
@@ -1245,6 +1259,9 @@ static int parse_trace(char *text)
 		if (*line && *line != '#')
 			err = parse_event(line, caches, lines);
 	}
+	nr_timed = nr_events;
+	for (id = 0; !err && id < lines; id++)
+		add_event(id, 0, caches[id]);
 	vfree(caches);
 	return err;
 }
@@ -1275,34 +1292,22 @@ static void forget_trace(void)
 	vfree(replay_slots);
 }
 
-static __always_inline void replay_give(const enum side side, const struct event *event, void **at)
-{
-	void *slot = at[event->id];
-
-	if (!slot)
-		return;
-	at[event->id] = NULL;
-	give_either(side, event->caches, slot);
-}
-
 /* The whole trace; an operation is an allocation and its free, if there is one in the trace. */
 static __always_inline int replay_with(const enum side side, struct bench *bench)
 {
-	const struct event *event = events, *end = events + nr_events;
+	const struct event *event = events, *end = events + nr_timed;
 	void **at = replay_slots;	/* calls would have what is global loaded again */
-	u64 start = begin(), taken = 0;
+	u64 start = begin();
 
 	for (; event < end; event++) {
-		if (!event->size) {
-			replay_give(side, event, at);
-			continue;
-		}
-		taken++;
-		at[event->id] = take_either(side, event->caches, event->size);
+		if (event->size)
+			at[event->id] = take_either(side, event->caches, event->size);
+		else
+			give_either(side, event->caches, at[event->id]);
 	}
-	count(bench, start, taken);
-	for (event = events; event < end; event++)
-		replay_give(side, event, at);
+	count(bench, start, nr_taken);
+	for (end = events + nr_events; event < end; event++)
+		give_either(side, event->caches, at[event->id]);
 	return 0;
 }
 
