@@ -122,6 +122,9 @@ static bool sampled(struct blockslab_node *node, size_t size)
 	if (line->credit < (long)credit_size(node->class, size)) {
 		sample = line->granted;		/* a new line has had no credit yet */
 		grant(line, draw_credit(track));
+	} else if (!node->class->size) {	/* whole pages: nobody else counts them */
+		WRITE_ONCE(line->granted, line->granted - size);
+		WRITE_ONCE(line->credit, line->credit - size);
 	}
 	unclaim_line(line);
 	return sample;

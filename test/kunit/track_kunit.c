@@ -335,6 +335,33 @@ static void a_sample_stands_for_the_whole(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").lines, 0);
 }
 
+/* However the slots of a size come: one by one out of small magazines, or as whole pages. */
+static void every_size_is_sampled_as_often(struct kunit *test)
+{
+	static const size_t sizes[] = { 64, 1024, 2048, 8192, 16384 };
+	struct blockslab_heap *heap;
+	struct totals totals;
+	size_t i, j, nr;
+	void **slots;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		heap = make_heap(test, "sampled", 0, 0, 0);
+		KUNIT_ASSERT_EQ(test, blockslab_track(heap, sizes[i] * 4), 0);
+		nr = sizes[i] > SZ_2K ? 800 : 2000;
+		slots = slot_array(test, nr);
+		for (j = 0; j < nr; j++)
+			slots[j] = must_alloc(test, heap, sizes[i]);
+		/* 180 samples at least, with a deviation of 7 % at most. */
+		totals = callers_of(test, "sampled");
+		KUNIT_EXPECT_GT_MSG(test, totals.requested, nr * sizes[i] * 3 / 5, "%zu", sizes[i]);
+		KUNIT_EXPECT_LT_MSG(test, totals.requested, nr * sizes[i] * 7 / 5, "%zu", sizes[i]);
+		KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "sampled", "requested"),
+				nr * sizes[i]);
+		free_many(slots, nr);
+		end_heap(test, heap);
+	}
+}
+
 static void the_longest_period_samples_next_to_nothing(struct kunit *test)
 {
 	int rounds, sampled = 0;
@@ -695,6 +722,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
 	KUNIT_CASE(a_sample_stands_for_the_whole),
+	KUNIT_CASE(every_size_is_sampled_as_often),
 	KUNIT_CASE(the_longest_period_samples_next_to_nothing),
 	KUNIT_CASE(the_slots_of_caches_are_sampled),
 	KUNIT_CASE(caches_with_constructors_are_tracked),
