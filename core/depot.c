@@ -87,7 +87,7 @@ static void depot_changed(struct blockslab_node *node, bool left)
 {
 	unsigned int full = depot_full(node);
 
-	magazines_grow(node, false, left);
+	magazines_grow(node, false);
 	if (!left)
 		retention_taken(&node->depot.retention, full);
 	heap_tell_kept(node->class->heap, &node->depot.retention,
@@ -296,26 +296,40 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 	magazine_dispose(magazine);
 }
 
-/* Fills a magazine, in part while few of the class's slots are in use; how many there were. */
-static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine)
+/*
+ * Fills a magazine, in part while few of the class's slots are in use; how many there were. One of
+ * them comes along in *@slot, for a request of @size bytes, if it may, or else NULL.
+ */
+static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine,
+			   size_t size, void **slot)
 {
 	struct blockslab_class *class = node->class;
+	/* Else it has to be counted on the line, as what comes out of a magazine is: spend(). */
+	bool along = !READ_ONCE(class->heap->track) && raw_cpu_read(node_cpu(node)->granted);
 	unsigned long irq, want, most;
+	unsigned int got;
 
 	/* Flushed, and wanted again: up to an eighth of keep_kib is kept. */
 	most = READ_ONCE(keep_kib) * 128UL / class->size;
 	spin_lock_irqsave(&node->lock, irq);
-	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 8 + 1,
+	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 4 + 1,
 		    (unsigned long)REFILL_MAX);
-	WRITE_ONCE(magazine->count, take_from_blocks(node, magazine->slots, want));
-	magazines_grow(node, true, false);
-	retention_missed(&node->depot.retention, magazine->count, min(most, node->nr_slots));
+	got = take_from_blocks(node, magazine->slots, want);
+	along = along && got;
+	if (along) {
+		blockslab_add(node->allocs, 1);
+		node->requested += size;
+	}
+	magazines_grow(node, true);
+	retention_missed(&node->depot.retention, got, min(most, node->nr_slots));
 	spin_unlock_irqrestore(&node->lock, irq);
-	trace_blockslab_refill(class->heap->name, class->size, node_id(node), magazine->count);
-	return magazine->count;
+	trace_blockslab_refill(class->heap->name, class->size, node_id(node), got);
+	WRITE_ONCE(magazine->count, got - along);
+	*slot = along ? magazine->slots[got - 1] : NULL;
+	return got;
 }
 
-static bool find_slots(struct blockslab_node *node, gfp_t gfp)
+static bool find_slots(struct blockslab_node *node, size_t size, gfp_t gfp, void **slot)
 {
 	struct blockslab_magazine *magazine = take_off(node, false), *full;
 	bool filled;
@@ -331,23 +345,24 @@ static bool find_slots(struct blockslab_node *node, gfp_t gfp)
 	magazine = empty_magazine(node, magazine, gfp);
 	if (!magazine)
 		return false;
-	filled = refill(node, magazine);
+	filled = refill(node, magazine, size, slot);
 	install(node, magazine);
 	return filled;
 }
 
 /*
- * Brings slots to this CPU's line of the node, which has_slots() found without; false where there
- * are none, or no magazine.
+ * Brings slots to this CPU's line of the node, which has_slots() found without; where they are of
+ * blocks, one for a request of @size bytes may come along in *@slot. False where there are none, or
+ * no magazine.
  */
-static bool bring_slots(struct blockslab_node *node, gfp_t gfp)
+static bool bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp, void **slot)
 {
 	bool brought;
 
 	if (node_exact(node) || (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
 		return false;
 	atomic_add(IN_HAND + 2, &node->in_hand);
-	brought = find_slots(node, gfp);
+	brought = find_slots(node, size, gfp, slot);
 	atomic_dec(&node->in_hand);
 	heap_arm(node->class->heap);
 	return brought;

@@ -25,7 +25,7 @@ static const struct cpumask *line_cpus(const struct blockslab_node *node)
 }
 
 /* This CPU's line of a node, claimed and with preemption off; or NULL with preemption as it was. */
-static struct blockslab_cpu *claim_line(struct blockslab_node *node)
+static __always_inline struct blockslab_cpu *claim_line(struct blockslab_node *node)
 {
 	struct blockslab_cpu *line;
 

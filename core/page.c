@@ -46,8 +46,6 @@ static __always_inline void *slot_address(const struct blockslab_block *block, u
 /* The number of the slot that begins at an address in a block; -1 where none does. */
 static long slot_number(const struct blockslab_block *block, const void *slot)
 {
-	if (!block->node->class->size)
-		return slot == block->base ? 0 : -1;
 	return blockslab_number_at((u32)(slot - block->base), block->recip);
 }
 
@@ -191,7 +189,7 @@ static unsigned int piece_next(const struct blockslab_block *block, unsigned int
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	unsigned long lines = (__force unsigned long)node_cpu(block->node);
-	struct page *page = first_page(block);
+	struct page *first = first_page(block), *page = first;
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
@@ -203,8 +201,8 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 				  (struct list_head *)((unsigned long)page + lines + key));
 	}
 	/* the page allocator's own */
-	for (i = 0, page = first_page(block); i < block->nr_pages; i = piece_next(block, i))
-		page_ref_dec(page + i);
+	for (i = 0; i < block->nr_pages; i = piece_next(block, i))
+		page_ref_dec(first + i);
 }
 
 /* The key first: who still finds it finds a block that lives for a grace period. */

@@ -165,35 +165,6 @@ static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 	return true;
 }
 
-/*
- * Whether the trades of this CPU since the last look, if that was its own, served no more than a
- * dozen allocations for each slot that a magazine holds, as batches do, or went @one_way: within
- * 4 ms. Slower ones cost little; to keep their slots for the next wave, .929 instead of .897.
- */
-static bool trades_often(struct blockslab_node *node, bool one_way)
-{
-	u32 allocs = raw_cpu_read(node_cpu(node)->tally) >> 16, cpu = raw_smp_processor_id();
-	bool often = READ_ONCE(node->looked_on) == cpu &&
-		     allocs - READ_ONCE(node->looked_at) < 12 * READ_ONCE(node->capacity);
-	bool fast = (u32)jiffies - READ_ONCE(node->looked_when) <= HZ / 250;
-
-	WRITE_ONCE(node->looked_when, jiffies);
-	WRITE_ONCE(node->looked_on, cpu);
-	WRITE_ONCE(node->looked_at, allocs);
-	return fast && (often || one_way);
-}
-
-/* Whether this CPU takes what another leaves, or the other way round: then each slot is traded. */
-static bool goes_one_way(struct blockslab_node *node, bool leaves)
-{
-	u16 cpu = raw_smp_processor_id() + 1, other = READ_ONCE(node->last[!leaves]);
-
-	if (READ_ONCE(node->last[leaves]) == cpu)
-		return other && other != cpu;
-	WRITE_ONCE(node->last[leaves], cpu);
-	return false;
-}
-
 /* Whether the heap's magazines may have more room: half a share, and more once asked for often. */
 static bool heap_has_room(struct blockslab_node *node)
 {
@@ -209,26 +180,40 @@ static bool heap_has_room(struct blockslab_node *node)
 /*
  * Magazines are small at first, and grow with what a class does: to the next size after 4 trades of
  * a CPU with the depot or the blocks. Slots that only go out (@share) may grow them to a share of
- * the class's slots; slots that come and go may too, and to 60 slots in any case: to 4 KiB of them
- * soon, and on to 32 KiB while they trade often and all of the heap's have room for no more than
- * their share. A trim brings them back to the least.
+ * the class's slots; those that come and go may, too, and to 4 KiB in any case; and on to 32 KiB
+ * while looks come within 4 ms and all of the heap's have room for no more than their share. Slower
+ * trades cost little; to keep their slots for the next wave, .929 instead of .897. A trim brings
+ * magazines back to the least.
  */
-static void magazines_grow(struct blockslab_node *node, bool share, bool leaves)
+static noinline void magazines_look(struct blockslab_node *node, struct blockslab_cpu *line,
+				    bool share)
 {
-	struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
 	unsigned long size = node->class->size, most, bytes;
-	u8 trades = READ_ONCE(line->trades);
-	bool often;
+	u32 now = jiffies;
+	bool quick;
 
-	/* Not every fourth: of a batch's they may all be of one kind. */
-	if ((u8)(trades - READ_ONCE(line->looked)) < 4)
-		return;
 	most = min(SZ_32K / size, READ_ONCE(node->nr_slots) / (32 * num_online_cpus()));
 	if (!share) {
-		often = trades_often(node, goes_one_way(node, leaves));
-		bytes = often && heap_has_room(node) ? SZ_32K : SZ_4K;
-		most = max_t(unsigned long, most, clamp_t(unsigned long, bytes / size, 1, 60));
+		quick = now - READ_ONCE(node->looked) <= HZ / 250 &&
+			READ_ONCE(node->capacity) < min(SZ_32K / size, MAGAZINE_SLOTS_MAX + 0UL);
+		bytes = quick && heap_has_room(node) ? SZ_32K : SZ_4K;
+		WRITE_ONCE(node->looked, now);
+		most = max_t(unsigned long, most,
+			     clamp_t(unsigned long, bytes / size, 1, MAGAZINE_SLOTS_MAX));
 	}
 	if (magazines_grow_to(node, most) || !share)
-		WRITE_ONCE(line->looked, trades);
+		WRITE_ONCE(line->looked, READ_ONCE(line->trades));
+}
+
+/* Not at every fourth: of a batch's they may all be of one kind. */
+static __always_inline void magazines_grow(struct blockslab_node *node, bool share)
+{
+	struct blockslab_cpu *line = raw_cpu_ptr(node_cpu(node));
+
+	if ((u8)(READ_ONCE(line->trades) - READ_ONCE(line->looked)) < 4)
+		return;
+	/* As few slots are no share that would do for more. */
+	if (share && READ_ONCE(node->nr_slots) / 40 < num_online_cpus() * READ_ONCE(node->capacity))
+		return;
+	magazines_look(node, line, share);
 }

@@ -5,6 +5,12 @@
  * it: alloc.c says what is wanted and finishes it.
  */
 
+static __always_inline void hand_out(void *slot, void **to, unsigned long canary)
+{
+	*to = slot;
+	*blockslab_word(slot, canary) = 0;
+}
+
 /* A slot of this CPU's magazines, or of the depot's shelf, or NULL. Takes no lock. */
 static void *take_cached(struct blockslab_node *node, size_t size)
 {
@@ -33,11 +39,16 @@ static bool take_again(struct blockslab_cpu __percpu *lines, size_t size, unsign
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
-		again = !blockslab_count(line) && has_slots(line);
+		again = has_slots(line) && line->credit >= (long)size && !READ_ONCE(line->stale);
+		if (again) {
+			hand_out(line->loaded[blockslab_count(line) - 1], slot, canary);
+			blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
+			blockslab_sub(line->credit, size);
+		}
 		blockslab_unclaim(line);
 	}
 	preempt_enable();
-	return again && blockslab_alloc_fast(lines, size, canary, slot);
+	return again;
 }
 
 /* Of coarse slots as much may be used as of those of a class of that size. */
@@ -192,8 +203,12 @@ static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool
 	void *slot = empty ? NULL : take_cached(node, size);
 
 	while (!slot && node) {
-		if (bring_slots(node, gfp | __GFP_NOWARN))
-			slot = take_cached(node, size);
+		if (bring_slots(node, size, gfp | __GFP_NOWARN, &slot)) {
+			if (slot)
+				*blockslab_word(slot, node->class->canary) = 0;
+			else
+				slot = take_cached(node, size);
+		}
 		if (!slot)
 			slot = take_direct(node, size);
 		if (!slot)
@@ -275,12 +290,6 @@ static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, s
 	*slot = alloc_from(line->node, size, gfp, !(READ_ONCE(line->tally) & BLOCKSLAB_COUNT),
 			   caller);
 	return *slot || !(gfp & __GFP_NOFAIL);
-}
-
-static __always_inline void hand_out(void *slot, void **to, unsigned long canary)
-{
-	*to = slot;
-	*blockslab_word(slot, canary) = 0;
 }
 
 /* Takes up to @nr slots from a claimed line's loaded magazine. */
@@ -444,6 +453,7 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	if (!block)
 		return NULL;
 	block->nr_slots = 1;
+	block->recip = 1;		/* no other address is one of a slot */
 	if (track && !class->noted)
 		notes_get(block, 1, gfp);
 	atomic_long_inc(&class->heap->moving);

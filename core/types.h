@@ -98,9 +98,7 @@ struct blockslab_depot {
 struct blockslab_node {
 	struct blockslab_class *class;		/* of which it is a part */
 	unsigned int capacity;			/* of the next magazine; grows with trades */
-	u32 looked_at;				/* allocations then, on CPU */
-	u32 looked_on, looked_when;		/* this, in jiffies: see trades_often() */
-	u16 last[2];	/* CPUs that took last, and left, plus one: goes_one_way() */
+	u32 looked;				/* jiffies, then: see magazines_look() */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
 	struct blockslab_block *hand;	/* stays on its list whatever its slots; or NULL */
