@@ -89,7 +89,8 @@ static struct blockslab_class *class_alloc(struct blockslab_heap *heap, unsigned
 	struct blockslab_class *class;
 	int nid;
 
-	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp, NUMA_NO_NODE);
+	class = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, class_cache, gfp | __GFP_ZERO,
+				 NUMA_NO_NODE);
 	if (!class)
 		return NULL;
 	class->heap = heap;

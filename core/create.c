@@ -219,7 +219,8 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 
 	if (!try_module_get(THIS_MODULE))
 		return ERR_PTR(-ENODEV);
-	heap = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, heap_cache, GFP_KERNEL, NUMA_NO_NODE);
+	heap = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, heap_cache, GFP_KERNEL | __GFP_ZERO,
+				NUMA_NO_NODE);
 	if (!heap) {
 		module_put(THIS_MODULE);
 		return ERR_PTR(-ENOMEM);

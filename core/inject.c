@@ -90,5 +90,5 @@ static void *meta_cache_alloc(unsigned int what, struct kmem_cache *cache, gfp_t
 {
 	if (should_fail_request(what))
 		return NULL;
-	return kmem_cache_alloc_node(cache, (gfp & GFP_META) | __GFP_NOWARN | __GFP_ZERO, nid);
+	return kmem_cache_alloc_node(cache, (gfp & (GFP_META | __GFP_ZERO)) | __GFP_NOWARN, nid);
 }

@@ -62,7 +62,7 @@ static unsigned int new_block_order(const struct blockslab_node *node)
 		size_t bytes = PAGE_SIZE << order, tail, waste;
 		unsigned int nr = slots_in(node->class, bytes);
 
-		if (order > least_one && bytes > pages)
+		if ((order > least_one && bytes > pages) || bytes >= least)
 			break;
 		tail = bytes - nr * size;
 		waste = tail + nr / 4 + descriptor + min(pages / 256, descriptor);
@@ -165,11 +165,14 @@ static struct blockslab_block *descriptor_get(unsigned int nr_slots, unsigned in
 	struct blockslab_block *block;
 
 	if (small)
-		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp, nid);
+		block = meta_cache_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, block_cache, gfp & ~__GFP_ZERO,
+					 nid);
 	else
 		block = meta_alloc(BLOCKSLAB_FAIL_DESCRIPTOR, descriptor_bytes(nr_slots), gfp, nid);
 	if (!block)
 		return NULL;
+	if (small)
+		memset(block, 0, sizeof(*block) + 2 * sizeof(long));	/* inline */
 	/* Not @base, which is the first slot's address: a lost one must not hide there. */
 	kmemleak_scan_area(block, offsetof(typeof(*block), base), gfp);
 	block->small = small;
@@ -201,7 +204,7 @@ static unsigned int class_sizes(const struct blockslab_class *class)
 /* Makes the pages behind a descriptor slots of a class, all free. */
 static void block_bind(struct blockslab_block *block, struct blockslab_class *class)
 {
-	unsigned int nr_slots = slots_in(class, block->nr_pages * PAGE_SIZE);
+	unsigned int nr_slots = slots_in(class, block->nr_pages * PAGE_SIZE), word;
 
 	block->node = &class->nodes[page_to_nid(first_page(block))];
 	block->size = class->size;
@@ -214,8 +217,10 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	block->nr_slots = nr_slots;
 	block->nr_free = nr_slots;
 	block->queued = 0;
-	bitmap_fill(block->map, nr_slots + 1);
-	bitmap_zero(deferred_map(block), nr_slots + 1);
+	for (word = 0; word < map_words(nr_slots); word++) {
+		WRITE_ONCE(block->map[word], ~0UL);	/* it is one word, most often: no call */
+		WRITE_ONCE(deferred_map(block)[word], 0);
+	}
 }
 
 static void block_free_pages(struct blockslab_block *block)
@@ -245,13 +250,21 @@ static void watch_prepare(struct blockslab_block *block)
 	}
 }
 
+static void canaries_set(const struct blockslab_block *block, const struct blockslab_class *class)
+{
+	unsigned long canary = blockslab_canary(block->base), size = class->size, i;
+	void *word = blockslab_word(block->base, class->canary);
+
+	for (i = block->nr_slots; i; i--, word += size, canary += size)
+		*(unsigned long *)word = canary;
+}
+
 /* All slots of a new block are free, and marked so: a magazine takes them as they are. */
 static void block_prepare(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_heap *heap = class->heap;
 	unsigned int i;
-	void *slot = block->base;
 
 	if (class->of)
 		watch_prepare(block);
@@ -261,8 +274,8 @@ static void block_prepare(struct blockslab_block *block)
 		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
 	for (i = 0; heap->ctor && i < block->nr_slots; i++)	/* and so no poison: cache_new() */
 		heap->ctor(slot_address(block, class->size, i));
-	for (i = 0; class->key != KEY_SLOW && i < block->nr_slots; i++, slot += class->size)
-		*blockslab_word(slot, class->canary) = blockslab_canary(slot);
+	if (class->key != KEY_SLOW)
+		canaries_set(block, class);
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
 	page_words_set(block, class->key);
