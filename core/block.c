@@ -58,11 +58,12 @@ static void block_list(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
 	unsigned int state = block_state(block);
-	long retained = -retained_bytes(block);
+	long retained;
 
 	lockdep_assert_held(&node->lock);
 	if (state == block->state)
 		return;
+	retained = -retained_bytes(block);
 	/* Before all of its pages are given away, it must be certain. */
 	if (unlikely(block->nr_free > block->nr_slots ||
 		     (state == BLOCK_RETAINED && !bitmap_full(block->map, block->nr_slots)))) {
@@ -71,7 +72,7 @@ static void block_list(struct blockslab_block *block)
 	}
 	if (block->state != BLOCK_UNLISTED) {
 		blockslab_sub(node->nr[block->state], 1);
-		list_del(&block->list);
+		__list_del_entry(&block->list);
 	}
 	block->state = state;
 	blockslab_add(node->nr[state], 1);
@@ -243,10 +244,10 @@ static noinline __cold void take_fewer(struct blockslab_block *block, void **slo
 }
 
 /* The next one of a word's bits from a random one of its first @nr on. */
-static unsigned int random_bit(struct blockslab_node *node, unsigned long bits, unsigned int nr)
+static __always_inline unsigned int random_bit(u32 *seed, unsigned long bits, unsigned int nr)
 {
-	node->seed = node->seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
-	return __ffs(bits & ~0UL << ((node->seed >> 16) * nr >> 16) ?: bits);
+	*seed = *seed * 1664525 + 1013904223;	/* Numerical Recipes, 7.1 */
+	return __ffs(bits & ~0UL << ((*seed >> 16) * nr >> 16) ?: bits);
 }
 
 /*
@@ -256,8 +257,9 @@ static unsigned int random_bit(struct blockslab_node *node, unsigned long bits, 
 static unsigned int take_slots(struct blockslab_block *block, void **slots, unsigned int nr)
 {
 	unsigned long *word = block->map, size = block->size, bits, tail;
-	unsigned int got, rest = block->nr_slots, here, bit;
+	unsigned int got, rest = block->nr_slots, here, free, bit;
 	void *base = block->base, **to;
+	u32 seed = block->node->seed;
 
 	lockdep_assert_held(&block->node->lock);
 	nr = min_t(unsigned int, nr, block->nr_free);
@@ -265,15 +267,18 @@ static unsigned int take_slots(struct blockslab_block *block, void **slots, unsi
 		here = min_t(unsigned int, rest, BITS_PER_LONG);
 		tail = here < BITS_PER_LONG ? *word & ~0UL << here : 0;
 		bits = *word ^ tail;
-		if (READ_ONCE(shuffle) && hweight_long(bits) > here / 2)
-			for (; bits && to > slots; bits ^= BIT(bit)) {
-				bit = random_bit(block->node, bits, here);
+		free = hweight_long(bits);
+		got = min_t(unsigned int, free, to - slots);
+		if (READ_ONCE(shuffle) && free > here / 2)
+			for (; got; got--, bits ^= BIT(bit)) {
+				bit = random_bit(&seed, bits, here);
 				data_race(*--to = base + size * bit);	/* as in a free */
 			}
-		for (; bits && to > slots; bits &= bits - 1)
+		for (; got; got--, bits &= bits - 1)
 			data_race(*--to = base + size * __ffs(bits));	/* the same */
 		WRITE_ONCE(*word, bits | tail);
 	}
+	block->node->seed = seed;
 	got = slots + nr - to;
 	if (unlikely(got < nr))
 		take_fewer(block, slots, nr, got);
@@ -297,7 +302,7 @@ static void *take_one(struct blockslab_block *block)
 	if (unlikely(!bits))
 		return NULL;
 	bit = READ_ONCE(shuffle) ?
-	      random_bit(node, bits, min_t(unsigned int, rest, BITS_PER_LONG)) : __ffs(bits);
+	      random_bit(&node->seed, bits, min_t(unsigned int, rest, BITS_PER_LONG)) : __ffs(bits);
 	WRITE_ONCE(*word, *word ^ BIT(bit));
 	block->nr_free--;
 	blockslab_sub(node->nr_free, 1);
@@ -351,7 +356,7 @@ static void block_returned(struct blockslab_block *block, struct list_head *gone
 	}
 }
 
-static bool test_and_set_free(struct blockslab_block *block, unsigned int number)
+static __always_inline bool test_and_set_free(struct blockslab_block *block, unsigned int number)
 {
 	lockdep_assert_held(&block->node->lock);
 	/* who tests a bit without the lock sees it as it was before or is after */
@@ -361,12 +366,14 @@ static bool test_and_set_free(struct blockslab_block *block, unsigned int number
 /* Marks slots free from the first on, as long as they are of the first one's block; how many. */
 static unsigned int return_run(struct blockslab_block *block, void **slots, unsigned int nr)
 {
-	size_t bytes = (size_t)block->nr_pages * PAGE_SIZE;
+	size_t bytes = (size_t)block->nr_pages * PAGE_SIZE, offset;
 	unsigned int i, twice = 0;
+	void *base = block->base;
+	u32 recip = block->recip;
 	long number;
 
-	for (i = 0; i < nr && (size_t)(slots[i] - block->base) < bytes; i++) {
-		number = slot_number(block, slots[i]);
+	for (i = 0; i < nr && (offset = slots[i] - base) < bytes; i++) {
+		number = blockslab_number_at(offset, recip);
 		if (likely(number >= 0 && !test_and_set_free(block, number)))
 			continue;
 		/* Freed twice: at the same time on two CPUs, or written to in between. */
