@@ -93,7 +93,7 @@
  *
  *	blockslab_free		free.c		or inline in fast.h: the loaded magazine is full
  *	free_missed		free.c		else to free_checked(), which tells what is wrong
- *	make_room		free.c		claims the line for that:
+ *	free_again		free.c		claims the line for that:
  *	has_room		depot.c		the spare, or the shelf's for the full one; else
  *	bring_room		depot.c		with the full one in hand
  *	magazine_flush		magazine.c	some of its slots out of it

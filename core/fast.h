@@ -232,6 +232,18 @@ struct blockslab_pages {
 	unsigned long canary;	/* offset of the word that tells a cached slot */
 };
 
+/* Whether slots of this page are for a call: of @any_heap, or of that cache. */
+static __always_inline bool blockslab_page_serves(const struct page *page, unsigned long lines,
+						  bool any_heap,
+						  const struct blockslab_pages *cache)
+{
+	if (any_heap)
+		return blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST);
+	/* one compare for the key and for the cache */
+	return likely(blockslab_key_word(page) - (unsigned long)page - cache->keyed <
+		      cache->bytes);
+}
+
 #ifndef BLOCKSLAB_CONSTANT
 #define BLOCKSLAB_CONSTANT(value)	__builtin_constant_p(value)
 #endif
@@ -252,11 +264,7 @@ static __always_inline bool blockslab_free_try(const void *slot, size_t size, bo
 	if (unlikely(!blockslab_lines(page, &lines)))
 		goto out;
 	block = blockslab_block_of(page);
-	if (any_heap && unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)))
-		goto out;
-	/* one compare for the key and for the cache */
-	if (!any_heap && unlikely(blockslab_key_word(page) - (unsigned long)page - cache->keyed >=
-				  cache->bytes))
+	if (unlikely(!blockslab_page_serves(page, lines, any_heap, cache)))
 		goto out;
 	/* A size that is right all the same is told by the slow path. */
 	if (!any_size && unlikely(block->size - size >= block->sizes))

@@ -291,31 +291,28 @@ static bool run_begin(struct run *run, const void *slot, const struct blockslab_
 	return run_enter(run, slot);
 }
 
-/* Whether this CPU's loaded magazine, which had no room for a slot, has some now. Under RCU. */
-static bool make_room(struct blockslab_node *node, const void *slot)
+/*
+ * The fast path once more, of a slot whose page has the key, if this CPU's loaded magazine, which
+ * had no room, has some now, or can be brought some. With preemption off; ends with it on.
+ */
+static bool free_again(const struct blockslab_block *block, unsigned long lines, const void *slot,
+		       size_t size, const struct blockslab_cache *cache)
 {
-	struct blockslab_cpu *line = claim_line(node);
-	bool full, swapped;
+	struct blockslab_cpu *line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
+	bool own = line->node && blockslab_claim(line), room = false, done = false;
+	struct blockslab_node *node = line->node;
 
-	if (!line)
-		return false;
-	full = blockslab_count(line) >= line->capacity;
-	swapped = full && has_room(line);
-	unclaim_line(line);
-	/* To flush may give the block of a slot back that is freed twice. */
-	return swapped || (full && !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) &&
-			   bring_room(node));
-}
-
-/* Ends with preemption on. */
-static noinline bool free_with_room(struct blockslab_node *node, const void *slot, size_t size,
-				    const struct blockslab_cache *cache)
-{
-	bool done = false;
-
+	if (own) {
+		room = has_room(line);
+		blockslab_unclaim(line);
+		if (room && (size == ANY_SIZE || block->size - size < block->sizes))
+			return blockslab_free_fast(block, lines, slot, blockslab_word(slot,
+						   cache ? cache->pages.canary : 0));
+	}
 	rcu_read_lock();	/* its class may go with the slot */
 	preempt_enable();
-	if (make_room(node, slot))
+	/* To flush may give the block of a slot back that is freed twice. */
+	if (own && !room && !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) && bring_room(node))
 		done = size == ANY_SIZE ?
 		       blockslab_free_try(slot, ANY_SIZE, !cache, &cache->pages) :
 		       blockslab_free_try(slot, size, !cache, &cache->pages);
@@ -328,16 +325,18 @@ static noinline void free_missed(const void *slot, size_t size,
 				 const struct blockslab_cache *cache, unsigned long caller)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
-	unsigned long key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
-	struct blockslab_node *node = NULL;
+	struct page *page = blockslab_page(offset);
+	struct blockslab_block *block;
+	bool serves = false;
 
 	preempt_disable();
-	if (!blockslab_beyond(offset) && blockslab_lines(blockslab_page(offset), &lines) &&
-	    blockslab_has_key(blockslab_page(offset), lines, key))
-		node = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines)->node;
-	if (!node)			/* it has no lines of its own */
+	if (!blockslab_beyond(offset) && blockslab_lines(page, &lines)) {
+		block = blockslab_block_of(page);
+		serves = blockslab_page_serves(page, lines, !cache, &cache->pages);
+	}
+	if (!serves)
 		preempt_enable();
-	if (!node || !free_with_room(node, slot, size, cache))
+	if (!serves || !free_again(block, lines, slot, size, cache))
 		free_checked(slot, size, cache ? cache->heap : NULL, caller);
 }
 

@@ -190,12 +190,6 @@ static int home_this_cpu(unsigned int cpu)
 	return 0;
 }
 
-static bool nothing_retained(const struct blockslab_node *node)
-{
-	return !READ_ONCE(node->nr[BLOCK_RETAINED]) && !READ_ONCE(node->retention.keep) &&
-	       !READ_ONCE(node->retention.given_back) && !READ_ONCE(node->hand);
-}
-
 /* Up to BLOCKS_RUN empty blocks go back, and are not missed. */
 static void retained_put(struct blockslab_node *node)
 {
@@ -221,8 +215,9 @@ static void node_trim(struct blockslab_node *node)
 		return;
 	depot_drain(node);
 	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
-	while (runs-- && !nothing_retained(node))
+	do {
 		retained_put(node);
+	} while (--runs && READ_ONCE(node->nr[BLOCK_RETAINED]));
 }
 
 static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
