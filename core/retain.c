@@ -126,7 +126,7 @@ static bool overstocked(struct blockslab_heap *heap)
 
 /*
  * A block is made. If one was given back before for want of room, the heap may keep more: as much
- * as a load has missed 64 times within some periods of the trim, each of which halves it.
+ * as a load has missed 32 times within some periods of the trim, each of which halves it.
  */
 static void heap_missed(struct blockslab_node *node, unsigned int words)
 {
@@ -135,7 +135,7 @@ static void heap_missed(struct blockslab_node *node, unsigned int words)
 	words = min(words, refused);
 	node->refused = refused - words;
 	if (words)
-		blockslab_add(node->class->heap->allowance, words / 8);
+		blockslab_add(node->class->heap->allowance, words / 4);
 }
 
 /*
