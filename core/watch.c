@@ -72,19 +72,14 @@ static void watch_tell(enum fault fault, struct blockslab_block *block, const vo
 	       .expected = wrong < slot + fill ? POISON_FREE : SLUB_RED_ACTIVE);
 }
 
-/* A free slot was written to; told once. */
-static void tell_written(struct blockslab_block *block, const void *slot, const void *wrong,
-			 bool locked)
+/* A free slot was written to, or an allocated one beside it, if anything is @wrong; told once. */
+static void tell_once(enum fault fault, struct blockslab_block *block, const void *slot,
+		      const void *wrong, unsigned long caller, bool locked)
 {
-	if (cmpxchg(&note_at(block, slot)->state, WATCH_KEPT, WATCH_BAD) == WATCH_KEPT)
-		watch_tell(AFTER_FREE, block, slot, wrong, 0, locked);
-}
+	u32 was = fault == AFTER_FREE ? WATCH_KEPT : WATCH_LIVE;
+	u32 told = fault == AFTER_FREE ? WATCH_BAD : WATCH_TOLD;
 
-/* Somebody wrote beside an allocated slot; told once. */
-static void tell_beside(enum fault fault, struct blockslab_block *block, const void *slot,
-			const void *wrong, unsigned long caller, bool locked)
-{
-	if (cmpxchg(&note_at(block, slot)->state, WATCH_LIVE, WATCH_TOLD) == WATCH_LIVE)
+	if (unlikely(wrong) && cmpxchg(&note_at(block, slot)->state, was, told) == was)
 		watch_tell(fault, block, slot, wrong, caller, locked);
 }
 
@@ -101,11 +96,9 @@ static void tell_reached(struct blockslab_block *block, void *slot, unsigned int
 	void *other = slot - slot_stride(block);
 	struct blockslab_note *note = note_of(block, number - 1);
 	const void *wrong = wrong_behind(block, other, READ_ONCE(note->asked));
+	bool kept = READ_ONCE(note->state) == WATCH_KEPT;
 
-	if (wrong && READ_ONCE(note->state) == WATCH_KEPT)
-		tell_written(block, other, wrong, false);
-	else if (wrong)
-		tell_beside(PAST_SLOT, block, other, wrong, caller, false);
+	tell_once(kept ? AFTER_FREE : PAST_SLOT, block, other, wrong, kept ? 0 : caller, false);
 	memset(slot - WATCH_ZONE, SLUB_RED_ACTIVE, WATCH_ZONE);
 }
 
@@ -177,10 +170,8 @@ static void watch_put(struct blockslab_block *block, void *slot)
 static void watch_let_go(void *slot)
 {
 	struct blockslab_block *block = own_block(slot);
-	const void *wrong = wrong_free(block, slot);
 
-	if (unlikely(wrong))
-		tell_written(block, slot, wrong, false);
+	tell_once(AFTER_FREE, block, slot, wrong_free(block, slot), 0, false);
 	if (heap_destroyed(block->node->class->heap) ||
 	    cmpxchg(&note_at(block, slot)->state, WATCH_BAD, WATCH_LOST) != WATCH_BAD)
 		watch_put(block, slot);
@@ -287,10 +278,8 @@ static void watch_end(struct blockslab_heap *heap)
 static bool watch_take(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_note *note = note_at(block, slot);
-	const void *wrong = wrong_free(block, slot);
 
-	if (unlikely(wrong))
-		tell_written(block, slot, wrong, false);
+	tell_once(AFTER_FREE, block, slot, wrong_free(block, slot), 0, false);
 	if (likely(cmpxchg(&note->state, WATCH_KEPT, WATCH_BUSY) == WATCH_KEPT))
 		return true;
 	watch_count(block, note, WATCH_LOST);
@@ -362,13 +351,6 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 		watch_keep(READ_ONCE(heap->watch), block, slot, most);
 }
 
-/* Whether a slot's state is still what it was when its bytes were looked at. */
-static bool still(const struct blockslab_note *note, u32 state)
-{
-	smp_rmb();	/* who changes bytes changes the state first */
-	return READ_ONCE(note->state) == state;
-}
-
 /* Looks at a slot under its node's lock, live as it is; 1 where something is wrong, and told. */
 static unsigned int validate_watched(struct blockslab_block *block, unsigned int number)
 {
@@ -382,20 +364,19 @@ static unsigned int validate_watched(struct blockslab_block *block, unsigned int
 	if (state == WATCH_BUSY || state >= WATCH_BAD)
 		return 0;
 	if (state == WATCH_KEPT) {
+		fault = AFTER_FREE;
 		wrong = wrong_free(block, slot);
-		if (!wrong || !still(note, state))
-			return 0;
-		tell_written(block, slot, wrong, true);
-		return 1;
+	} else {
+		wrong = wrong_behind(block, slot, READ_ONCE(note->asked));
 	}
-	wrong = wrong_behind(block, slot, READ_ONCE(note->asked));
-	if (!wrong) {
-		wrong = reached_from_before(slot, number) ? NULL : wrong_before(slot);
+	if (!wrong && fault == PAST_SLOT && !reached_from_before(slot, number)) {
 		fault = BEFORE_SLOT;
+		wrong = wrong_before(slot);
 	}
-	if (!wrong || !still(note, state))
+	smp_rmb();	/* who changes bytes changes the state first */
+	if (!wrong || READ_ONCE(note->state) != state)
 		return 0;
-	tell_beside(fault, block, slot, wrong, 0, true);
+	tell_once(fault, block, slot, wrong, 0, true);
 	return 1;
 }
 
