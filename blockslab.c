@@ -310,18 +310,8 @@ static int module_follow(struct notifier_block *self, unsigned long state, void 
 }
 
 static struct notifier_block module_notifier = { .notifier_call = module_follow };
-
-static void module_watch(bool on)
-{
-	if (on)
-		register_module_notifier(&module_notifier);
-	else
-		unregister_module_notifier(&module_notifier);
-}
 #else
-static void module_watch(bool on)
-{
-}
+static struct notifier_block module_notifier;
 #endif
 
 static void __init sizes_init(void)
@@ -428,7 +418,7 @@ static int __init blockslab_init(void)
 	strscpy(blockslab_shared.maker, KBUILD_MODNAME, sizeof(blockslab_shared.maker));
 	heap_track_first(&blockslab_shared);
 	heap_start(&blockslab_shared, 0);
-	module_watch(true);
+	register_module_notifier(&module_notifier);
 	register_memory_notifier(&memory_notifier);
 	register_oom_notifier(&oom_notifier);
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_notifier);
@@ -460,7 +450,7 @@ static void __exit blockslab_exit(void)
 	unregister_oom_notifier(&oom_notifier);
 	cancel_delayed_work_sync(&growth_work);
 	unregister_memory_notifier(&memory_notifier);
-	module_watch(false);
+	unregister_module_notifier(&module_notifier);
 	shrinker_free(shrinker);
 	heap_end(&blockslab_shared);
 	heap_close(&blockslab_shared);
