@@ -166,20 +166,14 @@ static struct blockslab_block *own_block(const void *slot)
 
 /*
  * A block's pages are the page allocator's in as large pieces as their number allows, the larger
- * ones first, or one by one, where each is charged by itself: the order of the piece that begins
- * with a page.
+ * ones first, or one by one, where each is charged by itself: the first page of the piece after
+ * that which begins with a page. For loops from 0.
  */
-static unsigned int piece_order(const struct blockslab_block *block, unsigned int number)
-{
-	if (block->charged && !is_power_of_2(block->nr_pages))
-		return 0;
-	return ilog2(block->nr_pages - number);
-}
-
-/* The first page of the next piece; for loops from 0. */
 static unsigned int piece_next(const struct blockslab_block *block, unsigned int number)
 {
-	return number + (1U << piece_order(block, number));
+	bool single = block->charged && !is_power_of_2(block->nr_pages);
+
+	return number + (single ? 1 : 1U << ilog2(block->nr_pages - number));
 }
 
 /*
