@@ -65,13 +65,14 @@ static unsigned long class_period(const struct blockslab_class *class)
 	return clamp_t(u64, track, 2, LONG_MAX / 32);
 }
 
-static long first_credit(const struct blockslab_class *class)
+/* Of a line: its first one for a period, that is @drawn, or more where it does not suffice. */
+static long line_credit(const struct blockslab_cpu *line, bool drawn)
 {
-	unsigned long track = class_period(class);
+	unsigned long track = class_period(line->node->class);
 
 	if (!track)
 		return CREDIT;
-	return track == 1 ? 0 : draw_credit(track);
+	return track == 1 ? 0 : drawn ? draw_credit(track) : track;
 }
 
 /* Gives a claimed line a credit; what was asked for, granted - credit, stays. */
@@ -88,19 +89,15 @@ static void credit_follow(struct blockslab_cpu *line)
 		return;
 	WRITE_ONCE(line->stale, 0);
 	smp_mb();	/* the period that made it stale is there, or will do so again */
-	grant(line, first_credit(line->node->class));
+	grant(line, line_credit(line, true));
 }
 
 /* Counts what credit_size() says on a claimed line, by an allocation that is not to be tracked. */
 static void spend(struct blockslab_cpu *line, size_t bytes)
 {
-	unsigned long track;
-
 	blockslab_sub(line->credit, bytes);
-	if (unlikely(line->credit < 0)) {
-		track = class_period(line->node->class);
-		grant(line, !track ? CREDIT : track == 1 ? 0 : track);
-	}
+	if (unlikely(line->credit < 0))
+		grant(line, line_credit(line, false));
 	credit_follow(line);
 }
 
