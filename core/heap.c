@@ -38,8 +38,6 @@ static void heap_free_classes(struct blockslab_heap *heap)
 	xa_destroy(&heap->rare);
 	growth_free(heap->growth);
 	kfree(heap->watch);
-	heap->growth = NULL;
-	heap->watch = NULL;
 }
 
 static void heap_free_rcu(struct rcu_head *rcu)

@@ -190,8 +190,6 @@ static void callers_free(struct callers *callers)
 	struct caller *caller;
 	unsigned long stack;
 
-	if (IS_ERR_OR_NULL(callers))
-		return;
 	xa_for_each(&callers->by_stack, stack, caller)
 		kfree(caller);
 	xa_destroy(&callers->by_stack);
