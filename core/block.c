@@ -429,13 +429,15 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 	retained_look(node, gone);
 }
 
-static void flush_slots(struct blockslab_node *node, void **slots, unsigned int nr)
+/* Slots that have their canaries go into their blocks, @freed ones of them by their owners now. */
+static void flush_slots(struct blockslab_node *node, void **slots, unsigned int nr,
+			unsigned int freed)
 {
 	unsigned long irq;
 	LIST_HEAD(gone);
 
-	trace_blockslab_flush(node->class->heap->name, node->class->size, node_id(node), nr);
 	spin_lock_irqsave(&node->lock, irq);
+	blockslab_add(node->frees, freed);
 	return_slots(node, slots, nr, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);

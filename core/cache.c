@@ -54,9 +54,8 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->zeroed = class->canary ?: class->size;
 	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
 	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
-	cache->first = (__force unsigned long)class->cpu;
 	cache->pages.bytes = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->pages.keyed = cache->key + cache->first;
+	cache->pages.keyed = cache->key + (__force unsigned long)class->cpu;
 	heap->window_size = size;
 	mutex_lock(&heap->control);	/* it can be found in debugfs, and tracked */
 	cache_publish(cache);

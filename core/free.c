@@ -100,19 +100,6 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 	return put;
 }
 
-/* Slots that are checked, and have their canaries, straight into their blocks. */
-static void free_direct(struct blockslab_node *node, void **slots, unsigned int nr)
-{
-	unsigned long irq;
-	LIST_HEAD(gone);
-
-	spin_lock_irqsave(&node->lock, irq);
-	blockslab_add(node->frees, nr);
-	return_slots(node, slots, nr, &gone);
-	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
-}
-
 /* A checked slot goes where there is room. */
 static noinline void free_to(struct blockslab_node *node, const void *slot)
 {
@@ -122,7 +109,7 @@ static noinline void free_to(struct blockslab_node *node, const void *slot)
 		return;
 	heap_arm(node->class->heap);
 	put_canary(node, slot);
-	free_direct(node, &one, 1);
+	flush_slots(node, &one, 1, 1);
 }
 
 /* What was found to be a slot of its caller's. */
@@ -164,14 +151,19 @@ struct run {
 	unsigned long recip;		/* of the block */
 };
 
-/* Looks at the page of a slot; false if it is not of the run. Preemption is off, or RCU held. */
-static __always_inline bool run_enter(struct run *run, const void *slot)
+/*
+ * Looks at the page of a slot; false if it is not of the run, whose lines the @first one tells.
+ * Preemption is off, or RCU held.
+ */
+static __always_inline bool run_enter(struct run *run, const void *slot, bool first)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
 
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
 		return false;
+	if (first)
+		run->lines = lines;
 	run->block = blockslab_block_of(page);
 	if (!blockslab_has_key(page, run->lines, run->key))
 		return false;
@@ -188,7 +180,7 @@ static __always_inline bool run_has(struct run *run, const void *slot)
 	long number;
 
 	if (offset >= PAGE_SIZE) {
-		if (!run_enter(run, slot))
+		if (!run_enter(run, slot, false))
 			return false;
 		offset = slot - run->page;
 	}
@@ -248,7 +240,7 @@ static size_t return_many(struct run *run, struct blockslab_node *node, size_t n
 	if (!i)
 		return 0;
 	heap_arm(node->class->heap);
-	free_direct(node, slots, i);
+	flush_slots(node, slots, i, i);
 	return i;
 }
 
@@ -267,8 +259,8 @@ static size_t free_run(struct run *run, size_t nr, void **slots)
 		return done;
 	/* There were many, or a slot farther on tells that there are. */
 	least = many(line);
-	if (done >= least || (nr - done >= least && run_enter(run, slots[done + least - 1])))
-		if (run_enter(run, slots[done]))
+	if (done >= least || (nr - done >= least && run_enter(run, slots[done + least - 1], false)))
+		if (run_enter(run, slots[done], false))
 			done += return_many(run, node, nr - done, slots + done);
 	return done;
 }
@@ -276,19 +268,15 @@ static size_t free_run(struct run *run, size_t nr, void **slots)
 /* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
 static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
 {
-	unsigned long offset = blockslab_offset(slot);
-
-	if (blockslab_beyond(offset) || !blockslab_lines(blockslab_page(offset), &run->lines))
-		return false;
-	/* Pages of all classes that have no lines name the same. */
-	if (run->lines - (__force unsigned long)no_class <
-	    nr_node_ids * sizeof(struct blockslab_cpu))
-		return false;
 	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
 	run->word = cache ? cache->pages.canary : 0;
-	if (cache && run->lines - cache->first >= cache->pages.bytes)
+	if (!run_enter(run, slot, true))
 		return false;
-	return run_enter(run, slot);
+	if (cache)
+		return run->lines + run->key - cache->pages.keyed < cache->pages.bytes;
+	/* Pages of all classes that have no lines name the same. */
+	return run->lines - (__force unsigned long)no_class >=
+	       nr_node_ids * sizeof(struct blockslab_cpu);
 }
 
 /*

@@ -123,11 +123,14 @@ static void magazine_put(struct blockslab_magazine *magazine)
 /* Returns up to @nr of its slots to their blocks. */
 static void magazine_flush(struct blockslab_magazine *magazine, unsigned int nr)
 {
+	struct blockslab_node *node = magazine->node;
+
 	nr = min_t(unsigned int, nr, magazine->count);
 	if (!nr)
 		return;
 	WRITE_ONCE(magazine->count, magazine->count - nr);
-	flush_slots(magazine->node, magazine->slots + magazine->count, nr);
+	trace_blockslab_flush(node->class->heap->name, node->class->size, node_id(node), nr);
+	flush_slots(node, magazine->slots + magazine->count, nr, 0);
 }
 
 /* Gives back a magazine, if there is one, and the slots in it. */

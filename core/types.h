@@ -270,7 +270,6 @@ struct blockslab_cache {
 	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
 	unsigned long key;			/* of pages that the fast path may free into */
 	struct blockslab_pages pages;		/* for its fast path */
-	unsigned long first;			/* its lines: its pages name them */
 	unsigned int size;			/* of its objects, as asked for */
 	unsigned int zeroed;			/* bytes of a slot for __GFP_ZERO */
 	struct blockslab_class *class;		/* its only one */
