@@ -217,6 +217,24 @@ static __always_inline bool has_room(struct blockslab_cpu *line)
 	return blockslab_count(line) < line->capacity || trade_for_room(line);
 }
 
+/* A slot of this CPU's magazines, or of the depot's shelf, or NULL. Takes no lock. */
+static void *take_cached(struct blockslab_node *node, size_t size)
+{
+	struct blockslab_cpu *line = claim_line(node);
+	void *slot = NULL;
+
+	if (!line)
+		return NULL;
+	if (has_slots(line)) {
+		slot = line->loaded[blockslab_count(line) - 1];
+		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
+		spend(line, credit_size(node->class, size));
+		*blockslab_word(slot, node->class->canary) = 0;
+	}
+	unclaim_line(line);
+	return slot;
+}
+
 /*
  * A magazine of this CPU's line, the spare before the loaded one: one without slots; or any, where
  * slots are to be @put, unless another may be had beside it. Else NULL.
@@ -297,17 +315,15 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 }
 
 /*
- * Fills a magazine, in part while few of the class's slots are in use; how many there were. One of
- * them comes along in *@slot, for a request of @size bytes, if it may, or else NULL.
+ * Fills a magazine, in part while few of the class's slots are in use. Returns one slot more, for a
+ * request of @size bytes; NULL where there is none, or spend() is to count it, or see to a new line.
  */
-static unsigned int refill(struct blockslab_node *node, struct blockslab_magazine *magazine,
-			   size_t size, void **slot)
+static void *refill(struct blockslab_node *node, struct blockslab_magazine *magazine, size_t size)
 {
 	struct blockslab_class *class = node->class;
-	/* Else it has to be counted on the line, as what comes out of a magazine is: spend(). */
-	bool along = !READ_ONCE(class->heap->track) && raw_cpu_read(node_cpu(node)->granted);
 	unsigned long irq, want, most;
 	unsigned int got;
+	void *slot = NULL;
 
 	/* Flushed, and wanted again: up to an eighth of keep_kib is kept. */
 	most = READ_ONCE(keep_kib) * 128UL / class->size;
@@ -315,8 +331,8 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 4 + 1,
 		    (unsigned long)REFILL_MAX);
 	got = take_from_blocks(node, magazine->slots, want);
-	along = along && got;
-	if (along) {
+	if (got && !READ_ONCE(class->heap->track) && raw_cpu_read(node_cpu(node)->granted)) {
+		slot = magazine->slots[got - 1];
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
 	}
@@ -324,48 +340,48 @@ static unsigned int refill(struct blockslab_node *node, struct blockslab_magazin
 	retention_missed(&node->depot.retention, got, min(most, node->nr_slots));
 	spin_unlock_irqrestore(&node->lock, irq);
 	trace_blockslab_refill(class->heap->name, class->size, node_id(node), got);
-	WRITE_ONCE(magazine->count, got - along);
-	*slot = along ? magazine->slots[got - 1] : NULL;
-	return got;
+	WRITE_ONCE(magazine->count, got - !!slot);
+	if (slot)
+		*blockslab_word(slot, class->canary) = 0;
+	return slot;
 }
 
-static bool find_slots(struct blockslab_node *node, size_t size, gfp_t gfp, void **slot)
+static void *find_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
 	struct blockslab_magazine *magazine = take_off(node, false), *full;
-	bool filled;
+	void *slot;
 
 	if (READ_ONCE(node->stored[true]) && store_trade(node, true, magazine, &full)) {
 		magazine = NULL;
 		if (full) {
 			depot_changed(node, false);
 			install(node, full);
-			return true;
+			return take_cached(node, size);
 		}
 	}
 	magazine = empty_magazine(node, magazine, gfp);
 	if (!magazine)
-		return false;
-	filled = refill(node, magazine, size, slot);
+		return NULL;
+	slot = refill(node, magazine, size);
 	install(node, magazine);
-	return filled;
+	return slot ?: take_cached(node, size);
 }
 
 /*
- * Brings slots to this CPU's line of the node, which has_slots() found without; where they are of
- * blocks, one for a request of @size bytes may come along in *@slot. False where there are none, or
- * no magazine.
+ * Brings slots to this CPU's line of the node, which has_slots() found without, and one more, for a
+ * request of @size bytes. NULL where there are none, or no magazine.
  */
-static bool bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp, void **slot)
+static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
-	bool brought;
+	void *slot;
 
 	if (node_exact(node) || (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
-		return false;
+		return NULL;
 	atomic_add(IN_HAND + 2, &node->in_hand);
-	brought = find_slots(node, size, gfp, slot);
+	slot = find_slots(node, size, gfp);
 	atomic_dec(&node->in_hand);
 	heap_arm(node->class->heap);
-	return brought;
+	return slot;
 }
 
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */

@@ -11,24 +11,6 @@ static __always_inline void hand_out(void *slot, void **to, unsigned long canary
 	*blockslab_word(slot, canary) = 0;
 }
 
-/* A slot of this CPU's magazines, or of the depot's shelf, or NULL. Takes no lock. */
-static void *take_cached(struct blockslab_node *node, size_t size)
-{
-	struct blockslab_cpu *line = claim_line(node);
-	void *slot = NULL;
-
-	if (!line)
-		return NULL;
-	if (has_slots(line)) {
-		slot = line->loaded[blockslab_count(line) - 1];
-		blockslab_add(line->tally, BLOCKSLAB_ALLOC - 1);
-		spend(line, credit_size(node->class, size));
-		*blockslab_word(slot, node->class->canary) = 0;
-	}
-	unclaim_line(line);
-	return slot;
-}
-
 /* The fast path once more, where the loaded magazine had no slots and another has. */
 static bool take_again(struct blockslab_cpu __percpu *lines, size_t size, unsigned long canary,
 		       void **slot)
@@ -203,14 +185,7 @@ static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool
 	void *slot = empty ? NULL : take_cached(node, size);
 
 	while (!slot && node) {
-		if (bring_slots(node, size, gfp | __GFP_NOWARN, &slot)) {
-			if (slot)
-				*blockslab_word(slot, node->class->canary) = 0;
-			else
-				slot = take_cached(node, size);
-		}
-		if (!slot)
-			slot = take_direct(node, size);
+		slot = bring_slots(node, size, gfp | __GFP_NOWARN) ?: take_direct(node, size);
 		if (!slot)
 			node = more_slots(node, gfp);
 	}

@@ -348,3 +348,23 @@ static void heap_arm(struct blockslab_heap *heap)
 	WRITE_ONCE(heap->armed, true);
 	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 }
+
+#define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */
+
+/*
+ * The period has changed. A line whose magazines are taken from it comes by the mark with its next
+ * allocation. Bounded in time; over at once where somebody is killed.
+ */
+static void credits_renew(struct blockslab_heap *heap)
+{
+	int cpu, tries = CREDIT_TRIES, trim = trim_begin(heap);
+	struct blockslab_node *node;
+
+	smp_wmb();	/* credit_follow() */
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		for_each_cpu(cpu, line_cpus(node))
+			WRITE_ONCE(node_line(node, cpu)->stale, 1);
+	while (!drain_cpus(heap, STALE_LINES) && --tries && !fatal_signal_pending(current))
+		cond_resched();
+	trim_end(heap, trim);
+}
