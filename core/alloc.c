@@ -270,18 +270,24 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 	return alloc_refill(heap, size, gfp, caller);
 }
 
-static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t size, gfp_t gfp)
+/* The fast path, where nothing rare is to be done. */
+static __always_inline bool alloc_try(struct blockslab_heap *heap, size_t size, void **slot)
+{
+	/* in no order, as in blockslab_beyond() */
+	return likely(size <= data_race(blockslab_fast_size)) &&
+	       likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size,
+					   0, slot));
+}
+
+static __always_inline void *alloc_any(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
 	void *slot;
 
-	blockslab_might_alloc(gfp);
-	/* in no order, as in blockslab_beyond() */
-	if (unlikely(size > data_race(blockslab_fast_size)))
+	heap = heap_or_shared(heap);
+	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, INLINE_RET_IP);
-	if (likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
-					&slot)))
-		return slot;
-	return alloc_missed(heap, size, gfp, INLINE_RET_IP);
+	blockslab_might_alloc(gfp);
+	return alloc_try(heap, size, &slot) ? slot : alloc_missed(heap, size, gfp, INLINE_RET_IP);
 }
 
 /**
@@ -299,10 +305,7 @@ static __always_inline void *alloc_plain(struct blockslab_heap *heap, size_t siz
  */
 void *blockslab_alloc(struct blockslab_heap *heap, size_t size, gfp_t gfp)
 {
-	heap = heap_or_shared(heap);
-	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
-		return alloc_rare(heap, size, gfp, _RET_IP_);
-	return alloc_plain(heap, size, gfp);
+	return alloc_any(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc);
 
@@ -323,10 +326,7 @@ EXPORT_SYMBOL_GPL(blockslab_known);
 /* What the header calls where the GFP flags lead out of the fast path, or are not known. */
 void *blockslab_alloc_room(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t room)
 {
-	heap = heap_or_shared(heap);
-	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
-		return alloc_rare(heap, size, gfp, _RET_IP_);
-	return alloc_plain(heap, size, gfp);
+	return alloc_any(heap, size, gfp);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_room);
 
@@ -357,8 +357,7 @@ EXPORT_SYMBOL_GPL(blockslab_zalloc);
  */
 void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int node)
 {
-	/* in no order, as in blockslab_beyond() */
-	bool fast = size <= data_race(blockslab_fast_size) && !(gfp & BLOCKSLAB_GFP_SLOW);
+	bool fast = !(gfp & BLOCKSLAB_GFP_SLOW);
 	void *slot;
 
 	heap = heap_or_shared(heap);
@@ -366,8 +365,7 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 	if (likely(fast)) {
 		preempt_disable();	/* the CPU's own node stays the one that was asked for */
 		fast = (node == NUMA_NO_NODE || node == numa_mem_id()) &&
-		       blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size,
-					    0, &slot);
+		       alloc_try(heap, size, &slot);
 		preempt_enable();
 	}
 	return likely(fast) ? slot : alloc_rare_node(heap, size, gfp, node, _RET_IP_);
@@ -392,10 +390,7 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	/* in no order, as in blockslab_beyond() */
-	if (likely(size <= data_race(blockslab_fast_size)) &&
-	    likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0,
-					&slot)))
+	if (alloc_try(heap, size, &slot))
 		return slot;
 	if (!heap_usable(heap, _RET_IP_) || !heap_caches(heap) || !size ||
 	    size > BLOCKSLAB_SLOT_MAX - heap->zone)
