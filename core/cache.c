@@ -77,21 +77,17 @@ static const char *cache_refusal(size_t size, size_t align, unsigned long flags,
 }
 
 static struct blockslab_cache *cache_new(const char *name, size_t size, size_t align,
-					 unsigned long flags, void (*ctor)(void *object),
-					 unsigned long caller)
+					 const struct blockslab_heap_attrs *attrs,
+					 void (*ctor)(void *object), unsigned long caller)
 {
-	struct blockslab_heap_attrs attrs = { .flags = flags };
 	struct blockslab_cache *cache;
 	struct blockslab_heap *heap;
 	int error;
 
-	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
-	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
-		attrs.flags &= ~BLOCKSLAB_POISON;
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	heap = heap_new(name, &attrs, ctor, caller);
+	heap = heap_new(name, attrs, ctor, caller);
 	if (IS_ERR(heap)) {
 		kfree(cache);
 		return ERR_CAST(heap);
@@ -116,8 +112,11 @@ static struct blockslab_cache *cache_create(const char *name, size_t size, size_
 			  cache_refusal(size, align, flags, ctor);
 	struct blockslab_cache *cache;
 
+	/* Poison would destroy what the constructor made, or what an RCU reader still looks at. */
+	if (ctor || flags & BLOCKSLAB_TYPESAFE_BY_RCU)
+		attrs.flags &= ~BLOCKSLAB_POISON;
 	cache = why ? refuse(name, caller, why, -EINVAL) :
-		      cache_new(name, size, align, flags, ctor, caller);
+		      cache_new(name, size, align, &attrs, ctor, caller);
 	panic_if_asked(flags, name, cache);
 	return cache;
 }
