@@ -151,18 +151,11 @@ static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_
 	return simple_read_from_buffer(to, nr, pos, text, length);
 }
 
-static int control_act(const struct control *control, struct blockslab_heap *heap, u64 value)
-{
-	if (value < control->least || value > control->most)
-		return -EINVAL;
-	return control->locked ? heap_control(heap, control->live, control->set, value) :
-				 control->set(heap, value);
-}
-
 /* A number as memparse() takes it: 1M, 0x1000. */
 static ssize_t control_write(struct file *file, const char __user *from, size_t nr, loff_t *pos)
 {
 	struct blockslab_heap *heap = file_inode(file)->i_private;
+	const struct control *control = control_of(file);
 	char text[24] = "", *number, *end;
 	int error;
 	u64 value;
@@ -173,12 +166,13 @@ static ssize_t control_write(struct file *file, const char __user *from, size_t 
 		return -EFAULT;
 	number = strim(text);
 	value = memparse(number, &end);
-	if (!isdigit(*number) || *end)
+	if (!isdigit(*number) || *end || value < control->least || value > control->most)
 		return -EINVAL;
 	/* It must not go under the file. */
 	if (!refcount_inc_not_zero(&heap->refs))
 		return -ENODEV;
-	error = control_act(control_of(file), heap, value);
+	error = control->locked ? heap_control(heap, control->live, control->set, value) :
+				  control->set(heap, value);
 	heap_put(heap);
 	return error ?: nr;
 }
