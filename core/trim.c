@@ -296,18 +296,16 @@ static bool node_bare(struct blockslab_node *node)
 /* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */
 static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 {
-	bool drained = !drain || drain_cpus(heap, QUIET_NODES);
+	bool drained = !drain || drain_cpus(heap, QUIET_NODES), unused;
 	struct blockslab_node *node;
 
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node)) {
 		if (node_bare(node))
 			continue;
-		if (falls_quiet(&node->stock, node_activity(node, false)))
+		unused = node->use.periods == TRIM_QUIET;
+		if (falls_quiet(&node->stock, node_activity(node, false)) || unused)
 			node_trim(node);
-		if (node->use.periods != TRIM_QUIET)
-			continue;
-		node_trim(node);
-		if (!drained)
+		if (unused && !drained)
 			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);	/* again, then */
 	}
 }
