@@ -68,9 +68,7 @@ static struct caller *caller_new(struct callers *callers, depot_stack_handle_t s
 	struct caller *caller;
 
 	caller = kzalloc(struct_size(caller, cpus, BITS_TO_LONGS(nr_cpu_ids)), GFP_KERNEL);
-	if (!caller)
-		return NULL;
-	if (xa_err(xa_store_irq(&callers->by_stack, stack, caller, GFP_KERNEL))) {
+	if (!caller || xa_err(xa_store_irq(&callers->by_stack, stack, caller, GFP_KERNEL))) {
 		kfree(caller);
 		return NULL;
 	}
@@ -81,11 +79,10 @@ static struct caller *caller_new(struct callers *callers, depot_stack_handle_t s
 
 static int count_note(struct callers *callers, const struct blockslab_note *note)
 {
-	struct caller *caller = xa_load(&callers->by_stack, note->got);
+	struct caller *caller = xa_load(&callers->by_stack, note->got) ?:
+				caller_new(callers, note->got);
 	u64 weight = note_weight(note->asked, note->period);
 
-	if (!caller)
-		caller = caller_new(callers, note->got);
 	if (!caller)
 		return -ENOMEM;
 	caller->oldest = max(caller->oldest, note_age(note->when));
