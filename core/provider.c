@@ -272,7 +272,7 @@ static void block_prepare(struct blockslab_block *block)
 		memset(block->base, POISON_FREE, (size_t)block->nr_slots * class->size);
 	else if (heap->zone)
 		memset(block->base, SLUB_RED_ACTIVE, (size_t)block->nr_slots * class->size);
-	for (i = 0; heap->ctor && i < block->nr_slots; i++)	/* and so no poison: cache_create() */
+	for (i = 0; heap->ctor && i < block->nr_slots; i++)	/* so no poison: cache_create() */
 		heap->ctor(slot_address(block, class->size, i));
 	if (class->key != KEY_SLOW)
 		canaries_set(block, class);
