@@ -40,8 +40,8 @@ static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_
 	unsigned int number = offset / size;
 	const void *slot = block->base + number * size;
 
-	if (number >= block->nr_slots || slot_is_free(block, number) || slot_waits(block, number) ||
-	    has_canary(block->node, slot))
+	if (number >= block->nr_slots || has_canary(block->node, slot) ||
+	    slot_is_free(block, number) || slot_waits(block, number))
 		return false;
 	room = usable_bytes(block, number);
 	if (heap->cache) {

@@ -203,7 +203,7 @@ blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, co
 
 	if (unlikely(number < 0))
 		goto out;
-	if (unlikely(test_bit(number, block->map) || *word == canary))
+	if (unlikely(blockslab_has_canary(word, canary) || test_bit(number, block->map)))
 		goto out;
 	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
 	if (unlikely(!blockslab_claim(line)))

@@ -169,7 +169,9 @@ static void print_note(const struct blockslab_note *note, bool coarse)
 /* What a pointer is that is no slot, as far as can be told. */
 static const char *foreign_kind(const void *pointer)
 {
-	if ((unsigned long)pointer < TASK_SIZE)
+	/* On other machines the kernel's addresses are those of user space, too. */
+	if ((unsigned long)pointer < (IS_ENABLED(CONFIG_ARCH_HAS_NON_OVERLAPPING_ADDRESS_SPACE) ?
+				      TASK_SIZE : PAGE_SIZE))
 		return "an address of user space, or none at all";
 	if (is_vmalloc_addr(pointer))
 		return "vmalloc memory: use vfree(), or it is a stack";

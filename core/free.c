@@ -60,8 +60,11 @@ static enum fault slot_fault(struct blockslab_block *block, const void *slot, si
 		return INSIDE;
 	if (cache && node->class->heap != cache)
 		return WRONG_CACHE;
-	if (slot_is_free(block, number) || test_bit(number, deferred_map(block)) ||
-	    has_canary(node, slot) || slot_waits(block, number))
+	/* In the order in which it gets them: so one is seen, whatever happens meanwhile. */
+	if (test_bit(number, deferred_map(block)))
+		return DOUBLE_FREE;
+	smp_rmb();	/* ripe_free_slot() */
+	if (has_canary(node, slot) || slot_is_free(block, number) || slot_waits(block, number))
 		return DOUBLE_FREE;
 	if (size != ANY_SIZE && size_wrong(block, number, size))
 		return WRONG_SIZE;
@@ -185,8 +188,9 @@ static __always_inline bool run_has(struct run *run, const void *slot)
 		offset = slot - run->page;
 	}
 	number = blockslab_number_at(offset + run->before, run->recip);
-	return likely(number >= 0 && !slot_is_free(run->block, number) &&
-		      *blockslab_word(slot, run->word) != blockslab_canary(slot));
+	return likely(number >= 0 && !blockslab_has_canary(blockslab_word(slot, run->word),
+							   blockslab_canary(slot)) &&
+		      !slot_is_free(run->block, number));
 }
 
 /* Into a claimed line's loaded magazine. Out of line, and with a run of its own: for registers. */
@@ -418,8 +422,9 @@ plain_block(const void *slot, bool deferred, long *number)
 	      block->node->class->key == BLOCKSLAB_KEY_FAST))
 		return NULL;
 	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
-	if (unlikely(*number < 0) || unlikely(test_bit(*number, block->map)) ||
-	    unlikely(*blockslab_word(slot, 0) == blockslab_canary(slot)))
+	if (unlikely(*number < 0) ||
+	    unlikely(blockslab_has_canary(blockslab_word(slot, 0), blockslab_canary(slot))) ||
+	    unlikely(test_bit(*number, block->map)))
 		return NULL;
 	return block;
 }

@@ -117,7 +117,8 @@ static __always_inline bool slot_is_free(const struct blockslab_block *block, un
 static bool has_canary(const struct blockslab_node *node, const void *slot)
 {
 	return node->class->key != KEY_SLOW &&
-	       *blockslab_word(slot, node->class->canary) == blockslab_canary(slot);
+	       blockslab_has_canary(blockslab_word(slot, node->class->canary),
+				    blockslab_canary(slot));
 }
 
 static void put_canary(const struct blockslab_node *node, const void *slot)

@@ -109,4 +109,20 @@ static __always_inline unsigned long blockslab_canary(const void *slot)
 	return blockslab_span.canary + (unsigned long)slot;
 }
 
+/*
+ * Whether a slot has its canary in @word. Looked at before the block's bit: a slot that goes back
+ * may lose it, as the page is soon another's, but had its bit set by then.
+ */
+static __always_inline bool blockslab_has_canary(const unsigned long *word, unsigned long canary)
+{
+	/* whatever else is read there is no canary */
+	if (data_race(*word) == canary)
+		return true;
+	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
+		barrier();	/* in order; the latter would have a fence */
+	else
+		smp_rmb();
+	return false;
+}
+
 #endif /* _BLOCKSLAB_PAGE_H */
