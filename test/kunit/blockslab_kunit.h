@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
+#include <linux/kmsg_dump.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -50,6 +51,7 @@ static struct {
 	const char *what;		/* of the last report, as are slot and size */
 	const void *slot;
 	size_t size;
+	char mark[32];			/* a line of the log before all that is looked for */
 } fixture;
 
 static void fault_probe(void *data, const char *what, const void *slot, const char *heap,
@@ -88,6 +90,7 @@ static int case_begin(struct kunit *test)
 {
 	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
 	atomic_set(&fixture.faults, 0);
+	fixture.mark[0] = '\0';
 	fixture.heap = blockslab_heap_create("kunit", NULL);
 	return PTR_ERR_OR_ZERO(fixture.heap);
 }
@@ -231,6 +234,59 @@ static inline bool drains(struct blockslab_heap *heap)
 	for (tries = 0; tries < 500 && stats_of(heap).allocated; tries++)
 		msleep(20);
 	return !stats_of(heap).allocated;
+}
+
+/* --- the kernel's log ------------------------------------------------------------------------- */
+
+/* From here on it is looked at, if what follows is no more than it holds. */
+static inline void mark_log(void)
+{
+	snprintf(fixture.mark, sizeof(fixture.mark), "kunit: %lld", ktime_get_ns());
+	pr_info("%s\n", fixture.mark);
+}
+
+/* Calls a function with every line since the mark, or that there is, the oldest first. */
+static inline void look_at_log(void (*look)(void *data, const char *line), void *data)
+{
+	bool since = !fixture.mark[0];
+	struct kmsg_dump_iter iter;
+	static char line[256];
+	size_t length;
+
+	kmsg_dump_rewind(&iter);
+	while (kmsg_dump_get_line(&iter, false, line, sizeof(line) - 1, &length)) {
+		line[length] = '\0';
+		if (since)
+			look(data, line);
+		since |= !!strstr(line, fixture.mark);
+	}
+}
+
+struct log_search {
+	const char *text, *next;
+	bool before;		/* the line before has the text */
+	unsigned int found;
+};
+
+static inline void log_look(void *data, const char *line)
+{
+	struct log_search *search = data;
+	bool has = strstr(line, search->text);
+
+	if (!search->next)
+		search->found += has;
+	else if (search->before && strstr(line, search->next))
+		search->found++;
+	search->before = has;
+}
+
+/* How many of these lines have a text, and right behind them, unless NULL, one with the @next. */
+static inline unsigned int log_count(const char *text, const char *next)
+{
+	struct log_search search = { .text = text, .next = next };
+
+	look_at_log(log_look, &search);
+	return search.found;
 }
 
 /* --- interrupts ------------------------------------------------------------------------------- */

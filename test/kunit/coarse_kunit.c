@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A module with many sizes and few slots of each: they share blocks, and nobody can tell. */
-#include <linux/kmsg_dump.h>
 #include "blockslab_kunit.h"
 
 #define NR_SIZES	56	/* 16, 32, ... 896 */
@@ -90,21 +89,6 @@ static void frees_are_checked(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
 }
 
-static bool log_has(const char *text)
-{
-	struct kmsg_dump_iter iter;
-	static char line[256];
-	bool has = false;
-	size_t length;
-
-	kmsg_dump_rewind(&iter);
-	while (!has && kmsg_dump_get_line(&iter, false, line, sizeof(line) - 1, &length)) {
-		line[length] = '\0';
-		has = strstr(line, text);
-	}
-	return has;
-}
-
 /* How much was asked for is not known. Of many reports of a kind some are left out. */
 static void a_report_says_no_more_than_is_known(struct kunit *test)
 {
@@ -116,7 +100,7 @@ static void a_report_says_no_more_than_is_known(struct kunit *test)
 	do {
 		msleep(tries * 100);
 		blockslab_free(slot + 8);
-	} while (!log_has(text) && ++tries < 15);
+	} while (!log_count(text, NULL) && ++tries < 15);
 	KUNIT_EXPECT_LT(test, tries, 15);
 	KUNIT_EXPECT_GT(test, atomic_xchg(&fixture.faults, 0), 0);
 	free_many(slots, NR_SIZES);
