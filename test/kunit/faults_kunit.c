@@ -288,6 +288,87 @@ static void the_tail_of_a_block_is_refused(struct kunit *test)
 	end_heap(test, checked);
 }
 
+/* --- what a report says ----------------------------------------------------------------------- */
+
+/* Of many reports of a kind some are left out, for five seconds at most. */
+static void expect_kind_told(struct kunit *test, void *pointer, const char *kind)
+{
+	char slot[64];
+	int tries = 0;
+
+	snprintf(slot, sizeof(slot), "foreign pointer: slot %p,", pointer);
+	do {
+		msleep(tries * 100);
+		blockslab_free(pointer);
+	} while (!log_count(slot, kind) && ++tries < 15);
+	KUNIT_EXPECT_LT_MSG(test, tries, 15, "nobody says: %s", kind);
+	KUNIT_EXPECT_GT(test, atomic_xchg(&fixture.faults, 0), 0);
+}
+
+static void a_report_says_what_a_foreign_pointer_is(struct kunit *test)
+{
+	void *page, *slab, *mapped;
+
+	if (!IS_ENABLED(CONFIG_ARCH_HAS_NON_OVERLAPPING_ADDRESS_SPACE))
+		kunit_skip(test, "an address may be one of user space and of the kernel");
+	page = (void *)__get_free_page(GFP_KERNEL);
+	slab = kmalloc(100, GFP_KERNEL);
+	mapped = vmalloc(PAGE_SIZE);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, slab);
+	KUNIT_ASSERT_NOT_NULL(test, mapped);
+	expect_kind_told(test, (void *)0x18, "it is an address of user space");
+	expect_kind_told(test, mapped, "it is vmalloc memory");
+	expect_kind_told(test, slab, "it is a slab object");
+	expect_kind_told(test, page_address(ZERO_PAGE(0)), "it is the kernel's own data");
+	expect_kind_told(test, page, "it is a page of others");
+	if (IS_ENABLED(CONFIG_64BIT))	/* else it may be high memory's */
+		expect_kind_told(test, (void *)-8L, "it is no memory of the page allocator");
+	free_page((unsigned long)page);
+	kfree(slab);
+	vfree(mapped);
+}
+
+#define NR_RECORDS	8	/* reports that wait to be told at the same time */
+
+/* Of a slot that is free: one free more that is told, and then many that cannot be told at once. */
+static void free_while_none_is_told(void *slot)
+{
+	unsigned long irq;
+	int i;
+
+	blockslab_free_nolock(slot);
+	local_irq_save(irq);
+	for (i = 0; i < NR_RECORDS + 1; i++)
+		blockslab_free_nolock(slot);
+	local_irq_restore(irq);
+}
+
+/* Ten of a kind are told in five seconds: all of a try where there was none for so long. */
+static void a_report_without_a_record_is_counted(struct kunit *test)
+{
+	static const char more[] = "and 1 more of this kind since the last one told";
+	void *keeps = must_alloc(test, fixture.heap, 100);	/* its block */
+	void *slot = must_alloc(test, fixture.heap, 100);
+	unsigned int tries = 0, i;
+	char text[64];
+
+	snprintf(text, sizeof(text), "double free: slot %p,", slot);
+	blockslab_free(slot);
+	do {
+		msleep(tries * 100);
+		mark_log();
+		free_while_none_is_told(slot);
+		for (i = 0; i < 10 && log_count(text, NULL) < NR_RECORDS + 1; i++)
+			msleep(20);
+		KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), NR_RECORDS + 2);
+		KUNIT_EXPECT_LE(test, log_count(text, NULL), NR_RECORDS + 1);
+	} while (log_count(text, NULL) < NR_RECORDS + 1 && ++tries < 15);
+	KUNIT_EXPECT_EQ(test, log_count(text, NULL), NR_RECORDS + 1);
+	KUNIT_EXPECT_EQ(test, log_count(more, NULL), 1);
+	blockslab_free(keeps);
+}
+
 /* --- the wrong call --------------------------------------------------------------------------- */
 
 static void the_wrong_cache_is_refused(struct kunit *test)
@@ -537,6 +618,8 @@ static struct kunit_case faults_cases[] = {
 	KUNIT_CASE(inside_of_a_slot_is_refused),
 	KUNIT_CASE(inside_of_whole_pages_is_refused),
 	KUNIT_CASE(the_tail_of_a_block_is_refused),
+	KUNIT_CASE(a_report_says_what_a_foreign_pointer_is),
+	KUNIT_CASE(a_report_without_a_record_is_counted),
 	KUNIT_CASE(the_wrong_cache_is_refused),
 	KUNIT_CASE_PARAM(a_free_with_the_wrong_size_is_refused, wrong_size_gen_params),
 	KUNIT_CASE_PARAM(a_write_one_byte_past_the_slot_is_told, zone_size_gen_params),
