@@ -169,6 +169,42 @@ static void a_free_slot_that_reached_the_next_is_named(struct kunit *test)
 	end_watched(test, heap, 100, first);
 }
 
+/* Once told, it is not told again when what it reached is freed. */
+static void validate_names_who_reached_the_next_slot(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *first = NULL, *second = NULL;
+
+	neighbours(test, heap, 100, &first, &second);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	damage(first, 100, second - first - 100);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write past the slot", first);
+	blockslab_free(second);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+	blockslab_free(first);
+	end_watched(test, heap, 100, first);
+}
+
+/* Let go of before it was written to, it lies in its block, which the second one keeps. */
+static void a_write_to_what_was_let_go_is_told_when_it_is_taken(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *first = NULL, *second = NULL;
+
+	neighbours(test, heap, 100, &first, &second);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	KUNIT_ASSERT_PTR_EQ(test, blockslab_block_of(virt_to_page(first)),
+			    blockslab_block_of(virt_to_page(second)));
+	blockslab_free(first);
+	blockslab_shrink(heap);
+	damage(first, 50, 1);
+	KUNIT_EXPECT_FALSE(test, given_again(test, heap, 100, first));
+	expect_fault(test, "write after free", first);
+	blockslab_free(second);
+	end_watched(test, heap, 100, first);
+}
+
 static void a_slot_may_be_used_to_its_usable_size(struct kunit *test)
 {
 	size_t size = *(const size_t *)test->param_value, usable;
@@ -307,6 +343,63 @@ static void many_that_were_written_to_go_with_their_heap(struct kunit *test)
 	table = table_open(test, "heaps");
 	while (table_next(test, &table))
 		KUNIT_EXPECT_STRNEQ(test, table_text(test, &table, "name"), "watched");
+}
+
+static void damage_and_free(struct kunit *test, char *slot, size_t size)
+{
+	damage(slot, size, 1);
+	blockslab_free(slot);
+	expect_fault(test, "write past the slot", slot);
+}
+
+/* Beside it in its block, and in its class, there are others that stay. */
+static void what_was_written_to_goes_with_its_heap_alone(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "watched", 0, 0, 0);
+	char *first = NULL, *second = NULL, *large, *untracked;
+	struct blockslab_block *block;
+
+	sample_nothing(test, heap);
+	untracked = must_alloc(test, heap, 20000);
+	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 1), 0);
+	large = must_alloc(test, heap, 20000);
+	neighbours(test, heap, 100, &first, &second);
+	KUNIT_ASSERT_NOT_NULL(test, first);
+	block = blockslab_block_of(virt_to_page(second));
+	KUNIT_ASSERT_PTR_EQ(test, blockslab_block_of(virt_to_page(first)), block);
+	damage_and_free(test, large, 20000);
+	damage_and_free(test, first, 100);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "watched"), 3);
+	KUNIT_EXPECT_EQ(test, block->nr_free, block->nr_slots - 2);
+	blockslab_heap_destroy(heap);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "watched"), 2);
+	KUNIT_EXPECT_EQ(test, block->nr_free, block->nr_slots - 1);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "watched", "slots"), 2);
+	blockslab_free(second);
+	blockslab_free(untracked);
+	KUNIT_EXPECT_EQ(test, atomic_read(&fixture.faults), 0);
+}
+
+static void what_is_too_large_to_be_kept_goes_back_at_once(struct kunit *test)
+{
+	struct blockslab_heap *heap = watched_heap(test);
+	char *small = must_alloc(test, heap, 20000), *large;
+	bool watched;
+
+	blockslab_free(small);
+	KUNIT_EXPECT_GT(test, stats_of(heap).held, 20000);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	large = must_alloc(test, heap, WATCHED_MOST);
+	watched = blockslab_block_of(virt_to_page(large))->nr_pages > PFN_UP(WATCHED_MOST);
+	blockslab_free(large);
+	if (watched)
+		KUNIT_EXPECT_EQ(test, stats_of(heap).held, 0);
+	blockslab_shrink(heap);
+	end_heap(test, heap);
+	if (!watched)
+		kunit_skip(test, "there were no pages around it");
 }
 
 static void a_second_free_is_told_while_the_slot_is_kept(struct kunit *test)
@@ -602,12 +695,16 @@ static struct kunit_case watch_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_all_of_them, size_gen_params),
 	KUNIT_CASE(who_reached_the_next_slot_is_named),
 	KUNIT_CASE(a_free_slot_that_reached_the_next_is_named),
+	KUNIT_CASE(validate_names_who_reached_the_next_slot),
+	KUNIT_CASE(a_write_to_what_was_let_go_is_told_when_it_is_taken),
 	KUNIT_CASE_PARAM(a_slot_may_be_used_to_its_usable_size, size_gen_params),
 	KUNIT_CASE(what_shrinks_in_place_is_watched_to_its_new_end),
 	KUNIT_CASE_PARAM(zeroes_are_zeroes, size_gen_params),
 	KUNIT_CASE(whatever_way_a_slot_takes_all_is_well),
 	KUNIT_CASE(what_was_written_to_is_told_of_a_heap_that_ends),
 	KUNIT_CASE(many_that_were_written_to_go_with_their_heap),
+	KUNIT_CASE(what_was_written_to_goes_with_its_heap_alone),
+	KUNIT_CASE(what_is_too_large_to_be_kept_goes_back_at_once),
 	KUNIT_CASE(a_second_free_is_told_while_the_slot_is_kept),
 	KUNIT_CASE(what_is_kept_is_bounded),
 	KUNIT_CASE_PARAM(what_is_kept_is_bounded_at_its_worst, mix_gen_params),
