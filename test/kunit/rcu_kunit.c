@@ -3,6 +3,7 @@
 #include <linux/completion.h>
 #include <linux/rcupdate.h>
 #include "blockslab_kunit.h"
+#include "../versions.h"
 
 #define NR_SLOTS	5000
 
@@ -329,6 +330,98 @@ static void none_waits_for_those_that_follow(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
 }
 
+/* A slot that is freed, and that a timer frees as well, amid that or before or after. */
+struct intrusion {
+	const char *told;
+	free_function now, amid;
+	unsigned long flags;
+	size_t size;
+};
+
+static const struct intrusion intrusions[] = {
+	{ "at once, and deferred", blockslab_free, blockslab_free_rcu, 0, 64 },
+	{ "deferred twice", blockslab_free_rcu, blockslab_free_rcu, 0, 64 },
+	{ "deferred twice, checked", blockslab_free_rcu, blockslab_free_rcu, BLOCKSLAB_POISON, 64 },
+	{ "deferred, and gone with its block", blockslab_free_rcu, blockslab_free,
+	  BLOCKSLAB_POISON, 20000 },
+	{ "at once twice, watched", blockslab_free, blockslab_free, BLOCKSLAB_TRACK, 100 },
+};
+
+static void intrusion_name(const struct intrusion *param, char *name)
+{
+	strscpy(name, param->told, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(intrusion, intrusions, intrusion_name);
+
+struct intruder {
+	struct hrtimer timer;
+	free_function frees;
+	void *slot;		/* that it may free, or NULL */
+	int freed;		/* how many it did */
+};
+
+static enum hrtimer_restart intrude(struct hrtimer *timer)
+{
+	struct intruder *intruder = container_of(timer, struct intruder, timer);
+	void *slot = xchg(&intruder->slot, NULL);
+
+	if (slot) {
+		intruder->frees(slot);
+		WRITE_ONCE(intruder->freed, intruder->freed + 1);
+	}
+	hrtimer_forward_now(timer, ns_to_ktime(30 * NSEC_PER_USEC));
+	return HRTIMER_RESTART;
+}
+
+/* What was deferred before has been freed, or told, with this. */
+static void let_all_wait(struct kunit *test)
+{
+	blockslab_free_rcu(must_alloc(test, fixture.heap, 40));
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
+#define NR_INTRUSIONS	40
+#define NR_AT_ONCE	2000	/* where nothing is to be waited for */
+
+/* One of the two is told, at once or when its turn comes, and the slot is free once. */
+static void a_free_amid_another_is_told(struct kunit *test)
+{
+	const struct intrusion *param = test->param_value;
+	struct intruder intruder = { .frees = param->amid };
+	bool waits = param->now == blockslab_free_rcu || param->amid == blockslab_free_rcu;
+	int round, freed, nr = waits ? NR_INTRUSIONS : NR_AT_ONCE;
+	unsigned long end = jiffies + 5 * HZ;
+	struct blockslab_heap *heap;
+	void *slot;
+
+	if (!IS_ENABLED(CONFIG_HIGH_RES_TIMERS))
+		kunit_skip(test, "timers come with the tick, hardly ever in time");
+	heap = make_heap(test, "intruded", param->flags, 0, 0);
+	if (!param->flags)
+		sample_nothing(test, heap);
+	hrtimer_setup(&intruder.timer, intrude, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	hrtimer_start(&intruder.timer, ns_to_ktime(30 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
+	for (round = 1; READ_ONCE(intruder.freed) < nr && time_before(jiffies, end); round++) {
+		freed = READ_ONCE(intruder.freed);
+		slot = must_alloc(test, heap, param->size);
+		WRITE_ONCE(intruder.slot, slot);
+		param->now(slot);
+		xchg(&intruder.slot, NULL);
+		if (waits && (READ_ONCE(intruder.freed) != freed || !(round % 256)))
+			let_all_wait(test);
+		cond_resched();
+	}
+	hrtimer_cancel(&intruder.timer);
+	let_all_wait(test);
+	KUNIT_EXPECT_EQ(test, atomic_xchg(&fixture.faults, 0), intruder.freed);
+	blockslab_shrink(heap);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "intruded"), 0);
+	end_heap(test, heap);
+	if (!intruder.freed)
+		kunit_skip(test, "no timer came in time");
+}
+
 static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(none_waits_for_those_that_follow),
 	KUNIT_CASE(a_slot_comes_back_after_a_grace_period),
@@ -346,6 +439,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(a_second_free_is_told_before_the_grace_period),
 	KUNIT_CASE(a_second_free_of_an_object_is_told),
 	KUNIT_CASE(a_page_is_as_it_was_when_none_waits),
+	KUNIT_CASE_PARAM(a_free_amid_another_is_told, intrusion_gen_params),
 	{}
 };
 
