@@ -179,6 +179,15 @@ static void shrink_and_validate_meet_users_at_work(struct kunit *test)
 	one_meets_the_others(test, 72, trade_while_looked_at);
 }
 
+/* Where one of them is freed, its bytes are neither what they were nor what they will be. */
+static void validate_meets_users_of_tracked_slots(struct kunit *test)
+{
+	skip_on_one_cpu(test);
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	one_meets_the_others(test, 72, trade_while_looked_at);
+	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+}
+
 /* This CPU switches tracking while all others are hardly ever off their lines. */
 static int bulk_while_tracked(void *data, unsigned int cpu)
 {
@@ -576,6 +585,106 @@ static void deferred_frees_meet_their_worker(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* The last slots of a heap, freed on all CPUs but one, which meanwhile does something else. */
+struct meeting {
+	struct orphans orphans;
+	struct blockslab_heap *heap;
+	unsigned int other;
+};
+
+static bool half_are_freed(struct meeting *meeting)
+{
+	return atomic_read(&meeting->orphans.next) >= meeting->orphans.nr / 2;
+}
+
+static int free_or_destroy(void *data, unsigned int cpu)
+{
+	struct meeting *meeting = data;
+
+	if (cpu != meeting->other)
+		return free_orphans(&meeting->orphans, cpu);
+	while (!half_are_freed(meeting))
+		cpu_relax();
+	blockslab_heap_destroy(meeting->heap);
+	return 0;
+}
+
+static bool is_listed(struct kunit *test, const char *name)
+{
+	struct table table = table_open(test, "heaps");
+	bool listed = false;
+
+	while (table_next(test, &table))
+		listed |= !strcmp(table_text(test, &table, "name"), name);
+	kunit_kfree(test, table.rest);
+	return listed;
+}
+
+/* What is freed is kept for a while: by a heap that ends at that moment, too, it must not be. */
+static void a_watched_heap_ends_while_others_free(struct kunit *test)
+{
+	struct meeting meeting = { .orphans = { .free = blockslab_free, .nr = 3000 } };
+	int round, tries;
+
+	skip_on_one_cpu(test);
+	meeting.orphans.slots = slot_array(test, meeting.orphans.nr);
+	meeting.other = raw_smp_processor_id();
+	for (round = 0; round < 20; round++) {
+		meeting.heap = make_heap(test, "watched", BLOCKSLAB_TRACK, 0, 0);
+		alloc_many(test, meeting.heap, 64, meeting.orphans.slots, meeting.orphans.nr);
+		atomic_set(&meeting.orphans.next, 0);
+		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_or_destroy, &meeting), 0);
+		for (tries = 0; tries < 100 && is_listed(test, "watched"); tries++)
+			msleep(20);
+		KUNIT_ASSERT_LT_MSG(test, tries, 100, "a slot of it was kept");
+	}
+}
+
+static void hold_up(void *unused)
+{
+	mdelay(2);
+}
+
+static int free_or_hold_up(void *data, unsigned int cpu)
+{
+	struct meeting *meeting = data;
+	unsigned int held_up;
+
+	if (cpu != meeting->other)
+		return free_orphans(&meeting->orphans, cpu);
+	while (atomic_read(&meeting->orphans.next) < meeting->orphans.nr) {
+		for_each_online_cpu(held_up)
+			if (held_up != cpu)
+				smp_call_function_single(held_up, hold_up, NULL, true);
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Who has marked a slot, and is held up before he has its block queued, comes when the worker has
+ * noted the mark: the block is queued then though it has no marks soon, and the worker puts it.
+ */
+static void the_worker_meets_a_free_that_was_held_up(struct kunit *test)
+{
+	struct meeting meeting = { .orphans = { .free = blockslab_free_nolock, .nr = 2000 } };
+	int round;
+
+	skip_on_one_cpu(test);
+	meeting.heap = make_heap(test, "held-up", BLOCKSLAB_RED_ZONE, 0, 0);
+	meeting.orphans.slots = slot_array(test, meeting.orphans.nr);
+	meeting.other = raw_smp_processor_id();
+	for (round = 0; round < 100; round++) {
+		alloc_many(test, meeting.heap, 8, meeting.orphans.slots, meeting.orphans.nr);
+		atomic_set(&meeting.orphans.next, 0);
+		KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, free_or_hold_up, &meeting), 0);
+		KUNIT_ASSERT_TRUE(test, drains(meeting.heap));
+	}
+	blockslab_shrink(meeting.heap);
+	KUNIT_EXPECT_EQ(test, blocks_of(test, "held-up"), 0);
+	end_heap(test, meeting.heap);
+}
+
 /* It could be gone from view at once, but for the slot. */
 static void a_live_slot_keeps_a_heap_that_others_cache_of(struct kunit *test)
 {
@@ -593,6 +702,7 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
 	KUNIT_CASE(shrink_and_validate_meet_users_at_work),
+	KUNIT_CASE(validate_meets_users_of_tracked_slots),
 	KUNIT_CASE(tracking_is_switched_under_load),
 	KUNIT_CASE(release_meets_shrink),
 	KUNIT_CASE(cpus_that_hold_nothing_are_left_alone),
@@ -603,7 +713,9 @@ static struct kunit_case smp_cases[] = {
 	KUNIT_CASE(heaps_come_and_go_on_all_cpus),
 	KUNIT_CASE(a_destroyed_heap_drains_on_all_cpus),
 	KUNIT_CASE(a_live_slot_keeps_a_heap_that_others_cache_of),
+	KUNIT_CASE(a_watched_heap_ends_while_others_free),
 	KUNIT_CASE(deferred_frees_meet_their_worker),
+	KUNIT_CASE(the_worker_meets_a_free_that_was_held_up),
 	KUNIT_CASE(an_interrupt_may_empty_what_a_free_is_to_leave),
 	{}
 };
