@@ -117,11 +117,11 @@ static bool sampled(struct blockslab_node *node, size_t size)
 		return false;
 	credit_follow(line);
 	if (line->credit < (long)credit_size(node->class, size)) {
-		sample = line->granted;		/* a new line has had no credit yet */
-		grant(line, draw_credit(track));
-	} else if (!node->class->size) {	/* whole pages: nobody else counts them */
-		WRITE_ONCE(line->granted, line->granted - size);
+		sample = line->granted;		/* a new line has had none; that of pages is odd */
+		grant(line, draw_credit(track) | !node->class->size);
+	} else if (!node->class->size) {	/* nobody else counts these */
 		WRITE_ONCE(line->credit, line->credit - size);
+		WRITE_ONCE(line->granted, line->granted - size);
 	}
 	unclaim_line(line);
 	return sample;
