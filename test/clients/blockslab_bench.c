@@ -1225,8 +1225,8 @@ static int parse_event(const char *line, struct caches **caches, unsigned long n
 	if (kind != '-' && (!size || replay_slots[id]))
 		return size ? -EINVAL : 0;	/* nothing is behind ZERO_SIZE_PTR */
 	/* An object too large for a cache of blockslab's is from kmalloc() on both sides. */
-	if (kind == 'c' && size <= BLOCKSLAB_SLOT_MAX)
-		caches[id] = caches_of(size);
+	if (kind != '-')
+		caches[id] = kind == 'c' && size <= BLOCKSLAB_SLOT_MAX ? caches_of(size) : NULL;
 	if (IS_ERR(caches[id]))
 		return PTR_ERR(caches[id]);
 	add_event(id, size, caches[id]);
@@ -1246,7 +1246,7 @@ static unsigned long count_lines(const char *text)
 
 static int parse_trace(char *text)
 {
-	unsigned long lines = count_lines(text), id;
+	unsigned long lines = count_lines(text), number = 0, id;
 	struct caches **caches = vzalloc(array_size(lines, sizeof(*caches)));
 	char *line;
 	int err = 0;
@@ -1256,9 +1256,15 @@ static int parse_trace(char *text)
 	if (!caches || !events || !replay_slots)
 		err = -ENOMEM;
 	while (!err && (line = strsep(&text, "\n"))) {
+		number++;
 		if (*line && *line != '#')
 			err = parse_event(line, caches, lines);
 	}
+	if (!err && !nr_taken)
+		err = -EINVAL;
+	if (err)
+		pr_err("blockslab_bench: %s: line %lu cannot be used, or nothing is allocated\n",
+		       trace, number);
 	nr_timed = nr_events;
 	for (id = 0; !err && id < lines; id++)
 		add_event(id, 0, caches[id]);
@@ -1281,8 +1287,6 @@ static int read_trace(void)
 	((char *)text)[size - 1] = '\0';	/* was the last line's end */
 	err = parse_trace(text);
 	vfree(text);
-	if (err)
-		pr_err("blockslab_bench: %s: event %lu cannot be used\n", trace, nr_events);
 	return err;
 }
 
