@@ -505,6 +505,8 @@ static int special_run(enum side side, struct bench *bench)
 						       NULL);
 	if (way->slub)
 		special.slub = kmem_cache_create("bench-special", bench->size, 0, way->slub, NULL);
+	/* Without waiting only what is cached can be had. */
+	blockslab_free(blockslab_alloc(NULL, bench->size, GFP_KERNEL));
 	if (!IS_ERR(special.heap) && !IS_ERR(special.cache) && (special.slub || !way->slub))
 		err = way->pairs(side, bench);
 	special_end();
