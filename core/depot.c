@@ -316,7 +316,7 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 
 /*
  * Fills a magazine, in part while few of the class's slots are in use. Returns one slot more, for a
- * request of @size bytes; NULL where there is none, or spend() is to count it, or see to a new line.
+ * request of @size bytes; NULL where there is none, or spend() is to count it, or to renew a line.
  */
 static void *refill(struct blockslab_node *node, struct blockslab_magazine *magazine, size_t size)
 {

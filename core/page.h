@@ -121,7 +121,7 @@ static __always_inline bool blockslab_has_canary(const unsigned long *word, unsi
 	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
 		barrier();	/* in order; the latter would have a fence */
 	else
-		smp_rmb();
+		smp_rmb();	/* return_run() */
 	return false;
 }
 

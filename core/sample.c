@@ -118,7 +118,7 @@ static bool sampled(struct blockslab_node *node, size_t size)
 	credit_follow(line);
 	if (line->credit < (long)credit_size(node->class, size)) {
 		sample = line->granted;		/* a new line has had none; that of pages is odd */
-		grant(line, draw_credit(track) | !node->class->size);
+		grant(line, draw_credit(track) | (node->class->size ? 0 : 1));
 	} else if (!node->class->size) {	/* nobody else counts these */
 		WRITE_ONCE(line->credit, line->credit - size);
 		WRITE_ONCE(line->granted, line->granted - size);

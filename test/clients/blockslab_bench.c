@@ -1212,7 +1212,7 @@ static void add_event(u32 id, u32 size, struct caches *from)
 		return;
 	events[nr_events++] = (struct event){ .id = id, .size = size, .caches = from };
 	nr_taken += !!size;
-	replay_slots[id] = size ? events : NULL;	/* until it is played: whether it is there */
+	replay_slots[id] = size ? events : NULL;	/* till it is played: is it there */
 }
 
 /* @caches: by id, below @nr_ids. */
