@@ -124,6 +124,7 @@ static void neighbours(struct kunit *test, struct blockslab_heap *heap, size_t s
 	void **slots = slot_array(test, NR_SLOTS);
 	size_t i, j, least = SIZE_MAX;
 
+	*first = NULL;
 	alloc_many(test, heap, size, slots, NR_SLOTS);
 	for (i = 0; i < NR_SLOTS; i++) {
 		for (j = 0; j < NR_SLOTS; j++) {
@@ -134,6 +135,7 @@ static void neighbours(struct kunit *test, struct blockslab_heap *heap, size_t s
 			*second = slots[j];
 		}
 	}
+	KUNIT_ASSERT_NOT_NULL(test, *first);
 	for (i = 0; i < NR_SLOTS; i++)
 		if (slots[i] != *first && slots[i] != *second)
 			blockslab_free(slots[i]);
@@ -143,10 +145,9 @@ static void neighbours(struct kunit *test, struct blockslab_heap *heap, size_t s
 static void who_reached_the_next_slot_is_named(struct kunit *test)
 {
 	struct blockslab_heap *heap = watched_heap(test);
-	char *first = NULL, *second = NULL;
+	char *first, *second;
 
 	neighbours(test, heap, 100, &first, &second);
-	KUNIT_ASSERT_NOT_NULL(test, first);
 	damage(first, 100, second - first - 100);
 	blockslab_free(second);
 	expect_fault(test, "write past the slot", first);
@@ -157,10 +158,9 @@ static void who_reached_the_next_slot_is_named(struct kunit *test)
 static void a_free_slot_that_reached_the_next_is_named(struct kunit *test)
 {
 	struct blockslab_heap *heap = watched_heap(test);
-	char *first = NULL, *second = NULL;
+	char *first, *second;
 
 	neighbours(test, heap, 100, &first, &second);
-	KUNIT_ASSERT_NOT_NULL(test, first);
 	blockslab_free(first);
 	damage(first, 50, second - first - 50);
 	blockslab_free(second);
@@ -173,10 +173,9 @@ static void a_free_slot_that_reached_the_next_is_named(struct kunit *test)
 static void validate_names_who_reached_the_next_slot(struct kunit *test)
 {
 	struct blockslab_heap *heap = watched_heap(test);
-	char *first = NULL, *second = NULL;
+	char *first, *second;
 
 	neighbours(test, heap, 100, &first, &second);
-	KUNIT_ASSERT_NOT_NULL(test, first);
 	damage(first, 100, second - first - 100);
 	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
 	expect_fault(test, "write past the slot", first);
@@ -190,10 +189,9 @@ static void validate_names_who_reached_the_next_slot(struct kunit *test)
 static void a_write_to_what_was_let_go_is_told_when_it_is_taken(struct kunit *test)
 {
 	struct blockslab_heap *heap = watched_heap(test);
-	char *first = NULL, *second = NULL;
+	char *first, *second;
 
 	neighbours(test, heap, 100, &first, &second);
-	KUNIT_ASSERT_NOT_NULL(test, first);
 	KUNIT_ASSERT_PTR_EQ(test, blockslab_block_of(virt_to_page(first)),
 			    blockslab_block_of(virt_to_page(second)));
 	blockslab_free(first);
@@ -356,7 +354,7 @@ static void damage_and_free(struct kunit *test, char *slot, size_t size)
 static void what_was_written_to_goes_with_its_heap_alone(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "watched", 0, 0, 0);
-	char *first = NULL, *second = NULL, *large, *untracked;
+	char *first, *second, *large, *untracked;
 	struct blockslab_block *block;
 
 	sample_nothing(test, heap);
@@ -364,7 +362,6 @@ static void what_was_written_to_goes_with_its_heap_alone(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, blockslab_track(heap, 1), 0);
 	large = must_alloc(test, heap, 20000);
 	neighbours(test, heap, 100, &first, &second);
-	KUNIT_ASSERT_NOT_NULL(test, first);
 	block = blockslab_block_of(virt_to_page(second));
 	KUNIT_ASSERT_PTR_EQ(test, blockslab_block_of(virt_to_page(first)), block);
 	damage_and_free(test, large, 20000);
