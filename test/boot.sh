@@ -810,6 +810,7 @@ hog_came_round()
 # kernel may have reasons of its own to call CPU 3, but not every time.
 others_are_left_alone()
 {
+	clear_the_isolated
 	load blockslab_ask ask=hog
 	for try in 1 2 3; do
 		before=$(calls 3)
@@ -868,9 +869,19 @@ cached_is_less_than()
 }
 
 # A trim takes what CPU 1 caches, and leaves what CPU 3 does: that one is isolated.
+# As who isolates CPU 3 does: threads of the kernel that might run there run on the other three. It places its
+# kcompactd of that node where it likes, and a CPU is called each time it wakes, twice a second.
+clear_the_isolated()
+{
+	for process in /proc/[0-9]*; do
+		taskset -p 7 "${process#/proc/}" || :	# some are bound, and others gone
+	done >/dev/null 2>&1
+}
+
 trims_spare_the_isolated()
 {
 	[ "$(cat /sys/devices/system/cpu/isolated)" = 3 ] || skip 'this kernel isolates no CPU'
+	clear_the_isolated
 	load blockslab_errand
 	run=/sys/module/blockslab_errand/parameters/run
 	echo cpu 3 >$run
