@@ -34,7 +34,7 @@ static enum fault heap_fault(const struct blockslab_heap *heap)
 }
 
 /* The heap that a call is for; NULL, and a report, where it is none, or none any more. */
-static struct blockslab_heap *heap_check(struct blockslab_heap *heap, unsigned long caller)
+static noinline struct blockslab_heap *heap_check(struct blockslab_heap *heap, unsigned long caller)
 {
 	enum fault fault = heap_fault(heap_or_shared(heap));
 

@@ -5,16 +5,6 @@
  * bulk, of heaps and caches.
  */
 
-/* What a caller wants that takes the special way */
-struct request {
-	struct blockslab_heap *heap;	/* to take it from */
-	struct blockslab_class *class;	/* a cache's; NULL: what serves the size */
-	size_t size;			/* bytes of each slot */
-	gfp_t gfp;			/* flags */
-	int nid;			/* node, or NUMA_NO_NODE */
-	unsigned long caller;		/* for reports and traces */
-};
-
 static bool size_possible(struct blockslab_heap *heap, size_t size, gfp_t gfp, unsigned long caller)
 {
 	if (size <= (PAGE_SIZE << MAX_PAGE_ORDER) - heap->zone)
@@ -69,8 +59,8 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 			class = class_for(want->heap, want->size, nr, want->gfp);
 		if (!class)
 			return 0;
-		if (nr > 1) {
-			got = alloc_many(class, want->size, want->gfp, nr, slots, want->caller);
+		if (want->nr > 1) {
+			got = alloc_many(want, class, nr, slots);
 		} else {
 			slots[0] = alloc_from(&class->nodes[nid], want->size, want->gfp,
 					      false, want->caller);
@@ -144,7 +134,8 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 				 unsigned long caller)
 {
 	struct request want = {
-		.heap = heap, .size = size, .gfp = gfp, .nid = nid, .caller = caller,
+		.heap = heap, .size = size, .nr = 1, .gfp = gfp, .nid = nid,
+		.caller = caller,
 	};
 	void *slot;
 
@@ -422,17 +413,26 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);
 size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp, size_t nr,
 			    void **slots)
 {
-	struct request want = {
-		.heap = heap_or_shared(heap), .size = size, .gfp = gfp, .nid = NUMA_NO_NODE,
-		.caller = _RET_IP_,
-	};
-	size_t got;
+	struct request want;
+	size_t got = 0;
 
-	if (!size && heap_usable(want.heap, _RET_IP_)) {
+	heap = heap_or_shared(heap);
+	blockslab_might_alloc(gfp);
+	/* in no order, as in blockslab_beyond() */
+	if (likely(size <= data_race(blockslab_fast_size) && !(gfp & BLOCKSLAB_GFP_SLOW)))
+		got = pop_many(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size, 0, nr,
+			       slots);
+	if (likely(got == nr))
+		return nr;
+	if (!size && heap_usable(heap, _RET_IP_)) {
 		memset_p(slots, ZERO_SIZE_PTR, nr);
 		return nr;
 	}
-	got = alloc_special(&want, nr, slots);
+	want = (struct request){
+		.heap = heap, .size = size, .nr = nr, .gfp = gfp, .nid = NUMA_NO_NODE,
+		.caller = _RET_IP_,
+	};
+	got += alloc_special(&want, nr - got, slots + got);
 	if (likely(got == nr))
 		return nr;
 	blockslab_free_bulk(got, slots);

@@ -171,19 +171,19 @@ void blockslab_cache_destroy(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_destroy);
 
-static struct request cache_request(struct blockslab_cache *cache, gfp_t gfp, int nid,
+static struct request cache_request(struct blockslab_cache *cache, size_t nr, gfp_t gfp, int nid,
 				    unsigned long caller)
 {
 	return (struct request){
-		.heap = cache->heap, .class = cache->class, .size = cache->size, .gfp = gfp,
-		.nid = nid, .caller = caller,
+		.heap = cache->heap, .class = cache->class, .size = cache->size, .nr = nr,
+		.gfp = gfp, .nid = nid, .caller = caller,
 	};
 }
 
 static noinline void *cache_alloc_slow(struct blockslab_cache *cache, gfp_t gfp, int nid,
 				       unsigned long caller)
 {
-	struct request want = cache_request(cache, gfp, nid, caller);
+	struct request want = cache_request(cache, 1, gfp, nid, caller);
 	void *slot;
 
 	return alloc_special(&want, 1, &slot) ? slot : NULL;
@@ -314,6 +314,20 @@ void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free);
 
+/* The special way, after @got of @nr. */
+static noinline size_t cache_alloc_rest(struct blockslab_cache *cache, gfp_t gfp, size_t got,
+					size_t nr, void **slots, unsigned long caller)
+{
+	struct request want = cache_request(cache, nr, gfp, NUMA_NO_NODE, caller);
+
+	got += alloc_special(&want, nr - got, slots + got);
+	if (likely(got == nr))
+		return nr;
+	if (got)
+		blockslab_cache_free_bulk(cache, got, slots);
+	return 0;
+}
+
 /**
  * blockslab_cache_alloc_bulk() - allocate many objects
  * @cache: to take them from
@@ -326,14 +340,13 @@ EXPORT_SYMBOL_GPL(blockslab_cache_free);
  */
 size_t blockslab_cache_alloc_bulk(struct blockslab_cache *cache, gfp_t gfp, size_t nr, void **slots)
 {
-	struct request want = cache_request(cache, gfp, NUMA_NO_NODE, _RET_IP_);
-	size_t got = alloc_special(&want, nr, slots);
+	size_t got = 0;
 
-	if (likely(got == nr))
-		return nr;
-	if (got)
-		blockslab_cache_free_bulk(cache, got, slots);
-	return 0;
+	blockslab_might_alloc(gfp);
+	if (likely(!static_branch_unlikely(&blockslab_rare) && !(gfp & BLOCKSLAB_GFP_SLOW)))
+		got = pop_many(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
+			       cache->pages.canary, nr, slots);
+	return likely(got == nr) ? nr : cache_alloc_rest(cache, gfp, got, nr, slots, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
 
@@ -347,7 +360,6 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_bulk);
  */
 void blockslab_cache_free_bulk(struct blockslab_cache *cache, size_t nr, void **slots)
 {
-	if (heap_usable(cache->heap, _RET_IP_))
-		free_many(nr, slots, cache, _RET_IP_);
+	free_many(nr, slots, cache, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free_bulk);

@@ -143,144 +143,161 @@ static noinline void free_checked(const void *slot, size_t size,
 	rcu_read_unlock();
 }
 
-/* Slots of one class and node that are freed in a row. */
+/* What slots of one class and node have in common, which are freed in a row. */
 struct run {
-	unsigned long lines;		/* of the class and node */
-	unsigned long key;		/* of their pages */
+	struct blockslab_cpu __percpu *lines;	/* of the class and node */
+	unsigned long mark;		/* of their pages' key words, less the address */
 	unsigned long word;		/* offset of a slot's canary */
-	const void *page;		/* that was looked at last */
-	struct blockslab_block *block;	/* and its block */
-	unsigned long before;		/* bytes of the block before that page */
+};
+
+/* The page of a run's slots that was looked at last */
+struct seen {
+	const void *page;		/* its first byte; NULL for none yet, and all below */
+	struct blockslab_block *block;	/* it is of */
+	unsigned long before;		/* bytes of the block before it */
 	unsigned long recip;		/* of the block */
 };
 
-/*
- * Looks at the page of a slot; false if it is not of the run, whose lines the @first one tells.
- * Preemption is off, or RCU held.
- */
-static __always_inline bool run_enter(struct run *run, const void *slot, bool first)
+/* The run that a slot begins, of any heap or of a cache; false where it begins none. */
+static __always_inline bool run_begin(struct run *run, const void *slot,
+				      const struct blockslab_cache *cache)
+{
+	unsigned long offset = blockslab_offset(slot), lines;
+	struct page *page = blockslab_page(offset);
+
+	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)) ||
+	    unlikely(!blockslab_page_serves(page, lines, !cache, &cache->pages)))
+		return false;
+	run->lines = (struct blockslab_cpu __percpu *)lines;
+	run->mark = lines + (cache ? cache->key : BLOCKSLAB_KEY_FAST);
+	run->word = cache ? cache->pages.canary : 0;
+	/* all classes without lines have the same, of none */
+	return likely(raw_cpu_read(run->lines->node));
+}
+
+/* Looks at the page of a slot; false if it is not of the run. With preemption off, or under RCU. */
+static __always_inline bool run_enter(unsigned long mark, const void *slot, struct seen *seen)
 {
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
 
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
 		return false;
-	if (first)
-		run->lines = lines;
-	run->block = blockslab_block_of(page);
-	if (!blockslab_has_key(page, run->lines, run->key))
+	seen->block = blockslab_block_of(page);
+	if (!blockslab_has_key(page, mark, 0))
 		return false;
-	run->page = slot - offset_in_page(slot);
-	run->before = run->page - run->block->base;
-	run->recip = run->block->recip;
+	seen->page = slot - offset_in_page(slot);
+	seen->before = seen->page - seen->block->base;
+	seen->recip = seen->block->recip;
+	OPTIMIZER_HIDE_VAR(seen->recip);	/* that it has 32 bits, of which GCC makes a copy */
 	return true;
 }
 
 /* Whether all is well with a slot of the run, as a free sees it. */
-static __always_inline bool run_has(struct run *run, const void *slot)
+static __always_inline bool run_has(unsigned long mark, const void *slot,
+				    const unsigned long *word, unsigned long canary,
+				    struct seen *seen)
 {
-	unsigned long offset = slot - run->page;
+	unsigned long offset = slot - seen->page;
 	long number;
 
 	if (offset >= PAGE_SIZE) {
-		if (!run_enter(run, slot, false))
+		if (!run_enter(mark, slot, seen))
 			return false;
-		offset = slot - run->page;
+		offset = slot - seen->page;
 	}
-	number = blockslab_number_at(offset + run->before, run->recip);
-	return likely(number >= 0 && !blockslab_has_canary(blockslab_word(slot, run->word),
-							   blockslab_canary(slot)) &&
-		      !slot_is_free(run->block, number));
+	number = blockslab_number_at(offset + seen->before, seen->recip);
+	return likely(number >= 0 && !blockslab_has_canary(word, canary) &&
+		      !slot_is_free(seen->block, number));
 }
 
-/* Into a claimed line's loaded magazine. Out of line, and with a run of its own: for registers. */
-static noinline size_t push(struct blockslab_cpu *line, struct run *run, size_t nr, void **slots)
+/* Into a claimed line's loaded magazine. Out of line, for registers. */
+static noinline size_t push(struct blockslab_cpu *line, unsigned long mark, unsigned long word,
+			    size_t nr, void **slots)
 {
 	void **to = line->loaded + blockslab_count(line), *slot;
-	struct run own = *run;
+	unsigned long secret = blockslab_canary(NULL), canary;
+	struct seen seen = {};
 	size_t i;
 
 	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
 	for (i = 0; i < nr; i++) {
 		slot = slots[i];
-		if (unlikely(!run_has(&own, slot)))
+		canary = secret + (unsigned long)slot;
+		if (unlikely(!run_has(mark, slot, blockslab_word(slot, word), canary, &seen)))
 			break;
 		data_race(to[i] = slot);	/* as in a free */
-		*blockslab_word(slot, own.word) = blockslab_canary(slot);
+		*blockslab_word(slot, word) = canary;
 	}
 	blockslab_add(line->tally, i);
-	*run = own;
 	return i;
 }
 
-/* Frees up to @nr slots into this CPU's magazines. */
-static size_t push_many(struct run *run, size_t nr, void **slots)
+/*
+ * Frees slots from the first on into this CPU's magazines, as long as they are of one class and
+ * node, nothing is wrong with them, and there is room. Returns how many.
+ */
+static __always_inline size_t push_run(size_t nr, void **slots, const struct blockslab_cache *cache)
 {
 	struct blockslab_cpu *line;
+	struct run run;
 	size_t put = 0;
 
 	preempt_disable();
-	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
-	if (likely(blockslab_claim(line))) {
-		while (put < nr && has_room(line)) {
-			put += push(line, run, nr - put, slots + put);
-			if (blockslab_count(line) < line->capacity)
-				break;
-		}
-		blockslab_unclaim(line);
+	if (unlikely(!run_begin(&run, slots[0], cache)))
+		goto out;
+	line = raw_cpu_ptr(run.lines);
+	if (unlikely(!blockslab_claim(line)))
+		goto out;
+	while (put < nr && has_room(line)) {
+		put += push(line, run.mark, run.word, nr - put, slots + put);
+		if (blockslab_count(line) < line->capacity)
+			break;
 	}
+	blockslab_unclaim(line);
+out:
 	preempt_enable();
 	return put;
 }
 
-/* Frees up to @nr slots, and RUN_MAX, straight into their blocks. */
-static size_t return_many(struct run *run, struct blockslab_node *node, size_t nr, void **slots)
+/*
+ * Frees the rest of slots, @put of which went to the magazines, straight into their blocks: up to
+ * RUN_MAX, as long as they are of one class and node, and nothing is wrong. Only where there were
+ * many, or a slot farther on tells that there are. Returns how many. Under RCU: the class may go
+ * with the first of them.
+ */
+static noinline size_t return_rest(size_t put, size_t nr, void **slots,
+				   const struct blockslab_cache *cache)
 {
-	size_t i;
+	struct blockslab_node *node;
+	struct blockslab_cpu *line;
+	unsigned long *word;
+	struct seen seen;
+	size_t least, i;
+	struct run run;
 
+	if (!run_begin(&run, slots[0], cache))
+		return 0;
+	line = raw_cpu_ptr(run.lines);
+	node = line->node;
+	least = many(line);
+	/* A second magazine comes by the free of a single slot. */
+	if ((!READ_ONCE(line->spare) && may_have_spare(node)) ||
+	    (put < least && (nr < least || !run_enter(run.mark, slots[least - 1], &seen))))
+		return 0;
+	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
-	for (i = 0; i < nr && run_has(run, slots[i]); i++)
-		*blockslab_word(slots[i], run->word) = blockslab_canary(slots[i]);
+	for (i = 0; i < nr; i++) {
+		word = blockslab_word(slots[i], run.word);
+		if (!run_has(run.mark, slots[i], word, blockslab_canary(slots[i]), &seen))
+			break;
+		*word = blockslab_canary(slots[i]);
+	}
 	if (!i)
 		return 0;
 	heap_arm(node->class->heap);
 	flush_slots(node, slots, i, i);
 	return i;
-}
-
-/*
- * Frees slots from the first on, as long as they are of one class and node, nothing is wrong with
- * them, and there is room. Returns how many. Under RCU: the class may go with the first slots.
- */
-static size_t free_run(struct run *run, size_t nr, void **slots)
-{
-	struct blockslab_cpu *line = raw_cpu_ptr((struct blockslab_cpu __percpu *)run->lines);
-	struct blockslab_node *node = run->block->node;
-	size_t done = push_many(run, nr, slots), least;
-
-	/* A second magazine comes by the free of a single slot. */
-	if (done == nr || !(READ_ONCE(line->spare) || !may_have_spare(node)))
-		return done;
-	/* There were many, or a slot farther on tells that there are. */
-	least = many(line);
-	if (done >= least || (nr - done >= least && run_enter(run, slots[done + least - 1], false)))
-		if (run_enter(run, slots[done], false))
-			done += return_many(run, node, nr - done, slots + done);
-	return done;
-}
-
-/* The run that a slot begins, of any heap or of a cache; false where it begins none. Under RCU. */
-static bool run_begin(struct run *run, const void *slot, const struct blockslab_cache *cache)
-{
-	run->key = cache ? cache->key : BLOCKSLAB_KEY_FAST;
-	run->word = cache ? cache->pages.canary : 0;
-	if (!run_enter(run, slot, true))
-		return false;
-	if (cache)
-		return run->lines + run->key - cache->pages.keyed < cache->pages.bytes;
-	/* Pages of all classes that have no lines name the same. */
-	return run->lines - (__force unsigned long)no_class >=
-	       nr_node_ids * sizeof(struct blockslab_cpu);
 }
 
 /*
@@ -372,21 +389,33 @@ static noinline void free_one(const void *slot, const struct blockslab_cache *ca
 		free_missed(slot, ANY_SIZE, cache, caller);
 }
 
-static void free_many(size_t nr, void **slots, const struct blockslab_cache *cache,
-		      unsigned long caller)
+/* What the magazines did not take of many: all but the first @done. */
+static noinline void free_rest(size_t done, size_t nr, void **slots,
+			       const struct blockslab_cache *cache, unsigned long caller)
 {
-	size_t done = 0;
-	struct run run;
+	size_t put = done;
 
+	if (cache && !heap_usable(cache->heap, caller))
+		return;
 	while (done < nr) {
 		rcu_read_lock();
-		if (run_begin(&run, slots[done], cache))
-			done += free_run(&run, nr - done, slots + done);
+		done += return_rest(put, nr - done, slots + done, cache);
 		rcu_read_unlock();
 		/* What ended the run, be it the lack of room. */
 		if (done < nr)
 			free_one(slots[done++], cache, caller);
+		put = done < nr ? push_run(nr - done, slots + done, cache) : 0;
+		done += put;
 	}
+}
+
+static __always_inline void free_many(size_t nr, void **slots, const struct blockslab_cache *cache,
+				      unsigned long caller)
+{
+	size_t put = nr ? push_run(nr, slots, cache) : 0;
+
+	if (unlikely(put < nr))
+		free_rest(put, nr, slots, cache, caller);
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 #define STACK_FRAMES	16
-#define STACK_OWN	12	/* frames of this file at most */
+#define STACK_OWN	16	/* frames of this file at most */
 
 static depot_stack_handle_t stack_keep(unsigned long *entries, unsigned int nr, gfp_t gfp)
 {

@@ -267,6 +267,17 @@ static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, s
 	return *slot || !(gfp & __GFP_NOFAIL);
 }
 
+/* What a caller wants that takes the special way */
+struct request {
+	struct blockslab_heap *heap;	/* to take it from */
+	struct blockslab_class *class;	/* a cache's; NULL: what serves the size */
+	size_t size;			/* bytes of each slot */
+	size_t nr;			/* slots of the whole call, those had already among them */
+	gfp_t gfp;			/* flags */
+	int nid;			/* node, or NUMA_NO_NODE */
+	unsigned long caller;		/* for reports and traces */
+};
+
 /* Takes up to @nr slots from a claimed line's loaded magazine. */
 static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned long canary)
 {
@@ -285,28 +296,34 @@ static size_t pop(struct blockslab_cpu *line, size_t nr, void **slots, unsigned 
 	return got;
 }
 
-/* Up to @nr slots of this CPU's loaded and spare magazine for its own node. */
-static size_t pop_many(struct blockslab_class *class, size_t size, size_t nr, void **slots)
+/*
+ * Up to @nr slots of this CPU's magazines for its own node, each counted as @credit; none of those
+ * lines that stand for no class.
+ */
+static size_t pop_many(struct blockslab_cpu __percpu *lines, size_t credit, unsigned long canary,
+		       size_t nr, void **slots)
 {
-	struct blockslab_cpu __percpu *lines = READ_ONCE(class->cpu);
 	struct blockslab_cpu *line;
 	size_t got = 0;
 
-	if (unlikely(lines == no_class))
-		return 0;
-	size = credit_size(class, size);
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
-		if (unlikely(line->credit < (long)(nr * size)))
-			nr = line->credit / size;	/* the next one may have to be tracked */
+		if (unlikely(line->credit < (long)(nr * credit)))
+			nr = line->credit / credit;	/* the next one may have to be tracked */
 		while (got < nr && has_slots(line))
-			got += pop(line, nr - got, slots + got, class->canary);
-		spend(line, got * size);
+			got += pop(line, nr - got, slots + got, canary);
+		if (got)
+			spend(line, got * credit);
 		blockslab_unclaim(line);
 	}
 	preempt_enable();
 	return got;
+}
+
+static size_t pop_class(struct blockslab_class *class, size_t size, size_t nr, void **slots)
+{
+	return pop_many(READ_ONCE(class->cpu), credit_size(class, size), class->canary, nr, slots);
 }
 
 /*
@@ -324,39 +341,37 @@ static size_t many(const struct blockslab_cpu *line)
 }
 
 /* The rest when this CPU's magazines are empty. Each turn gets one at least, or is the last. */
-static size_t bring_many(struct blockslab_node *node, size_t size, gfp_t gfp, size_t got,
-			 size_t nr, void **slots, unsigned long caller)
+static size_t bring_many(const struct request *want, struct blockslab_node *node, size_t got,
+			 size_t nr, void **slots)
 {
 	while (got < nr) {
-		if (nr >= many(raw_cpu_ptr(node_cpu(node))) &&
+		if (want->nr >= many(raw_cpu_ptr(node_cpu(node))) &&
 		    !READ_ONCE(node->class->heap->track))
-			got += take_many(node, size, nr - got, slots + got);
+			got += take_many(node, want->size, nr - got, slots + got);
 		if (got == nr)
 			break;
 		/* Brings a magazine, too, if this CPU's line can be claimed. */
-		slots[got] = alloc_from(node, size, gfp, false, caller);
+		slots[got] = alloc_from(node, want->size, want->gfp, false, want->caller);
 		if (!slots[got])
 			break;
 		got++;
-		got += pop_many(node->class, size, nr - got, slots + got);
+		got += pop_class(node->class, want->size, nr - got, slots + got);
 	}
 	return got;
 }
 
 /* Up to @nr slots; fewer only where there are no more. */
-static size_t alloc_many(struct blockslab_class *class, size_t size, gfp_t gfp, size_t nr,
-			 void **slots, unsigned long caller)
+static size_t alloc_many(const struct request *want, struct blockslab_class *class, size_t nr,
+			 void **slots)
 {
-	size_t got = pop_many(class, size, nr, slots);
-	struct blockslab_node *node;
+	struct blockslab_node *node = &class->nodes[numa_mem_id()];
+	size_t got = pop_class(class, want->size, nr, slots);
 
-	if (got == nr)
-		return nr;
 	/* One magazine shall hold such a call, if it may. */
-	node = &class->nodes[numa_mem_id()];
-	while (magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, 2 * nr)))
+	while (got < nr &&
+	       magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, 2 * want->nr)))
 		;
-	return bring_many(node, size, gfp, got, nr, slots, caller);
+	return bring_many(want, node, got, nr, slots);
 }
 
 /* Of pages that are more than a block needs, makes pieces, and gives back what is behind them. */
