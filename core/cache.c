@@ -55,7 +55,8 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
 	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
 	cache->pages.bytes = nr_node_ids * sizeof(struct blockslab_cpu);
-	cache->pages.keyed = cache->key + (__force unsigned long)class->cpu;
+	cache->pages.first = (__force unsigned long)class->cpu;
+	cache->pages.keyed = cache->key + cache->pages.first;
 	heap->window_size = size;
 	mutex_lock(&heap->control);	/* it can be found in debugfs, and tracked */
 	cache_publish(cache);
@@ -323,8 +324,7 @@ static noinline size_t cache_alloc_rest(struct blockslab_cache *cache, gfp_t gfp
 	got += alloc_special(&want, nr - got, slots + got);
 	if (likely(got == nr))
 		return nr;
-	if (got)
-		blockslab_cache_free_bulk(cache, got, slots);
+	blockslab_free_bulk(got, slots);	/* even where the cache has ended meanwhile */
 	return 0;
 }
 

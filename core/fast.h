@@ -228,20 +228,27 @@ out:
 /* What a free into a cache, whose lines of all nodes are in a row, looks for. */
 struct blockslab_pages {
 	unsigned long keyed;	/* the key, and the first line's address, added */
+	unsigned long first;	/* that address */
 	unsigned long bytes;	/* of its lines */
 	unsigned long canary;	/* offset of the word that tells a cached slot */
 };
 
-/* Whether slots of this page are for a call: of @any_heap, or of that cache. */
-static __always_inline bool blockslab_page_serves(const struct page *page, unsigned long lines,
+/*
+ * Whether slots of this page are for a call: of @any_heap, or of that cache. @lines is what the page
+ * names; of a cache's it is taken from the key word, which alone is looked at then.
+ */
+static __always_inline bool blockslab_page_serves(const struct page *page, unsigned long *lines,
 						  bool any_heap,
 						  const struct blockslab_pages *cache)
 {
+	unsigned long offset;
+
 	if (any_heap)
-		return blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST);
+		return blockslab_has_key(page, *lines, BLOCKSLAB_KEY_FAST);
 	/* one compare for the key and for the cache */
-	return likely(blockslab_key_word(page) - (unsigned long)page - cache->keyed <
-		      cache->bytes);
+	offset = blockslab_key_word(page) - (unsigned long)page - cache->keyed;
+	*lines = cache->first + offset;
+	return likely(offset < cache->bytes);
 }
 
 #ifndef BLOCKSLAB_CONSTANT
@@ -264,7 +271,7 @@ static __always_inline bool blockslab_free_try(const void *slot, size_t size, bo
 	if (unlikely(!blockslab_lines(page, &lines)))
 		goto out;
 	block = blockslab_block_of(page);
-	if (unlikely(!blockslab_page_serves(page, lines, any_heap, cache)))
+	if (unlikely(!blockslab_page_serves(page, &lines, any_heap, cache)))
 		goto out;
 	/* A size that is right all the same is told by the slow path. */
 	if (!any_size && unlikely(block->size - size >= block->sizes))

@@ -166,7 +166,7 @@ static __always_inline bool run_begin(struct run *run, const void *slot,
 	struct page *page = blockslab_page(offset);
 
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)) ||
-	    unlikely(!blockslab_page_serves(page, lines, !cache, &cache->pages)))
+	    unlikely(!blockslab_page_serves(page, &lines, !cache, &cache->pages)))
 		return false;
 	run->lines = (struct blockslab_cpu __percpu *)lines;
 	run->mark = lines + (cache ? cache->key : BLOCKSLAB_KEY_FAST);
@@ -281,6 +281,8 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 	line = raw_cpu_ptr(run.lines);
 	node = line->node;
 	least = many(line);
+	if (put && !run_enter(run.mark, slots[-1], &seen))
+		put = 0;		/* those were of another run */
 	/* A second magazine comes by the free of a single slot. */
 	if ((!READ_ONCE(line->spare) && may_have_spare(node)) ||
 	    (put < least && (nr < least || !run_enter(run.mark, slots[least - 1], &seen))))
@@ -341,7 +343,7 @@ static noinline void free_missed(const void *slot, size_t size,
 	preempt_disable();
 	if (!blockslab_beyond(offset) && blockslab_lines(page, &lines)) {
 		block = blockslab_block_of(page);
-		serves = blockslab_page_serves(page, lines, !cache, &cache->pages);
+		serves = blockslab_page_serves(page, &lines, !cache, &cache->pages);
 	}
 	if (!serves)
 		preempt_enable();

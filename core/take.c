@@ -309,12 +309,12 @@ static size_t pop_many(struct blockslab_cpu __percpu *lines, size_t credit, unsi
 	preempt_disable();
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
+		credit_follow(line);
 		if (unlikely(line->credit < (long)(nr * credit)))
 			nr = line->credit / credit;	/* the next one may have to be tracked */
 		while (got < nr && has_slots(line))
 			got += pop(line, nr - got, slots + got, canary);
-		if (got)
-			spend(line, got * credit);
+		blockslab_sub(line->credit, got * credit);
 		blockslab_unclaim(line);
 	}
 	preempt_enable();

@@ -435,6 +435,38 @@ static void bulk_allocations_are_tracked(struct kunit *test)
 	end_heap(test, heap);
 }
 
+static void bulk(struct kunit *test, size_t nr, void **slots)
+{
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 56, GFP_KERNEL, nr, slots), nr);
+}
+
+/* From the switch on, whatever magazines and depot have from before. */
+static void bulk_calls_follow_the_period(struct kunit *test)
+{
+	void **slots = slot_array(test, 600);
+	u64 cached;
+	int i;
+
+	sample_nothing(test, fixture.heap);
+	for (i = 0; i < 10; i++) {
+		alloc_many(test, fixture.heap, 56, slots, 600);
+		free_many(slots, 600);
+	}
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	bulk(test, 300, slots);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 300);
+	blockslab_free_bulk(300, slots);
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 0), 0);
+	for (i = 0; i < 4; i++) {
+		bulk(test, 60, slots);
+		blockslab_free_bulk(60, slots);
+	}
+	cached = class_cell(test, "kunit", 56, "cached");
+	bulk(test, 60, slots);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "kunit", 56, "cached") + 60, cached);
+	blockslab_free_bulk(60, slots);
+}
+
 static void a_period_that_cannot_be_is_refused(struct kunit *test)
 {
 	KUNIT_EXPECT_EQ(test, blockslab_track(fixture.heap, PERIOD_MAX + 1UL), -EINVAL);
@@ -727,6 +759,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(the_slots_of_caches_are_sampled),
 	KUNIT_CASE(caches_with_constructors_are_tracked),
 	KUNIT_CASE(bulk_allocations_are_tracked),
+	KUNIT_CASE(bulk_calls_follow_the_period),
 	KUNIT_CASE(a_period_that_cannot_be_is_refused),
 	KUNIT_CASE(tracked_slots_are_like_any_other),
 	KUNIT_CASE(without_memory_for_notes_slots_go_untracked),
