@@ -53,17 +53,13 @@ static noinline __cold void block_mend(struct blockslab_block *block)
 	block->nr_free = 0;
 }
 
-/* Puts a block on the list that its number of free slots names. */
-static void block_list(struct blockslab_block *block)
+/* Puts a block on the list of a @state, which its number of free slots names. */
+static noinline void block_relist(struct blockslab_block *block, unsigned int state)
 {
 	struct blockslab_node *node = block->node;
-	unsigned int state = block_state(block);
-	long retained;
+	long retained = -retained_bytes(block);
 
 	lockdep_assert_held(&node->lock);
-	if (state == block->state)
-		return;
-	retained = -retained_bytes(block);
 	/* Before all of its pages are given away, it must be certain. */
 	if (unlikely(block->nr_free > block->nr_slots ||
 		     (state == BLOCK_RETAINED && !bitmap_full(block->map, block->nr_slots)))) {
@@ -78,6 +74,15 @@ static void block_list(struct blockslab_block *block)
 	blockslab_add(node->nr[state], 1);
 	list_add(&block->list, &node->blocks[state]);
 	count_retained(node, retained + retained_bytes(block));
+}
+
+/* Most often it is there already. */
+static __always_inline void block_list(struct blockslab_block *block)
+{
+	unsigned int state = block_state(block);
+
+	if (state != block->state)
+		block_relist(block, state);
 }
 
 /* To be done before lists are looked at. */
@@ -333,18 +338,14 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 	return got;
 }
 
-/* After slots came back to a block; to @gone with it if it is empty and one too many. */
-static void block_returned(struct blockslab_block *block, struct list_head *gone)
+/* A block has become empty; to @gone with it if it is one too many. */
+static noinline void block_emptied(struct blockslab_block *block, struct list_head *gone)
 {
 	struct blockslab_node *node = block->node;
 	struct blockslab_heap *heap = node->class->heap;
 	bool ended = heap_destroyed(heap);
-	unsigned int keep;
+	unsigned int keep = ended || node->class->noted ? 0 : node->retention.keep;
 
-	block_list(block);
-	if (block->state != BLOCK_RETAINED)
-		return;
-	keep = ended || node->class->noted ? 0 : node->retention.keep;
 	if (keep && overstocked(heap)) {
 		node->refused += block_words(block);
 		keep = 0;
@@ -424,7 +425,9 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 			continue;
 		}
 		run = return_run(block, slots + done, nr - done);
-		block_returned(block, gone);
+		block_list(block);
+		if (block->state == BLOCK_RETAINED)
+			block_emptied(block, gone);
 	}
 	retained_look(node, gone);
 }

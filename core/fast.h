@@ -234,8 +234,8 @@ struct blockslab_pages {
 };
 
 /*
- * Whether slots of this page are for a call: of @any_heap, or of that cache. @lines is what the page
- * names; of a cache's it is taken from the key word, which alone is looked at then.
+ * Whether slots of this page are for a call: of @any_heap, or of that cache. @lines is what the
+ * page names; of a cache's it is taken from the key word, which alone is looked at then.
  */
 static __always_inline bool blockslab_page_serves(const struct page *page, unsigned long *lines,
 						  bool any_heap,
