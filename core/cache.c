@@ -52,11 +52,11 @@ static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 	cache->pages.canary = class->canary;
 	cache->size = size;
 	cache->zeroed = class->canary ?: class->size;
-	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
-	cache->key = class->key == KEY_SLOW ? KEY_CACHE : class->key;
 	cache->pages.bytes = nr_node_ids * sizeof(struct blockslab_cpu);
 	cache->pages.first = (__force unsigned long)class->cpu;
-	cache->pages.keyed = cache->key + cache->pages.first;
+	/* KEY_SLOW is nobody's to look for: so every free takes the slow path. */
+	cache->pages.keyed = cache->pages.first +
+			     (class->key == KEY_SLOW ? KEY_CACHE : class->key);
 	heap->window_size = size;
 	mutex_lock(&heap->control);	/* it can be found in debugfs, and tracked */
 	cache_publish(cache);

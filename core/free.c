@@ -169,7 +169,7 @@ static __always_inline bool run_begin(struct run *run, const void *slot,
 	    unlikely(!blockslab_page_serves(page, &lines, !cache, &cache->pages)))
 		return false;
 	run->lines = (struct blockslab_cpu __percpu *)lines;
-	run->mark = lines + (cache ? cache->key : BLOCKSLAB_KEY_FAST);
+	run->mark = lines + (cache ? cache->pages.keyed - cache->pages.first : BLOCKSLAB_KEY_FAST);
 	run->word = cache ? cache->pages.canary : 0;
 	/* all classes without lines have the same, of none */
 	return likely(raw_cpu_read(run->lines->node));
@@ -184,7 +184,7 @@ static __always_inline bool run_enter(unsigned long mark, const void *slot, stru
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
 		return false;
 	seen->block = blockslab_block_of(page);
-	if (!blockslab_has_key(page, mark, 0))
+	if (!blockslab_has_key(page, mark, 0) || !blockslab_is_block(page, seen->block))
 		return false;
 	seen->page = slot - offset_in_page(slot);
 	seen->before = seen->page - seen->block->base;
@@ -343,7 +343,8 @@ static noinline void free_missed(const void *slot, size_t size,
 	preempt_disable();
 	if (!blockslab_beyond(offset) && blockslab_lines(page, &lines)) {
 		block = blockslab_block_of(page);
-		serves = blockslab_page_serves(page, &lines, !cache, &cache->pages);
+		serves = blockslab_page_serves(page, &lines, !cache, &cache->pages) &&
+			 blockslab_is_block(page, block);
 	}
 	if (!serves)
 		preempt_enable();

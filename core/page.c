@@ -148,6 +148,8 @@ static struct blockslab_block *block_of(const void *slot)
 	key = page_key(page);
 	if (key != BLOCKSLAB_KEY_FAST && key != KEY_CACHE && !key_is_slow(key))
 		return NULL;
+	if (!blockslab_is_block(page, block))
+		return NULL;
 	if (slot < block->base || slot >= block->base + block->nr_pages * PAGE_SIZE)
 		return NULL;
 	return block;

@@ -103,6 +103,20 @@ static __always_inline bool blockslab_has_key(const struct page *page, unsigned 
 	return likely(blockslab_key_word(page) == (unsigned long)page + lines + key);
 }
 
+/*
+ * Whether the descriptor that was read is still the page's, once its key was found right: that may
+ * have come after it was read. Of a slot that is its caller's it always is.
+ */
+static __always_inline bool blockslab_is_block(const struct page *page,
+					       const struct blockslab_block *block)
+{
+	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
+		barrier();	/* as in blockslab_has_canary() */
+	else
+		smp_rmb();	/* page_words_set() */
+	return likely(READ_ONCE(page->private) == (unsigned long)block);
+}
+
 /* What a free slot holds in one word. */
 static __always_inline unsigned long blockslab_canary(const void *slot)
 {

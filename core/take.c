@@ -310,8 +310,13 @@ static size_t pop_many(struct blockslab_cpu __percpu *lines, size_t credit, unsi
 	line = blockslab_home_line(lines);
 	if (likely(blockslab_claim(line))) {
 		credit_follow(line);
-		if (unlikely(line->credit < (long)(nr * credit)))
-			nr = line->credit / credit;	/* the next one may have to be tracked */
+		if (unlikely(line->credit < (long)(nr * credit))) {
+			/* 32 bits of credit come to an end without tracking, too */
+			if (line->granted && !READ_ONCE(line->node->class->heap->track))
+				grant(line, CREDIT);
+			/* the next one may have to be tracked */
+			nr = min_t(size_t, nr, line->credit / credit);
+		}
 		while (got < nr && has_slots(line))
 			got += pop(line, nr - got, slots + got, canary);
 		blockslab_sub(line->credit, got * credit);

@@ -268,7 +268,6 @@ static bool heap_forgotten(const struct blockslab_heap *heap)
 /* A heap of one class */
 struct blockslab_cache {
 	struct blockslab_cpu __percpu *cpu;	/* or no_class, for the slow path */
-	unsigned long key;			/* of pages that the fast path may free into */
 	struct blockslab_pages pages;		/* for its fast path */
 	unsigned int size;			/* of its objects, as asked for */
 	unsigned int zeroed;			/* bytes of a slot for __GFP_ZERO */
