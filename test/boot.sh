@@ -868,7 +868,6 @@ cached_is_less_than()
 	[ "$(cached)" -lt "$1" ]
 }
 
-# A trim takes what CPU 1 caches, and leaves what CPU 3 does: that one is isolated.
 # As who isolates CPU 3 does: threads of the kernel that might run there run on the other three. It places its
 # kcompactd of that node where it likes, and a CPU is called each time it wakes, twice a second.
 clear_the_isolated()
@@ -878,6 +877,7 @@ clear_the_isolated()
 	done >/dev/null 2>&1
 }
 
+# A trim takes what CPU 1 caches, and leaves what CPU 3 does: that one is isolated.
 trims_spare_the_isolated()
 {
 	[ "$(cat /sys/devices/system/cpu/isolated)" = 3 ] || skip 'this kernel isolates no CPU'
