@@ -130,12 +130,21 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	return got;
 }
 
+/* The rest of many, after @got of them: all, or none. */
+static size_t alloc_rest(struct request *want, size_t got, void **slots)
+{
+	got += alloc_special(want, want->nr - got, slots + got);
+	if (likely(got == want->nr))
+		return got;
+	blockslab_free_bulk(got, slots);	/* a cache's, too, if it has ended meanwhile */
+	return 0;
+}
+
 static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,
 				 unsigned long caller)
 {
 	struct request want = {
-		.heap = heap, .size = size, .nr = 1, .gfp = gfp, .nid = nid,
-		.caller = caller,
+		.heap = heap, .size = size, .nr = 1, .gfp = gfp, .nid = nid, .caller = caller,
 	};
 	void *slot;
 
@@ -432,10 +441,6 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 		.heap = heap, .size = size, .nr = nr, .gfp = gfp, .nid = NUMA_NO_NODE,
 		.caller = _RET_IP_,
 	};
-	got += alloc_special(&want, nr - got, slots + got);
-	if (likely(got == nr))
-		return nr;
-	blockslab_free_bulk(got, slots);
-	return 0;
+	return alloc_rest(&want, got, slots);
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_bulk);

@@ -357,6 +357,14 @@ static noinline void block_emptied(struct blockslab_block *block, struct list_he
 	}
 }
 
+/* After slots came back to a block; to @gone with it if it is empty and one too many. */
+static __always_inline void block_returned(struct blockslab_block *block, struct list_head *gone)
+{
+	block_list(block);
+	if (block->state == BLOCK_RETAINED)
+		block_emptied(block, gone);
+}
+
 static __always_inline bool test_and_set_free(struct blockslab_block *block, unsigned int number)
 {
 	lockdep_assert_held(&block->node->lock);
@@ -425,9 +433,7 @@ static void return_slots(struct blockslab_node *node, void **slots, unsigned int
 			continue;
 		}
 		run = return_run(block, slots + done, nr - done);
-		block_list(block);
-		if (block->state == BLOCK_RETAINED)
-			block_emptied(block, gone);
+		block_returned(block, gone);
 	}
 	retained_look(node, gone);
 }

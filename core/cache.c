@@ -315,17 +315,12 @@ void blockslab_cache_free(struct blockslab_cache *cache, void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_free);
 
-/* The special way, after @got of @nr. */
 static noinline size_t cache_alloc_rest(struct blockslab_cache *cache, gfp_t gfp, size_t got,
 					size_t nr, void **slots, unsigned long caller)
 {
 	struct request want = cache_request(cache, nr, gfp, NUMA_NO_NODE, caller);
 
-	got += alloc_special(&want, nr - got, slots + got);
-	if (likely(got == nr))
-		return nr;
-	blockslab_free_bulk(got, slots);	/* even where the cache has ended meanwhile */
-	return 0;
+	return alloc_rest(&want, got, slots);
 }
 
 /**

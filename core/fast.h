@@ -245,7 +245,7 @@ static __always_inline bool blockslab_page_serves(const struct page *page, unsig
 
 	if (any_heap)
 		return blockslab_has_key(page, *lines, BLOCKSLAB_KEY_FAST);
-	/* one compare for the key and for the cache */
+	/* one load for both uses, and one compare for the key and for the cache */
 	offset = (unsigned long)READ_ONCE(page->lru.prev) - (unsigned long)page - cache->keyed;
 	*lines = cache->first + offset;
 	return likely(offset < cache->bytes);

@@ -145,7 +145,7 @@ static noinline void free_checked(const void *slot, size_t size,
 
 /* What slots of one class and node have in common, which are freed in a row. */
 struct run {
-	struct blockslab_cpu __percpu *lines;	/* of the class and node */
+	struct blockslab_cpu *line;	/* of the class and node, this CPU's */
 	unsigned long mark;		/* of their pages' key words, less the address */
 	unsigned long word;		/* offset of a slot's canary */
 };
@@ -168,11 +168,11 @@ static __always_inline bool run_begin(struct run *run, const void *slot,
 	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)) ||
 	    unlikely(!blockslab_page_serves(page, &lines, !cache, &cache->pages)))
 		return false;
-	run->lines = (struct blockslab_cpu __percpu *)lines;
+	run->line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
 	run->mark = lines + (cache ? cache->pages.keyed - cache->pages.first : BLOCKSLAB_KEY_FAST);
 	run->word = cache ? cache->pages.canary : 0;
 	/* all classes without lines have the same, of none */
-	return likely(raw_cpu_read(run->lines->node));
+	return likely(run->line->node);
 }
 
 /* Looks at the page of a slot; false if it is not of the run. With preemption off, or under RCU. */
@@ -193,10 +193,9 @@ static __always_inline bool run_enter(unsigned long mark, const void *slot, stru
 	return true;
 }
 
-/* Whether all is well with a slot of the run, as a free sees it. */
-static __always_inline bool run_has(unsigned long mark, const void *slot,
-				    const unsigned long *word, unsigned long canary,
-				    struct seen *seen)
+/* Gives a slot of the run its canary, if all is well with it, as a free sees it. */
+static __always_inline bool run_free(unsigned long mark, unsigned long word, const void *slot,
+				     unsigned long canary, struct seen *seen)
 {
 	unsigned long offset = slot - seen->page;
 	long number;
@@ -207,8 +206,11 @@ static __always_inline bool run_has(unsigned long mark, const void *slot,
 		offset = slot - seen->page;
 	}
 	number = blockslab_number_at(offset + seen->before, seen->recip);
-	return likely(number >= 0 && !blockslab_has_canary(word, canary) &&
-		      !slot_is_free(seen->block, number));
+	if (unlikely(number < 0 || blockslab_has_canary(blockslab_word(slot, word), canary) ||
+		     slot_is_free(seen->block, number)))
+		return false;
+	*blockslab_word(slot, word) = canary;
+	return true;
 }
 
 /* Into a claimed line's loaded magazine. Out of line, for registers. */
@@ -216,18 +218,16 @@ static noinline size_t push(struct blockslab_cpu *line, unsigned long mark, unsi
 			    size_t nr, void **slots)
 {
 	void **to = line->loaded + blockslab_count(line), *slot;
-	unsigned long secret = blockslab_canary(NULL), canary;
+	unsigned long secret = blockslab_canary(NULL);
 	struct seen seen = {};
 	size_t i;
 
 	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
 	for (i = 0; i < nr; i++) {
 		slot = slots[i];
-		canary = secret + (unsigned long)slot;
-		if (unlikely(!run_has(mark, slot, blockslab_word(slot, word), canary, &seen)))
+		if (unlikely(!run_free(mark, word, slot, secret + (unsigned long)slot, &seen)))
 			break;
 		data_race(to[i] = slot);	/* as in a free */
-		*blockslab_word(slot, word) = canary;
 	}
 	blockslab_add(line->tally, i);
 	return i;
@@ -239,23 +239,18 @@ static noinline size_t push(struct blockslab_cpu *line, unsigned long mark, unsi
  */
 static __always_inline size_t push_run(size_t nr, void **slots, const struct blockslab_cache *cache)
 {
-	struct blockslab_cpu *line;
 	struct run run;
 	size_t put = 0;
 
 	preempt_disable();
-	if (unlikely(!run_begin(&run, slots[0], cache)))
-		goto out;
-	line = raw_cpu_ptr(run.lines);
-	if (unlikely(!blockslab_claim(line)))
-		goto out;
-	while (put < nr && has_room(line)) {
-		put += push(line, run.mark, run.word, nr - put, slots + put);
-		if (blockslab_count(line) < line->capacity)
-			break;
+	if (likely(run_begin(&run, slots[0], cache)) && likely(blockslab_claim(run.line))) {
+		while (put < nr && has_room(run.line)) {
+			put += push(run.line, run.mark, run.word, nr - put, slots + put);
+			if (blockslab_count(run.line) < run.line->capacity)
+				break;
+		}
+		blockslab_unclaim(run.line);
 	}
-	blockslab_unclaim(line);
-out:
 	preempt_enable();
 	return put;
 }
@@ -270,31 +265,25 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 				   const struct blockslab_cache *cache)
 {
 	struct blockslab_node *node;
-	struct blockslab_cpu *line;
-	unsigned long *word;
 	struct seen seen;
 	size_t least, i;
 	struct run run;
 
 	if (!run_begin(&run, slots[0], cache))
 		return 0;
-	line = raw_cpu_ptr(run.lines);
-	node = line->node;
-	least = many(line);
+	node = run.line->node;
+	least = many(run.line);
 	if (put && !run_enter(run.mark, slots[-1], &seen))
 		put = 0;		/* those were of another run */
 	/* A second magazine comes by the free of a single slot. */
-	if ((!READ_ONCE(line->spare) && may_have_spare(node)) ||
+	if ((!READ_ONCE(run.line->spare) && may_have_spare(node)) ||
 	    (put < least && (nr < least || !run_enter(run.mark, slots[least - 1], &seen))))
 		return 0;
 	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
-	for (i = 0; i < nr; i++) {
-		word = blockslab_word(slots[i], run.word);
-		if (!run_has(run.mark, slots[i], word, blockslab_canary(slots[i]), &seen))
+	for (i = 0; i < nr; i++)
+		if (!run_free(run.mark, run.word, slots[i], blockslab_canary(slots[i]), &seen))
 			break;
-		*word = blockslab_canary(slots[i]);
-	}
 	if (!i)
 		return 0;
 	heap_arm(node->class->heap);
@@ -450,7 +439,7 @@ plain_block(const void *slot, bool deferred, long *number)
 		return NULL;
 	block = blockslab_block_of(page);
 	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)) &&
-	    !(deferred && key_is_slow(page_key(page)) &&
+	    !(deferred && key_is_slow(page_key(page)) && blockslab_is_block(page, block) &&
 	      block->node->class->key == BLOCKSLAB_KEY_FAST))
 		return NULL;
 	*number = blockslab_number_at((u32)(slot - block->base), block->recip);

@@ -11,7 +11,8 @@
  * One compare of the key word, on a line that is read anyway, tells a foreign page, and the class's
  * lines are known without a dependent load. Whoever reads @private must do so before the compare,
  * with preemption off or under rcu_read_lock(): on clearing, the key word goes first, and
- * descriptors live on for a grace period.
+ * descriptors live on for a grace period. On setting, it may have read too early, and looks again:
+ * blockslab_is_block().
  *
  * What it does not do: it keeps nothing in slots but the canary of free ones, a secret of this boot
  * with the slot's own address added, which says nothing of the words above.
@@ -103,6 +104,15 @@ static __always_inline bool blockslab_has_key(const struct page *page, unsigned 
 	return likely(blockslab_key_word(page) == (unsigned long)page + lines + key);
 }
 
+/* Orders loads. On x86 they are; User Mode Linux would have a fence all the same. */
+static __always_inline void blockslab_rmb(void)
+{
+	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
+		barrier();
+	else
+		smp_rmb();	/* as the caller says */
+}
+
 /*
  * Whether the descriptor that was read is still the page's, once its key was found right: that may
  * have come after it was read. Of a slot that is its caller's it always is.
@@ -110,10 +120,7 @@ static __always_inline bool blockslab_has_key(const struct page *page, unsigned 
 static __always_inline bool blockslab_is_block(const struct page *page,
 					       const struct blockslab_block *block)
 {
-	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
-		barrier();	/* as in blockslab_has_canary() */
-	else
-		smp_rmb();	/* page_words_set() */
+	blockslab_rmb();	/* page_words_set() */
 	return likely(READ_ONCE(page->private) == (unsigned long)block);
 }
 
@@ -132,10 +139,7 @@ static __always_inline bool blockslab_has_canary(const unsigned long *word, unsi
 	/* whatever else is read there is no canary */
 	if (data_race(*word) == canary)
 		return true;
-	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
-		barrier();	/* in order; the latter would have a fence */
-	else
-		smp_rmb();	/* return_run() */
+	blockslab_rmb();	/* return_run() */
 	return false;
 }
 

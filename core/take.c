@@ -566,9 +566,7 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
 		if (block != node->hand) {
-			block_list(block);
-			if (block->state == BLOCK_RETAINED)
-				block_emptied(block, &gone);
+			block_returned(block, &gone);
 			if (!node->class->size && block->state == BLOCK_RETAINED &&
 			    !large_stays(block))
 				block_unlink(block, &gone);
