@@ -1448,8 +1448,24 @@ static void draw_table(void)
 		draw_keys();
 }
 
+/*
+ * The terminal may have been resized before curses listened for the signal, or
+ * where it is ignored: nobody tells of that again.
+ */
+static void follow_size(void)
+{
+	struct winsize size;
+
+	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_row && size.ws_col &&
+	    is_term_resized(size.ws_row, size.ws_col)) {
+		resizeterm(size.ws_row, size.ws_col);
+		clearok(curscr, TRUE);
+	}
+}
+
 static void draw(void)
 {
+	follow_size();
 	erase();
 	if (help_line >= 0)
 		draw_help();

@@ -1006,6 +1006,13 @@ class Screen(Case):
         self.tmux("resize-window", "-x", "80", "-y", "24")
         self.wait_for(r"(?m)^shared .*■")
 
+    def test_resize_without_its_signal(self):
+        """As one that came before curses listened for it."""
+        self.restart("env --block-signal=WINCH")
+        self.wait_for(r"(?m)^shared .*■")
+        self.tmux("resize-window", "-x", "40", "-y", "10")
+        self.assertRegex(self.wait_for(r"(?m)^HEAP +HELD +GROWN +SLOTS +FULL$")[9], r"^\? help  q quit  / filter")
+
     def test_narrow_shows_whole_columns(self):
         """Whatever of a line is there is a whole name or number, as on a wide terminal."""
         names = ("a" * 31, "b", "netns")
