@@ -234,21 +234,31 @@ struct blockslab_pages {
 };
 
 /*
- * Whether slots of this page are for a call: of @any_heap, or of that cache. @lines is what the
- * page names; of a cache's it is taken from the key word, which alone is looked at then.
+ * Whether slots of this page are for a call: of @any_heap, or of that cache. Then the page is of
+ * @block, with @lines; a cache's are taken from the key word, which alone is looked at.
  */
-static __always_inline bool blockslab_page_serves(const struct page *page, unsigned long *lines,
-						  bool any_heap,
-						  const struct blockslab_pages *cache)
+static __always_inline bool blockslab_page_serves(const struct page *page, bool any_heap,
+						  const struct blockslab_pages *cache,
+						  struct blockslab_block **block,
+						  unsigned long *lines)
 {
 	unsigned long offset;
 
-	if (any_heap)
+	if (any_heap) {
+		if (unlikely(!blockslab_lines(page, lines)))
+			return false;
+		*block = blockslab_block_of(page);
 		return blockslab_has_key(page, *lines, BLOCKSLAB_KEY_FAST);
+	}
 	/* one load for both uses, and one compare for the key and for the cache */
-	offset = (unsigned long)READ_ONCE(page->lru.prev) - (unsigned long)page - cache->keyed;
+	offset = blockslab_words(page, block) - (unsigned long)page;
+	OPTIMIZER_HIDE_VAR(offset);	/* else GCC adds where this subtracts, in copies */
+	offset -= cache->keyed;
+	if (unlikely(offset >= cache->bytes))
+		return false;
 	*lines = cache->first + offset;
-	return likely(offset < cache->bytes);
+	OPTIMIZER_HIDE_VAR(*lines);	/* the same */
+	return true;
 }
 
 #ifndef BLOCKSLAB_CONSTANT
@@ -268,10 +278,7 @@ static __always_inline bool blockslab_free_try(const void *slot, size_t size, bo
 		return false;
 	page = blockslab_page(offset);
 	preempt_disable();
-	if (unlikely(!blockslab_lines(page, &lines)))
-		goto out;
-	block = blockslab_block_of(page);
-	if (unlikely(!blockslab_page_serves(page, &lines, any_heap, cache)))
+	if (unlikely(!blockslab_page_serves(page, any_heap, cache, &block, &lines)))
 		goto out;
 	/* A size that is right all the same is told by the slow path. */
 	if (!any_size && unlikely(block->size - size >= block->sizes))

@@ -164,9 +164,10 @@ static __always_inline bool run_begin(struct run *run, const void *slot,
 {
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
+	struct blockslab_block *block;
 
-	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)) ||
-	    unlikely(!blockslab_page_serves(page, &lines, !cache, &cache->pages)))
+	if (unlikely(blockslab_beyond(offset)) ||
+	    unlikely(!blockslab_page_serves(page, !cache, &cache->pages, &block, &lines)))
 		return false;
 	run->line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
 	run->mark = lines + (cache ? cache->pages.keyed - cache->pages.first : BLOCKSLAB_KEY_FAST);
@@ -327,14 +328,12 @@ static noinline void free_missed(const void *slot, size_t size,
 	unsigned long offset = blockslab_offset(slot), lines;
 	struct page *page = blockslab_page(offset);
 	struct blockslab_block *block;
-	bool serves = false;
+	bool serves;
 
 	preempt_disable();
-	if (!blockslab_beyond(offset) && blockslab_lines(page, &lines)) {
-		block = blockslab_block_of(page);
-		serves = blockslab_page_serves(page, &lines, !cache, &cache->pages) &&
-			 blockslab_is_block(page, block);
-	}
+	serves = !blockslab_beyond(offset) &&
+		 blockslab_page_serves(page, !cache, &cache->pages, &block, &lines) &&
+		 blockslab_is_block(page, block);
 	if (!serves)
 		preempt_enable();
 	if (!serves || !free_again(block, lines, slot, size, cache))

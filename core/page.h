@@ -98,6 +98,29 @@ static __always_inline unsigned long blockslab_key_word(const struct page *page)
 	return (unsigned long)data_race(page->lru.prev);
 }
 
+/*
+ * The descriptor that a page names, as blockslab_block_of(), and then the key word: 0, which no
+ * page has, where memory has a hole. What the kernel has for such a load is tested after it.
+ */
+static __always_inline unsigned long blockslab_words(const struct page *page,
+						     struct blockslab_block **block)
+{
+	unsigned long key = 0;
+
+#if defined(CONFIG_X86) && defined(CONFIG_SPARSEMEM_VMEMMAP)
+	asm volatile("1:	mov %2, %0\n"
+		     "2:	mov %3, %1\n"
+		     "3:\n" _ASM_EXTABLE(1b, 3b) _ASM_EXTABLE(2b, 3b)
+		     : "=&r" (*block), "+r" (key) : "m" (page->private), "m" (page->lru.prev));
+#else
+	if (blockslab_lines(page, &key)) {
+		*block = blockslab_block_of(page);
+		key = blockslab_key_word(page);
+	}
+#endif
+	return key;
+}
+
 static __always_inline bool blockslab_has_key(const struct page *page, unsigned long lines,
 					      unsigned long key)
 {
