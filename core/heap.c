@@ -84,6 +84,7 @@ static void heap_trim_last(struct blockslab_heap *heap)
 	cpus_read_unlock();
 	if (atomic_long_read(&heap->moving))
 		synchronize_srcu_expedited(&trims);
+	watch_end(heap);	/* what they found to be bad */
 }
 
 /* Ends a heap's life, once: false where somebody has done so before. */

@@ -279,7 +279,7 @@ static void heap_keep_names(struct blockslab_heap *heap, const struct module *go
 
 	if (IS_ERR(callers))
 		return;
-	watch_empty(heap);	/* what is found is told with its names */
+	heap_unwatch(heap);	/* what is found is told with its names */
 	xa_for_each(&callers->by_stack, stack, caller)
 		caller->kept = stack_kept(stack, going);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))

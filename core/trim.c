@@ -236,12 +236,21 @@ static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 	trim_end(heap, trim);
 }
 
+/* Lets go of all that a heap watches; what is in hand meanwhile is a trim's. */
+static void heap_unwatch(struct blockslab_heap *heap)
+{
+	int trim = trim_begin(heap);
+
+	watch_empty(heap);
+	trim_end(heap, trim);
+}
+
 /* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
 	size_t held = held_bytes(heap), left;
 
-	watch_empty(heap);
+	heap_unwatch(heap);
 	heap_trim_cpus(heap, wait ? ALL_NODES : THIS_CPU);
 	left = held_bytes(heap);
 	return held > left ? held - left : 0;

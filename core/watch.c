@@ -122,20 +122,24 @@ static bool zones_whole(struct blockslab_block *block, void *slot, unsigned long
 	return !wrong;
 }
 
-/* A slot has left its owner, and waits. */
-static void watch_count(struct blockslab_block *block, struct blockslab_note *note,
+/* A slot has left its owner, and waits; true if for ever. A heap that has ended has none such. */
+static bool watch_count(struct blockslab_block *block, struct blockslab_note *note,
 			enum watch_state state)
 {
 	struct blockslab_node *node = block->node;
 	unsigned long irq;
 
 	spin_lock_irqsave(&node->lock, irq);
-	WRITE_ONCE(note->state, state);
 	blockslab_add(node->frees, 1);
 	blockslab_add(node->waiting, 1);
+	smp_mb();	/* watch_end() */
+	if (state == WATCH_LOST && heap_destroyed(node->class->heap))
+		state = WATCH_BUSY;
+	WRITE_ONCE(note->state, state);
 	if (!node->class->size)
 		node->aside += slot_bytes(block);
 	spin_unlock_irqrestore(&node->lock, irq);
+	return state == WATCH_LOST;
 }
 
 /* A slot that waits goes back into its block, and the block to @gone if it is one too many. */
@@ -154,6 +158,7 @@ static void watch_return(struct blockslab_block *block, void *slot, struct list_
 	}
 }
 
+/* Into its block; but a bad one stays: see watch_forgive(). */
 static void watch_put(struct blockslab_block *block, void *slot)
 {
 	struct blockslab_node *node = block->node;
@@ -161,7 +166,9 @@ static void watch_put(struct blockslab_block *block, void *slot)
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&node->lock, irq);
-	watch_return(block, slot, &gone);
+	if (heap_destroyed(node->class->heap) ||
+	    cmpxchg(&note_at(block, slot)->state, WATCH_BAD, WATCH_LOST) != WATCH_BAD)
+		watch_return(block, slot, &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
 }
@@ -172,9 +179,7 @@ static void watch_let_go(void *slot)
 	struct blockslab_block *block = own_block(slot);
 
 	tell_once(AFTER_FREE, block, slot, wrong_free(block, slot), 0, false);
-	if (heap_destroyed(block->node->class->heap) ||
-	    cmpxchg(&note_at(block, slot)->state, WATCH_BAD, WATCH_LOST) != WATCH_BAD)
-		watch_put(block, slot);
+	watch_put(block, slot);
 }
 
 static void *watch_pop(struct watch *watch)
@@ -269,6 +274,7 @@ static void watch_end(struct blockslab_heap *heap)
 	struct blockslab_node *node;
 
 	watch_empty(heap);
+	smp_mb();	/* watch_count() */
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		while (READ_ONCE(node->waiting) && watch_forgive(node, heap != &blockslab_shared))
 			cond_resched();
@@ -282,7 +288,8 @@ static bool watch_take(struct blockslab_block *block, void *slot, unsigned long 
 	tell_once(AFTER_FREE, block, slot, wrong_free(block, slot), 0, false);
 	if (likely(cmpxchg(&note->state, WATCH_KEPT, WATCH_BUSY) == WATCH_KEPT))
 		return true;
-	watch_count(block, note, WATCH_LOST);
+	if (!watch_count(block, note, WATCH_LOST))
+		watch_put(block, slot);
 	return false;
 }
 
@@ -345,9 +352,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 	if (kept)
 		memset(slot, POISON_FREE, filled(block));
 	heap_arm(heap);
-	whole |= heap_destroyed(heap);		/* gives nothing out any more */
-	watch_count(block, note, !whole ? WATCH_LOST : kept ? WATCH_KEPT : WATCH_BUSY);
-	if (whole)
+	if (!watch_count(block, note, !whole ? WATCH_LOST : kept ? WATCH_KEPT : WATCH_BUSY))
 		watch_keep(READ_ONCE(heap->watch), block, slot, most);
 }
 

@@ -61,18 +61,22 @@ static int take_slots(struct race *race)
 	return 0;
 }
 
+static int trim_along(struct race *race)
+{
+	while (!READ_ONCE(race->stop)) {
+		blockslab_shrink(fixture.heap);
+		cond_resched();
+	}
+	return 0;
+}
+
 static int free_each_twice(void *data, unsigned int cpu)
 {
 	struct race *race = data;
 	int round, i, error = 0;
 
-	if (cpu != race->frees_on) {
-		while (!READ_ONCE(race->stop)) {
-			blockslab_shrink(fixture.heap);
-			cond_resched();
-		}
-		return 0;
-	}
+	if (cpu != race->frees_on)
+		return trim_along(race);
 	for (round = 0; round < NR_ROUNDS && !error; round++) {
 		error = take_slots(race);
 		for (i = 0; i < NR_SLOTS && !error; i++) {
@@ -90,6 +94,51 @@ static int free_each_twice(void *data, unsigned int cpu)
 static void a_second_free_is_told_while_another_cpu_trims(struct kunit *test)
 {
 	run_race(test, free_each_twice);
+}
+
+static void spoil(u8 *slot)
+{
+	OPTIMIZER_HIDE_VAR(slot);
+	kasan_disable_current();
+	slot[2]++;
+	kasan_enable_current();
+}
+
+static int free_half_and_release(void *data, unsigned int cpu)
+{
+	struct race *race = data;
+	int round, i, error = 0;
+
+	if (cpu != race->frees_on)
+		return trim_along(race);
+	for (round = 0; round < NR_ROUNDS && !error; round++) {
+		error = take_slots(race);
+		if (error)
+			break;
+		for (i = 0; i < NR_SLOTS; i += 2)
+			blockslab_free(race->slots[i]);
+		/*
+		 * To tell of it takes the other CPU a while, with the slot in hand; if that has not
+		 * looked yet. The slot's block stays, as others of it are in use.
+		 */
+		if (race->size <= 1024)
+			spoil(race->slots[0]);
+		if (blockslab_heap_release(fixture.heap) != NR_SLOTS / 2)
+			error = -EUCLEAN;
+		cond_resched();
+	}
+	race->calls = atomic_read(&fixture.faults);
+	WRITE_ONCE(race->stop, true);
+	return error;
+}
+
+/* A slot that was watched, and that a trim has in hand, is neither kept nor in its block. */
+static void a_release_waits_for_a_trim_of_watched_slots(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	run_race(test, free_half_and_release);
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
 }
 
 /* What one CPU has just freed, another frees, and asks for its size, before the next round. */
@@ -283,6 +332,7 @@ static struct kunit_case race_cases[] = {
 	KUNIT_CASE_PARAM(what_is_deferred_is_nobody_s_until_it_is_free, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_free_at_once_meets_one_that_is_deferred, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_second_free_is_told_while_another_cpu_trims, race_size_gen_params),
+	KUNIT_CASE_PARAM(a_release_waits_for_a_trim_of_watched_slots, race_size_gen_params),
 	KUNIT_CASE_PARAM(a_stale_pointer_is_told_while_its_block_goes, race_size_gen_params),
 	{}
 };
