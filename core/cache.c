@@ -13,7 +13,7 @@ static int cache_layout(struct blockslab_class *class, size_t size, size_t align
 	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
 		align = max_t(size_t, align, cache_line_size());
 	if (keeps_content(heap)) {
-		room = ALIGN(room, sizeof(long));
+		room = ALIGN(room, 8);	/* zeroed by eights */
 		class->canary = room;
 		room += sizeof(long);
 		class->key = class->key == BLOCKSLAB_KEY_FAST ? KEY_CACHE : class->key;

@@ -150,6 +150,26 @@ static void objects_are_zeroed_on_request(struct kunit *test)
 	}
 }
 
+/* To the last byte, whatever their size. */
+static void objects_of_every_size_are_zeroed(struct kunit *test)
+{
+	struct blockslab_cache *cache;
+	size_t size;
+	void *slot;
+
+	for (size = 57; size <= 64; size++) {
+		cache = blockslab_cache_create("sized", size, 0, BLOCKSLAB_TYPESAFE_BY_RCU, NULL);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+		slot = must_get(test, cache);
+		memset(slot, 0x5a, size);
+		blockslab_cache_free(cache, slot);
+		slot = blockslab_cache_zalloc(cache, GFP_KERNEL);
+		KUNIT_EXPECT_TRUE_MSG(test, all_bytes_are(slot, 0, size), "of %zu bytes", size);
+		blockslab_cache_free(cache, slot);
+		blockslab_cache_destroy(cache);
+	}
+}
+
 static void a_double_free_of_a_constructed_object_is_told(struct kunit *test)
 {
 	struct blockslab_cache *cache = make_cache(test, "double", 0, construct);
@@ -441,6 +461,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(an_object_is_constructed_once_and_keeps_its_state),
 	KUNIT_CASE(constructed_state_survives_the_way_through_blocks),
 	KUNIT_CASE(objects_are_zeroed_on_request),
+	KUNIT_CASE(objects_of_every_size_are_zeroed),
 	KUNIT_CASE(a_double_free_of_a_constructed_object_is_told),
 	KUNIT_CASE(objects_come_and_go_in_bulk),
 	KUNIT_CASE(an_object_without_constructor_is_zeroed_on_request),
