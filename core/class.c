@@ -151,7 +151,7 @@ static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kin
 static struct blockslab_class *coarse_find(struct blockslab_heap *heap, gfp_t kind,
 					   unsigned int index)
 {
-	if (kind || index >= NR_SIZES)
+	if (kind || index >= NR_SIZES || heap->flags & EXACT_FLAGS)
 		return NULL;
 	return class_find(heap, KIND_COARSE, coarse_index(heap, index));
 }

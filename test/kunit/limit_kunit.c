@@ -53,6 +53,17 @@ static void a_heap_never_holds_more_than_its_limit(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Nor does one that has no coarse classes look for those; KASAN and UBSAN see whether it does. */
+static void a_heap_with_red_zones_is_refused_at_its_limit(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "zones", BLOCKSLAB_RED_ZONE, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+
+	free_many(slots, fill_up(test, heap, 4200, slots));
+	free_many(slots, fill_up(test, heap, 8000, slots));
+	end_heap(test, heap);
+}
+
 static void one_free_makes_room_for_one_more(struct kunit *test)
 {
 	const struct limit_case *param = test->param_value;
@@ -410,6 +421,7 @@ static void the_reserve_of_this_node_serves(struct kunit *test)
 }
 
 static struct kunit_case limit_cases[] = {
+	KUNIT_CASE(a_heap_with_red_zones_is_refused_at_its_limit),
 	KUNIT_CASE_PARAM(all_of_a_limit_can_be_used, limit_gen_params),
 	KUNIT_CASE(a_limit_beyond_all_memory_is_none),
 	KUNIT_CASE_PARAM(a_refusal_asks_for_no_pages, limit_gen_params),
