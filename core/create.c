@@ -126,7 +126,7 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 	struct blockslab_block *block;
 	size_t bytes;
 
-	if (PFN_UP(reserve) > totalram_pages() / 2)
+	if (reserve / PAGE_SIZE > totalram_pages() / 2)
 		return -ENOMEM;
 	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
 		return -ENOMEM;

@@ -90,11 +90,17 @@ static void bad_attributes_are_einval(struct kunit *test)
 
 static void an_impossible_reserve_is_enomem(struct kunit *test)
 {
-	struct blockslab_heap_attrs attrs = { .reserve = SIZE_MAX / 2 };
+	static const size_t reserves[] = { SIZE_MAX, SIZE_MAX - PAGE_SIZE + 1, SIZE_MAX / 2 };
 	u64 before = heaps_listed(test);
-	long error = PTR_ERR(blockslab_heap_create("greedy", &attrs));
+	unsigned int i;
 
-	KUNIT_EXPECT_TRUE_MSG(test, error == -ENOMEM || error == -EINVAL, "it is %ld", error);
+	for (i = 0; i < ARRAY_SIZE(reserves); i++) {
+		struct blockslab_heap_attrs attrs = { .reserve = reserves[i] };
+		long error = PTR_ERR(blockslab_heap_create("greedy", &attrs));
+
+		KUNIT_EXPECT_TRUE_MSG(test, error == -ENOMEM || error == -EINVAL, "it is %ld",
+				      error);
+	}
 	KUNIT_EXPECT_EQ(test, heaps_listed(test), before);
 }
 
