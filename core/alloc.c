@@ -117,6 +117,10 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 		report(CACHE_HEAP, .slot = want->heap, .caller = want->caller);
 		return 0;
 	}
+	if (!want->size) {
+		memset_p(slots, ZERO_SIZE_PTR, nr);
+		return nr;
+	}
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))
 		return 0;
 	if (want->nid < 0 || want->nid >= nr_node_ids || !node_online(want->nid))
@@ -148,8 +152,6 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 	};
 	void *slot;
 
-	if (!size && heap_usable(heap, caller))
-		return ZERO_SIZE_PTR;
 	return alloc_special(&want, 1, &slot) ? slot : NULL;
 }
 
@@ -433,10 +435,6 @@ size_t blockslab_alloc_bulk(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 			       slots);
 	if (likely(got == nr))
 		return nr;
-	if (!size && heap_usable(heap, _RET_IP_)) {
-		memset_p(slots, ZERO_SIZE_PTR, nr);
-		return nr;
-	}
 	want = (struct request){
 		.heap = heap, .size = size, .nr = nr, .gfp = gfp, .nid = NUMA_NO_NODE,
 		.caller = _RET_IP_,

@@ -73,12 +73,16 @@ static void expect_no_use(struct kunit *test, struct blockslab_heap *heap)
 static void a_destroyed_heap_gives_nothing(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "spent", 0, 0, 0);
-	void *slot = must_alloc(test, heap, 100);
+	void *slot = must_alloc(test, heap, 100), *slots[2];
 	int i;
 
 	blockslab_heap_destroy(heap);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		expect_nothing_given(test, heap, sizes[i]);
+	KUNIT_EXPECT_NULL(test, try_alloc(heap, 0, GFP_KERNEL));
+	expect_fault(test, USED, heap);
+	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(heap, 0, GFP_KERNEL, 2, slots), 0);
+	expect_fault(test, USED, heap);
 	expect_no_use(test, heap);
 	blockslab_free(slot);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
