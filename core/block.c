@@ -324,8 +324,10 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 	lockdep_assert_held(&node->lock);
 	while (got < nr) {
 		block = best_block(node);
-		if (!block)
+		if (!block) {
+			WRITE_ONCE(node->nr_free, 0);	/* after damage, too: see more_slots() */
 			break;
+		}
 		if (likely(block_sound(block))) {
 			got += take_slots(block, slots + got, nr - got);
 		} else {
