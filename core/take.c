@@ -312,7 +312,7 @@ static size_t pop_many(struct blockslab_cpu __percpu *lines, size_t credit, unsi
 		credit_follow(line);
 		if (unlikely(line->credit < (long)(nr * credit))) {
 			/* 32 bits of credit come to an end without tracking, too */
-			if (line->granted && !READ_ONCE(line->node->class->heap->track))
+			if (line->node && !READ_ONCE(line->node->class->heap->track))
 				grant(line, CREDIT);
 			/* the next one may have to be tracked */
 			nr = min_t(size_t, nr, line->credit / credit);
