@@ -26,14 +26,16 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
+#define TIE	1024UL		/* so many, or fewer, are told apart that have as much unused */
+
 /* The heap that has most unused, but less than @below, which that becomes; with a reference. */
 static struct blockslab_heap *least_used(unsigned long *below)
 {
 	struct blockslab_heap *heap, *largest = NULL;
-	unsigned long most = 0, unused;
+	unsigned long most = TIE - 1, unused;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		unused = heap_unused(heap);
+		unused = heap_unused(heap) * TIE + hash_ptr(heap, ilog2(TIE));
 		if (unused <= most || unused >= *below)
 			continue;
 		if (largest)
