@@ -12,8 +12,9 @@
  * blockslab_owns() - whether a pointer points into blockslab's memory
  * @ptr: any value
  *
- * True for every address in a block, be it of a slot that is allocated or free, its start or its
- * middle. Only of a slot that the caller has does the answer stay true.
+ * True for every address from the first slot of a block to its end, be it of a slot that is
+ * allocated or free, its start or its middle. Only of a slot that the caller has does the answer
+ * stay true.
  *
  * Context: any, NMI too.
  * Return: whether it does. Nothing is reported.

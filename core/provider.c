@@ -310,6 +310,7 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 	if (!block)
 		return NULL;
 	block_bind(block, class);
+	block->born = block_clock();
 	atomic_long_inc(&heap->moving);
 	/* Charged to the heap since it was reserved; from now on to its node too. */
 	atomic_long_add(block_bytes(block), &block->node->held);
