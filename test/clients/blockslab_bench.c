@@ -745,6 +745,7 @@ struct worker {
 	struct completion done;
 	atomic_t *waiting;	/* workers that are not warm yet */
 	size_t size;
+	bool use;		/* what is allocated is written to by one, and read by the other */
 	unsigned long ops;
 	enum side side;
 	u64 start;
@@ -778,7 +779,7 @@ static struct {
 	unsigned long got ____cacheline_aligned_in_smp;	/* the giver's; taken out */
 } queue;
 
-static __always_inline int put_with(const enum side side, size_t size, unsigned long ops)
+static __always_inline int put_with(const enum side side, size_t size, bool use, unsigned long ops)
 {
 	unsigned long put, end = queue.put + ops;
 	int err = 0;
@@ -788,6 +789,8 @@ static __always_inline int put_with(const enum side side, size_t size, unsigned 
 
 		if (!slot)
 			err = -ENOMEM;
+		else if (use)
+			*(unsigned long *)slot = put;
 		/* the other has read the place: pairs with its release */
 		while (put - smp_load_acquire(&queue.got) == NR_QUEUE)
 			cpu_relax();
@@ -798,30 +801,34 @@ static __always_inline int put_with(const enum side side, size_t size, unsigned 
 	return err;
 }
 
-static __always_inline int get_with(const enum side side, unsigned long ops)
+static __always_inline int get_with(const enum side side, bool use, unsigned long ops)
 {
 	unsigned long got, end = queue.got + ops;
+	int err = 0;
 
 	for (got = queue.got; got != end; got++) {
 		/* pairs with the release of put_with() */
 		while (got == smp_load_acquire(&queue.put))
 			cpu_relax();
+		if (use && *(unsigned long *)queue.slots[got % NR_QUEUE] != got)
+			err = -EIO;
 		give(side, queue.slots[got % NR_QUEUE]);
 		/* read, before the place is used again: pairs with the acquire of put_with() */
 		smp_store_release(&queue.got, got + 1);
 	}
-	return 0;
+	return err;
 }
 
 static int queue_put(const struct worker *worker, unsigned long ops)
 {
-	return worker->side == SLUB ? put_with(SLUB, worker->size, ops) :
-				      put_with(BLOCKSLAB, worker->size, ops);
+	return worker->side == SLUB ? put_with(SLUB, worker->size, worker->use, ops) :
+				      put_with(BLOCKSLAB, worker->size, worker->use, ops);
 }
 
 static int queue_get(const struct worker *worker, unsigned long ops)
 {
-	return worker->side == SLUB ? get_with(SLUB, ops) : get_with(BLOCKSLAB, ops);
+	return worker->side == SLUB ? get_with(SLUB, worker->use, ops) :
+				      get_with(BLOCKSLAB, worker->use, ops);
 }
 
 static int worker_main(void *data)
@@ -907,12 +914,13 @@ static int smp(enum side side, struct bench *bench)
 	return run_workers(side, bench, workers);
 }
 
-/* One CPU takes slots, which the other gives back as they come out of a queue. */
+/* One CPU takes slots, which the other gives back as they come out of a queue; variant: used. */
 static int packet(enum side side, struct bench *bench)
 {
+	bool use = bench->workload->variant;
 	struct worker workers[] = {
-		{ .work = queue_put, .size = bench->size },
-		{ .work = queue_get },
+		{ .work = queue_put, .size = bench->size, .use = use },
+		{ .work = queue_get, .use = use },
 	};
 
 	bench->done = bench->ops;
@@ -1359,6 +1367,7 @@ static const struct workload workloads[] = {
 	{ "replay", replay },
 	{ "remote", remote, ALL_SIZES, 256, .cpus = 2 },
 	{ "packet", packet, PACKET_SIZES, .cpus = 2 },
+	{ "packet_used", packet, PACKET_SIZES, .cpus = 2, .variant = true },
 	{ "smp1_same", smp, SHARED_SIZES, .cpus = 1 },
 	{ "smp2_same", smp, SHARED_SIZES, .cpus = 2 },
 	{ "smp4_same", smp, SHARED_SIZES, .cpus = 4 },
