@@ -175,7 +175,6 @@
 #include <linux/srcu.h>
 #include <linux/stackdepot.h>
 #include <linux/uaccess.h>
-#include <linux/version.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>

@@ -143,30 +143,25 @@ static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_
 	struct blockslab_heap *heap = file_inode(file)->i_private;
 	size_t at = control_of(file)->at;
 	char text[24];
-	int length;
 
-	length = scnprintf(text, sizeof(text), "%lu\n",
-			   at ? READ_ONCE(*(unsigned long *)((void *)heap + at)) :
-				heap_forgotten(heap));
-	return simple_read_from_buffer(to, nr, pos, text, length);
+	sprintf(text, "%lu\n", at ? READ_ONCE(*(unsigned long *)((void *)heap + at)) :
+				    heap_forgotten(heap));
+	return simple_read_from_buffer(to, nr, pos, text, strlen(text));
 }
 
-/* A number as memparse() takes it: 1M, 0x1000. */
 static ssize_t control_write(struct file *file, const char __user *from, size_t nr, loff_t *pos)
 {
 	struct blockslab_heap *heap = file_inode(file)->i_private;
 	const struct control *control = control_of(file);
-	char text[24] = "", *number, *end;
+	unsigned long value;
+	char text[24] = "";
 	int error;
-	u64 value;
 
 	if (nr >= sizeof(text))
 		return -EINVAL;
 	if (copy_from_user(text, from, nr))
 		return -EFAULT;
-	number = strim(text);
-	value = memparse(number, &end);
-	if (!isdigit(*number) || *end || value < control->least || value > control->most)
+	if (number_parse(strim(text), control->least, control->most, &value))
 		return -EINVAL;
 	/* It must not go under the file. */
 	if (!refcount_inc_not_zero(&heap->refs))

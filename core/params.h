@@ -28,15 +28,25 @@ MODULE_PARM_DESC(watch_kib, "KiB of blocks in which a heap keeps freed tracked s
 
 static unsigned long new_heap_track;
 
+/* A number as memparse() takes it, 1M or 0x1000, but none that starts again at 0 past 64 bits. */
+static int number_parse(const char *text, u64 least, u64 most, unsigned long *number)
+{
+	char unit[] = "1\n", *end;
+	u64 value = memparse(text, &end);
+	long long digits;
+
+	if (!isdigit(*text) || *skip_spaces(end) || kstrtou64(text, 0, &value) == -ERANGE ||
+	    sscanf(text, "%lli%c", &digits, unit + 1) < 1 ||
+	    check_mul_overflow((u64)digits, (u64)memparse(unit, NULL), &value) ||
+	    value < least || value > most)
+		return -EINVAL;
+	*number = value;
+	return 0;
+}
+
 static int track_param_set(const char *text, const struct kernel_param *param)
 {
-	char *end;
-	u64 period = memparse(text, &end);
-
-	if (end == text || (*end && *end != '\n') || period > PERIOD_MAX)
-		return -EINVAL;
-	*(unsigned long *)param->arg = period;
-	return 0;
+	return number_parse(text, 0, PERIOD_MAX, param->arg);
 }
 
 static const struct kernel_param_ops track_param_ops = {

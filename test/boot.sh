@@ -183,7 +183,8 @@ rubbish_is_refused()
 			refused sh -c "echo '$text' >$file"
 		done
 	done
-	for text in 1 4096; do	# below a page; below what is held
+	# below a page; below what is held; past 64 bits, where it would be none
+	for text in 1 4096 18446744073709551616 16E; do
 		refused sh -c "echo $text >limit"
 	done
 	[ "$(cat limit)" = 2000000 ]
@@ -192,7 +193,7 @@ rubbish_is_refused()
 		refused sh -c "echo $text >validate"
 	done
 	[ "$(cat forget)" = 0 ]
-	for text in rubbish 4K9 2G ''; do
+	for text in rubbish 4K9 2G '' 18446744073709551617 16E; do
 		refused sh -c "echo '$text' >/sys/module/blockslab/parameters/track"
 	done
 	[ "$(cat /sys/module/blockslab/parameters/track)" = 0 ]

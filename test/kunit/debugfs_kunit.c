@@ -360,13 +360,27 @@ static void control_files_tell_their_value(struct kunit *test)
 
 static void sizes_are_written_as_people_do(struct kunit *test)
 {
-	static const char * const rubbish[] = { "", "K", "64Q", "-1", "1 2", "0x", "64KK" };
+	static const char * const rubbish[] = {
+		"", "K", "64Q", "-1", "1 2", "0x", "64KK", "018", "1K0",
+		/* 0 or 1M in 64 bits, which these are past */
+		"18446744073709551616", "18446744073710600192", "0x10000000000100000",
+		"18014398509481984K", "16384P", "16E",
+	};
 	int i;
 
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1M\n"), 3);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_1M);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0x20000"), 7);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", " 0X200k  "), 9);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_512K);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0x1000E"), 7);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 0x1000e);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "00000400000"), 11);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "7e"), 2);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 7ULL << 60);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0x20000"), 7);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/track", "512K"), 4);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/track"), SZ_512K);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/track", "0"), 1);
