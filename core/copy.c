@@ -37,20 +37,16 @@ EXPORT_SYMBOL_GPL(blockslab_owns);
 static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_t bytes)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
-	size_t size = slot_stride(block), offset = from - block->base, start = 0, room;
+	size_t size = slot_stride(block), offset = from - block->base, room;
 	unsigned int number = offset / size;
 	const void *slot = block->base + number * size;
 
 	if (number >= block->nr_slots || has_canary(block->node, slot) ||
 	    slot_is_free(block, number) || slot_waits(block, number))
 		return false;
-	room = usable_bytes(block, number);
-	if (heap->cache) {
-		start = heap->window_start;
-		room = heap->window_size;
-	}
-	offset -= number * size;
-	return offset >= start && offset - start <= room && bytes <= room - (offset - start);
+	room = heap->cache ? heap->window_size : usable_bytes(block, number);
+	offset -= number * size + heap->window_start;	/* before that it is huge */
+	return offset <= room && bytes <= room - offset;
 }
 
 /* Whether memory that begins outside of all blocks ends so. */
@@ -123,14 +119,18 @@ EXPORT_SYMBOL_GPL(blockslab_copy_from_user);
  * @offset: of that part, in bytes
  * @size: of it, 0 for none
  *
- * Until this is called, that is all of an object.
+ * Until this is called, that is all of an object. A part that ends behind it is none, and told.
  *
  * Context: any.
  */
 void blockslab_cache_usercopy(struct blockslab_cache *cache, size_t offset, size_t size)
 {
-	offset = min_t(size_t, offset, cache->size);
-	cache->heap->window_start = offset;
-	cache->heap->window_size = min_t(size_t, size, cache->size - offset);
+	if (size > cache->size || offset > cache->size - size) {
+		pr_warn("cache %s: %zu bytes from %zu on are not in its objects of %u: user space may see none\n",
+			cache->heap->name, size, offset, cache->size);
+		size = 0;
+	}
+	cache->heap->window_start = size ? offset : 0;
+	cache->heap->window_size = size;
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_usercopy);

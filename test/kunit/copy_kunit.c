@@ -225,8 +225,34 @@ static void a_copy_stays_in_its_caches_window(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, copy_may(test, object + 15, 1));
 	KUNIT_EXPECT_FALSE(test, copy_may(test, object + 16, 33));
 	KUNIT_EXPECT_FALSE(test, copy_may(test, object + 47, 2));
+	blockslab_cache_usercopy(cache, 199, 1);
+	KUNIT_EXPECT_TRUE(test, copy_may(test, object + 199, 1));
 	blockslab_cache_usercopy(cache, 0, 0);
 	KUNIT_EXPECT_FALSE(test, copy_may(test, object, 1));
+	blockslab_cache_free(cache, object);
+	blockslab_cache_destroy(cache);
+}
+
+/* Fails closed, as the kernel's does. */
+static void a_window_that_no_object_has_is_none(struct kunit *test)
+{
+	static const size_t windows[][2] = {
+		{ 0, 201 }, { 16, 185 }, { 200, 1 }, { 201, 0 }, { 8, SIZE_MAX }, { SIZE_MAX, 8 },
+		{ SZ_64K, 8 }, { 8, SZ_64K + 8 },
+	};
+	struct blockslab_cache *cache = blockslab_cache_create("unwindowed", 200, 0, 0, NULL);
+	u8 *object;
+	int i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	object = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	for (i = 0; i < ARRAY_SIZE(windows); i++) {
+		blockslab_cache_usercopy(cache, 0, 200);
+		blockslab_cache_usercopy(cache, windows[i][0], windows[i][1]);
+		KUNIT_EXPECT_FALSE_MSG(test, copy_may(test, object, 1), "window %d", i);
+		KUNIT_EXPECT_FALSE_MSG(test, copy_may(test, object + 16, 1), "window %d", i);
+	}
 	blockslab_cache_free(cache, object);
 	blockslab_cache_destroy(cache);
 }
@@ -364,6 +390,7 @@ static struct kunit_case copy_cases[] = {
 	KUNIT_CASE(no_bytes_may_always_be_copied),
 	KUNIT_CASE(other_memory_is_the_kernels_to_judge),
 	KUNIT_CASE(a_copy_stays_in_its_caches_window),
+	KUNIT_CASE(a_window_that_no_object_has_is_none),
 	KUNIT_CASE(an_object_has_its_types_size),
 	KUNIT_CASE(arrays_have_room_for_all),
 	KUNIT_CASE(what_overflows_gives_nothing),
