@@ -243,11 +243,16 @@ blockslab_compat_kvrealloc(const void *ptr, size_t size, gfp_t gfp)
 static __always_inline __realloc_size(3) void *
 blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 {
+	void *grown;
+
 	if (old >= size)
 		return (void *)ptr;
-	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
-		return blockslab_compat_kvresize(ptr, size, gfp);
-	return kvrealloc(ptr, old, size, gfp);
+	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
+		return kvrealloc(ptr, old, size, gfp);
+	grown = blockslab_compat_kvresize(ptr, size, gfp);
+	if (grown && gfp & __GFP_ZERO)		/* behind what was asked for, it is anything */
+		memset(grown + old, 0, size - old);
+	return grown;
 }
 #endif
 

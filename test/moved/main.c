@@ -115,6 +115,16 @@ static void by_vmalloc(void)
 #endif
 	CHECK(is_filled(memory, 0, 100));
 	kvfree(memory);
+#ifndef alloc_hooks
+	/* In place, and to another: what was never asked for is anything till then. */
+	for (i = 100; i <= 6000; i += 5900) {
+		memory = kvmalloc(100, GFP_KERNEL);
+		memset(memory, 0x5a, 100);
+		memory = kvrealloc(memory, 20, i, GFP_KERNEL | __GFP_ZERO);
+		CHECK(is_filled(memory, 0x5a, 20) && is_filled(memory + 20, 0, i - 20));
+		kvfree(memory);
+	}
+#endif
 }
 
 static void strings(void)
