@@ -213,21 +213,25 @@ blockslab_compat_kvmalloc_node(size_t size, gfp_t gfp, int node)
 	return slot || size <= PAGE_SIZE ? slot : kvmalloc_node(size, gfp, node);
 }
 
-/* A slot that grows past BLOCKSLAB_SLOT_MAX moves to the kernel's memory. */
-static inline void *blockslab_compat_kvresize(const void *ptr, size_t size, gfp_t gfp)
+/* A slot's content, if it is one, moves to other memory of so many bytes, if there is any. */
+static inline void *blockslab_compat_move(const void *ptr, void *moved, size_t size)
 {
 	size_t old = blockslab_owns(ptr) ? blockslab_usable_size(ptr) : 0;
-	void *moved;
 
-	if (size <= BLOCKSLAB_SLOT_MAX)
-		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
-	moved = kvmalloc(size, gfp);
 	if (moved && old) {
 		OPTIMIZER_HIDE_VAR(ptr);	/* all of the slot, not what was asked for */
 		memcpy(moved, ptr, min(old, size));
 		blockslab_free(ptr);
 	}
 	return moved;
+}
+
+/* A slot that grows past BLOCKSLAB_SLOT_MAX moves to the kernel's memory. */
+static inline void *blockslab_compat_kvresize(const void *ptr, size_t size, gfp_t gfp)
+{
+	if (size <= BLOCKSLAB_SLOT_MAX)
+		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
+	return blockslab_compat_move(ptr, kvmalloc(size, gfp), size);
 }
 
 /* 6.12 took the old size out of the arguments, and made kmem_cache_create() a macro. */
@@ -257,10 +261,57 @@ blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 #endif
 
 /* Newer kernels have a few more: with an alignment, and for any context. */
+#ifdef krealloc_node
+/*
+ * A size whose slot has the alignment: that of a class is a multiple of all powers of two that the
+ * sizes it serves are multiples of, up to a page; beyond, whole pages are a power of two's.
+ */
 static __always_inline size_t blockslab_compat_aligned(size_t size, size_t align)
 {
-	return size && align > ARCH_KMALLOC_MINALIGN ? roundup_pow_of_two(max(size, align)) : size;
+	if (!size || align <= ARCH_KMALLOC_MINALIGN)
+		return size;
+	if (align > PAGE_SIZE)
+		return max3(size, align, (size_t)BLOCKSLAB_SLOT_MAX + 1);
+	return size <= BLOCKSLAB_SLOT_MAX ? ALIGN(size, align) : size;
 }
+
+static inline __alloc_size(1) void *
+blockslab_compat_kvmalloc_node_align(size_t size, size_t align, gfp_t gfp, int node)
+{
+	size_t room = blockslab_compat_aligned(size, align);
+
+	if (room > BLOCKSLAB_SLOT_MAX)
+		return kvmalloc_node_align(size, align, gfp, node);
+	return blockslab_compat_kvmalloc_node(room, gfp, node);
+}
+
+/* What has the alignment may stay where it is. */
+static inline __realloc_size(2) void * __must_check
+blockslab_compat_krealloc_node_align(const void *ptr, size_t size, size_t align, gfp_t gfp,
+				     int node)
+{
+	size_t room = blockslab_compat_aligned(size, align);
+
+	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
+		return krealloc_node_align(ptr, size, align, gfp, node);
+	if (ZERO_OR_NULL_PTR(ptr) || IS_ALIGNED((unsigned long)ptr, align))
+		return blockslab_realloc(blockslab_compat_heap, ptr, room, gfp);
+	return blockslab_compat_move(ptr, blockslab_compat_kmalloc_node(room, gfp, node), size);
+}
+
+static inline __realloc_size(2) void * __must_check
+blockslab_compat_kvrealloc_node_align(const void *ptr, size_t size, size_t align, gfp_t gfp,
+				      int node)
+{
+	size_t room = blockslab_compat_aligned(size, align);
+
+	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
+		return kvrealloc_node_align(ptr, size, align, gfp, node);
+	if (room <= BLOCKSLAB_SLOT_MAX)
+		return blockslab_compat_krealloc_node_align(ptr, size, align, gfp, node);
+	return blockslab_compat_move(ptr, kvmalloc_node_align(size, align, gfp, node), size);
+}
+#endif
 
 #ifdef kmalloc_nolock
 static __always_inline __alloc_size(1) void *
@@ -718,16 +769,13 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #undef krealloc_node
 #define krealloc_node(ptr, size, gfp, node)	krealloc(ptr, size, gfp)
 #undef krealloc_node_align
-#define krealloc_node_align(ptr, size, align, gfp, node) \
-	krealloc(ptr, blockslab_compat_aligned(size, align), gfp)
+#define krealloc_node_align	blockslab_compat_krealloc_node_align
 #undef kvmalloc_node_align
-#define kvmalloc_node_align(size, align, gfp, node) \
-	kvmalloc_node(blockslab_compat_aligned(size, align), gfp, node)
+#define kvmalloc_node_align	blockslab_compat_kvmalloc_node_align
 #undef kvrealloc_node
 #define kvrealloc_node(ptr, size, gfp, node)	kvrealloc(ptr, size, gfp)
 #undef kvrealloc_node_align
-#define kvrealloc_node_align(ptr, size, align, gfp, node) \
-	kvrealloc(ptr, blockslab_compat_aligned(size, align), gfp)
+#define kvrealloc_node_align	blockslab_compat_kvrealloc_node_align
 #endif
 #ifdef kmalloc_nolock
 #undef kmalloc_nolock

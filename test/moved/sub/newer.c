@@ -55,7 +55,9 @@ static void typed(void)
 static void on_nodes(void)
 {
 	u8 *memory = krealloc_node(NULL, 30, GFP_KERNEL, 0);
+	size_t many = 0;
 
+	OPTIMIZER_HIDE_VAR(many);
 	CHECK(memory);
 	memset(memory, 0x11, 30);
 	memory = krealloc_node_align(memory, 90, 128, GFP_KERNEL, NUMA_NO_NODE);
@@ -66,6 +68,36 @@ static void on_nodes(void)
 	memory = kvmalloc_node_align(300, 1024, GFP_KERNEL, NUMA_NO_NODE);
 	CHECK(memory && IS_ALIGNED((unsigned long)memory, 1024));
 	kvfree(memory);
+	CHECK(!krealloc_node_align(NULL, SIZE_MAX - many, 64, GFP_KERNEL | __GFP_NOWARN,
+				   NUMA_NO_NODE));
+	memory = kvmalloc_node_align(5 * SZ_1M, 16, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(memory);
+	kvfree(memory);
+	memory = kvmalloc_node_align(2 * PAGE_SIZE, 2 * PAGE_SIZE, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(memory && IS_ALIGNED((unsigned long)memory, 2 * PAGE_SIZE));
+	kvfree(memory);
+	memory = krealloc_node_align(NULL, 2 * PAGE_SIZE, 2 * PAGE_SIZE, GFP_KERNEL, NUMA_NO_NODE);
+	CHECK(memory && IS_ALIGNED((unsigned long)memory, 2 * PAGE_SIZE));
+	kfree(memory);
+}
+
+/* A slot that is large enough stays where it is only if it has the alignment. */
+static void aligned_anew(void)
+{
+	static u8 *grown[100];	/* so many that their size has slots of its own */
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(grown); i++) {
+		grown[i] = krealloc(kmalloc(20, GFP_KERNEL), 190, GFP_KERNEL);
+		memset(grown[i], 0x22, 190);
+	}
+	for (i = 0; i < ARRAY_SIZE(grown); i++) {
+		grown[i] = i % 2 ?
+			   krealloc_node_align(grown[i], 128, 128, GFP_KERNEL, NUMA_NO_NODE) :
+			   kvrealloc_node_align(grown[i], 128, 128, GFP_KERNEL, NUMA_NO_NODE);
+		CHECK(is_filled(grown[i], 0x22, 128) && IS_ALIGNED((unsigned long)grown[i], 128));
+		kfree(grown[i]);
+	}
 }
 #endif
 
@@ -104,6 +136,7 @@ void newer_calls(void)
 #endif
 #ifdef krealloc_node
 	on_nodes();
+	aligned_anew();
 #endif
 #ifdef kmalloc_nolock
 	in_any_context();
