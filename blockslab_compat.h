@@ -160,6 +160,17 @@ static __always_inline void blockslab_compat_kvfree(const void *ptr)
 		kvfree(ptr);
 }
 
+/* Came by 7.3, as kfree_rcu_nolock() did. */
+#ifdef kfree_rcu_nolock
+static __always_inline void blockslab_compat_kvfree_atomic(const void *ptr)
+{
+	if (likely(blockslab_owns(ptr)))
+		blockslab_free(ptr);
+	else
+		kvfree_atomic(ptr);
+}
+#endif
+
 static __always_inline void blockslab_compat_kfree_const(const void *ptr)
 {
 	if (blockslab_owns(ptr))
@@ -783,6 +794,7 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #define kfree_nolock		blockslab_compat_kfree_nolock
 #endif
 #ifdef kfree_rcu_nolock
+#define kvfree_atomic		blockslab_compat_kvfree_atomic
 #undef kfree_rcu_nolock
 #define kfree_rcu_nolock(ptr, head) \
 	blockslab_compat_rcu(ptr, blockslab_compat_kernels_rcu_nolock, head)
@@ -805,6 +817,10 @@ DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) k
 #define __free_kfree			__free_blockslab_compat_kfree
 #define __free_kvfree			__free_blockslab_compat_kvfree
 #define __free_kfree_sensitive		__free_blockslab_compat_kfree_sensitive
+#ifdef kfree_rcu_nolock
+DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvfree_atomic(_T))
+#define __free_kvfree_atomic		__free_blockslab_compat_kvfree_atomic
+#endif
 #endif
 
 /* --- pr_fmt() --------------------------------------------------------------------------------- */

@@ -101,6 +101,20 @@ static void aligned_anew(void)
 }
 #endif
 
+#ifdef kfree_rcu_nolock
+static void where_nobody_sleeps(void)
+{
+	void *large __free(kvfree_atomic) = kvmalloc(100000, GFP_KERNEL);
+	void *small __free(kvfree_atomic) = kvmalloc(100, GFP_KERNEL);
+
+	CHECK(large && small);
+	kvfree_atomic(kvmalloc(100, GFP_KERNEL));
+	kvfree_atomic(kvmalloc(100000, GFP_KERNEL));
+	kvfree_atomic(others_thing(100));
+	kvfree_atomic(NULL);
+}
+#endif
+
 #ifdef kmalloc_nolock
 struct deferred {
 	u64 key;
@@ -137,6 +151,9 @@ void newer_calls(void)
 #ifdef krealloc_node
 	on_nodes();
 	aligned_anew();
+#endif
+#ifdef kfree_rcu_nolock
+	where_nobody_sleeps();
 #endif
 #ifdef kmalloc_nolock
 	in_any_context();
