@@ -75,10 +75,19 @@ __weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_co
 
 /* --- the heap's life -------------------------------------------------------------------------- */
 
+/* Where DMA may not be coherent, kmalloc()'s promise that a buffer shares no cache line is kept. */
+#ifdef ARCH_DMA_MINALIGN
+#define BLOCKSLAB_COMPAT_HEAP_FLAGS						\
+	(ARCH_DMA_MINALIGN > ARCH_KMALLOC_MINALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0)
+#else
+#define BLOCKSLAB_COMPAT_HEAP_FLAGS	0
+#endif
+
 static inline int blockslab_compat_begin(const char *name)
 {
-	struct blockslab_heap *heap = blockslab_compat_heap_create(name);
+	struct blockslab_heap *heap;
 
+	heap = blockslab_compat_heap_create(name, BLOCKSLAB_COMPAT_HEAP_FLAGS);
 	if (IS_ERR(heap))
 		return PTR_ERR(heap);
 	blockslab_compat_heap = heap;

@@ -12,7 +12,7 @@ struct blockslab_cache;
 struct file;
 struct inode;
 
-struct blockslab_heap *blockslab_compat_heap_create(const char *name);
+struct blockslab_heap *blockslab_compat_heap_create(const char *name, unsigned long flags);
 struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
 						      unsigned long flags, void (*ctor)(void *));
 unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);

@@ -39,7 +39,7 @@ static void any_name_becomes_one_that_can_be(struct kunit *test)
 	struct blockslab_cache *cache;
 	struct blockslab_heap *heap;
 
-	heap = blockslab_compat_heap_create(param->name);
+	heap = blockslab_compat_heap_create(param->name, 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, heap);
 	expect_in_use(test, param->fits);
 	end_heap(test, heap);
@@ -69,16 +69,31 @@ static void caches_of_one_name_are_told_apart(struct kunit *test)
 
 static void the_name_of_one_that_drains_is_free(struct kunit *test)
 {
-	struct blockslab_heap *heap = blockslab_compat_heap_create("drains");
+	struct blockslab_heap *heap = blockslab_compat_heap_create("drains", 0);
 	void *slot;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, heap);
 	slot = must_alloc(test, heap, 24);
 	blockslab_heap_destroy(heap);
-	heap = blockslab_compat_heap_create("drains");
+	heap = blockslab_compat_heap_create("drains", 0);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, heap);
 	expect_in_use(test, "drains");
 	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
+static void a_heap_for_dma_has_lines_to_itself(struct kunit *test)
+{
+	struct blockslab_heap *heap;
+	void *slots[8];
+	int i;
+
+	heap = blockslab_compat_heap_create("lines", BLOCKSLAB_HWCACHE_ALIGN);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, heap);
+	alloc_many(test, heap, 24, slots, ARRAY_SIZE(slots));
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)slots[i], cache_line_size()));
+	free_many(slots, ARRAY_SIZE(slots));
 	end_heap(test, heap);
 }
 
@@ -128,6 +143,7 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE_PARAM(any_name_becomes_one_that_can_be, name_gen_params),
 	KUNIT_CASE(caches_of_one_name_are_told_apart),
 	KUNIT_CASE(the_name_of_one_that_drains_is_free),
+	KUNIT_CASE(a_heap_for_dma_has_lines_to_itself),
 	KUNIT_CASE(a_cache_has_the_size_that_was_asked_for),
 	KUNIT_CASE(memory_of_anybody_is_freed),
 	KUNIT_CASE(a_file_s_private_memory_is_freed),
