@@ -27,6 +27,9 @@
  *   a cgroup looks for a list which only SLUB would have made, and oopses.
  * - Copies to and from user space are checked against slots and usercopy windows where they are
  *   copy_to_user() and copy_from_user(), not in copy_to_iter() and the like.
+ * - A parameter whose .set allocates what its .free = kfree is to free: the kernel does that after
+ *   the heap's end, so a value written at run time is reported as a leak, and then freed. (One that
+ *   is given at load comes from the shared heap: the module's own is made later.)
  * - Sheaves (kmem_cache_prefill_sheaf()) do not build. Caches with objects over BLOCKSLAB_SLOT_MAX,
  *   of DMA memory, or aligned to more than a page stay the kernel's, and so does kvmalloc() of
  *   more than BLOCKSLAB_SLOT_MAX bytes.
