@@ -162,14 +162,6 @@ over:
 	return false;
 }
 
-static bool heap_charge(struct blockslab_node *node, size_t bytes)
-{
-	if (!heap_charge_bytes(node->class->heap, bytes))
-		return false;
-	atomic_long_add(bytes, &node->held);
-	return true;
-}
-
 static void heap_uncharge(struct blockslab_node *node, size_t bytes)
 {
 	atomic_long_sub(bytes, &node->class->heap->held);

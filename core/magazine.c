@@ -92,32 +92,25 @@ static void count_room(struct blockslab_node *node, long slots)
 
 static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_t gfp)
 {
+	struct blockslab_heap *heap = node->class->heap;
 	unsigned int capacity = READ_ONCE(node->capacity);
+	size_t bytes = magazine_bytes(capacity);
 	struct blockslab_magazine *magazine;
 
-	if (!heap_charge(node, magazine_bytes(capacity)))
+	if (!heap_charge_bytes(heap, bytes))
 		return NULL;
-	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, magazine_bytes(capacity), gfp,
-			      NUMA_NO_NODE);
+	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, bytes, gfp, NUMA_NO_NODE);
 	if (!magazine) {
-		heap_uncharge(node, magazine_bytes(capacity));
+		atomic_long_sub(bytes, &heap->held);
 		return NULL;
 	}
+	atomic_long_add(bytes, &node->held);
 	/* Slots that lie in a magazine are nobody's: a leak must not hide there. */
 	kmemleak_scan_area(&magazine->below, sizeof(magazine->below), gfp);
 	magazine->node = node;
 	magazine->capacity = capacity;
 	count_room(node, capacity);
 	return magazine;
-}
-
-static void magazine_put(struct blockslab_magazine *magazine)
-{
-	struct blockslab_node *node = magazine->node;
-
-	count_room(node, -(long)magazine->capacity);
-	heap_uncharge(node, magazine_bytes(magazine->capacity));
-	kfree_rcu(magazine, rcu);
 }
 
 /* Returns up to @nr of its slots to their blocks. */
@@ -136,10 +129,15 @@ static void magazine_flush(struct blockslab_magazine *magazine, unsigned int nr)
 /* Gives back a magazine, if there is one, and the slots in it. */
 static void magazine_dispose(struct blockslab_magazine *magazine)
 {
+	struct blockslab_node *node;
+
 	if (!magazine)
 		return;
 	magazine_flush(magazine, magazine->count);
-	magazine_put(magazine);
+	node = magazine->node;
+	count_room(node, -(long)magazine->capacity);
+	heap_uncharge(node, magazine_bytes(magazine->capacity));
+	kfree_rcu(magazine, rcu);
 }
 
 /* The same with all of a list. */
