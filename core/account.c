@@ -8,20 +8,15 @@ static struct blockslab_heap *heap_or_shared(struct blockslab_heap *heap)
 	return heap ?: &blockslab_shared;
 }
 
-/* What a pointer says that it points to, if it does at all. */
-static enum heap_state heap_state(const struct blockslab_heap *heap)
+/* Which fault the use of a heap is, as far as can be told: the pointer may be to nothing. */
+static enum fault heap_fault(const struct blockslab_heap *heap)
 {
 	enum heap_state state;
 
-	if (heap != &blockslab_shared && !virt_addr_valid(heap))
-		return 0;
-	return get_kernel_nofault(state, &heap->state) ? 0 : state;
-}
-
-/* Which fault the use of a heap is, as far as can be told. */
-static enum fault heap_fault(const struct blockslab_heap *heap)
-{
-	switch (heap_state(heap)) {
+	if ((heap != &blockslab_shared && !virt_addr_valid(heap)) ||
+	    get_kernel_nofault(state, &heap->state))
+		return NO_HEAP;
+	switch (state) {
 	case HEAP_LIVE:
 	case HEAP_DEBUG:
 		return NO_FAULT;

@@ -18,17 +18,6 @@ static void heap_end_memory(struct blockslab_heap *heap)
 	kmem_cache_free(heap_cache, heap);
 }
 
-/* The memory of a heap stays for a while. */
-static void heap_bury(struct blockslab_heap *heap)
-{
-	static atomic_t next;
-	unsigned int grave = atomic_fetch_inc(&next);
-	struct blockslab_heap *oldest = xchg(&graves[grave % GRAVES], heap);
-
-	if (oldest)
-		heap_end_memory(oldest);
-}
-
 static void heap_free_classes(struct blockslab_heap *heap)
 {
 	struct blockslab_class *class, *next;
@@ -40,13 +29,18 @@ static void heap_free_classes(struct blockslab_heap *heap)
 	kfree(heap->watch);
 }
 
+/* Its own memory stays for a while. */
 static void heap_free_rcu(struct rcu_head *rcu)
 {
-	struct blockslab_heap *heap = container_of(rcu, struct blockslab_heap, rcu);
+	struct blockslab_heap *heap = container_of(rcu, struct blockslab_heap, rcu), *oldest;
+	static atomic_t next;
 
 	heap_free_classes(heap);
-	if (heap != &blockslab_shared)
-		heap_bury(heap);
+	if (heap == &blockslab_shared)
+		return;
+	oldest = xchg(&graves[atomic_fetch_inc(&next) % GRAVES], heap);
+	if (oldest)
+		heap_end_memory(oldest);
 }
 
 /* Whoever may still look at it does so under RCU; blockslab_exit() waits for what is left. */
