@@ -345,26 +345,6 @@ static size_t many(const struct blockslab_cpu *line)
 	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
 }
 
-/* The rest when this CPU's magazines are empty. Each turn gets one at least, or is the last. */
-static size_t bring_many(const struct request *want, struct blockslab_node *node, size_t got,
-			 size_t nr, void **slots)
-{
-	while (got < nr) {
-		if (want->nr >= many(raw_cpu_ptr(node_cpu(node))) &&
-		    !READ_ONCE(node->class->heap->track))
-			got += take_many(node, want->size, nr - got, slots + got);
-		if (got == nr)
-			break;
-		/* Brings a magazine, too, if this CPU's line can be claimed. */
-		slots[got] = alloc_from(node, want->size, want->gfp, false, want->caller);
-		if (!slots[got])
-			break;
-		got++;
-		got += pop_class(node->class, want->size, nr - got, slots + got);
-	}
-	return got;
-}
-
 /* Up to @nr slots; fewer only where there are no more. */
 static size_t alloc_many(const struct request *want, struct blockslab_class *class, size_t nr,
 			 void **slots)
@@ -376,7 +356,21 @@ static size_t alloc_many(const struct request *want, struct blockslab_class *cla
 	while (got < nr &&
 	       magazines_grow_to(node, min_t(size_t, BULK_BYTES / class->size, 2 * want->nr)))
 		;
-	return bring_many(want, node, got, nr, slots);
+	/* This CPU's magazines are empty. Each turn gets one at least, or is the last. */
+	while (got < nr) {
+		if (want->nr >= many(raw_cpu_ptr(node_cpu(node))) &&
+		    !READ_ONCE(class->heap->track))
+			got += take_many(node, want->size, nr - got, slots + got);
+		if (got == nr)
+			break;
+		/* Brings a magazine, too, if this CPU's line can be claimed. */
+		slots[got] = alloc_from(node, want->size, want->gfp, false, want->caller);
+		if (!slots[got])
+			break;
+		got++;
+		got += pop_class(class, want->size, nr - got, slots + got);
+	}
+	return got;
 }
 
 /* Of pages that are more than a block needs, makes pieces, and gives back what is behind them. */
@@ -396,19 +390,7 @@ static void pages_cut(struct blockslab_block *block, struct page *page, unsigned
 	}
 }
 
-/* Whole pages, as many as the block has. */
-static struct page *large_pages(const struct blockslab_heap *heap, struct blockslab_block *block,
-				gfp_t gfp, int nid)
-{
-	struct page *page = pages_get(heap, gfp, nid, block_order(block));
-
-	block->charged = !!(gfp & __GFP_ACCOUNT);
-	if (page && !is_power_of_2(block->nr_pages))
-		pages_cut(block, page, block_order(block));
-	return page;
-}
-
-/* Pages for a descriptor, charged first. */
+/* As many whole pages as a descriptor has, charged first. */
 static bool large_fill(struct blockslab_block *block, struct blockslab_class *class, gfp_t gfp,
 		       int nid)
 {
@@ -416,27 +398,18 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 
 	if (!heap_charge_bytes(class->heap, block_bytes(block)))
 		return false;
-	page = large_pages(class->heap, block, gfp, nid);
+	page = pages_get(class->heap, gfp, nid, block_order(block));
 	if (!page) {
 		atomic_long_sub(block_bytes(block), &class->heap->held);
 		return false;
 	}
+	block->charged = !!(gfp & __GFP_ACCOUNT);
+	if (!is_power_of_2(block->nr_pages))
+		pages_cut(block, page, block_order(block));
 	block->base = page_address(page);
 	block->node = &class->nodes[page_to_nid(page)];
 	block->born = block_clock();
 	atomic_long_add(block_bytes(block), &block->node->held);
-	return true;
-}
-
-/* The same with room around them, if that comes easily. */
-static bool large_watched(struct blockslab_block *block, struct blockslab_class *class, size_t size,
-			  gfp_t gfp, int nid)
-{
-	gfp = (gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN;
-	block->nr_pages = 2 + PFN_UP(size);
-	if (!large_fill(block, class, gfp, nid))
-		return false;
-	block->base += PAGE_SIZE;
 	return true;
 }
 
@@ -449,11 +422,15 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 		return NULL;
 	block->nr_slots = 1;
 	block->recip = 1;		/* no other address is one of a slot */
-	if (track && !class->noted)
-		notes_get(block, 1, gfp);
 	atomic_long_inc(&class->heap->moving);
-	if (block->notes && !class->noted && large_watched(block, class, size, gfp, nid))
-		return block;
+	/* What is to be watched has room around it, if that comes easily. */
+	if (track && !class->noted && notes_get(block, 1, gfp)) {
+		block->nr_pages = 2 + PFN_UP(size);
+		if (large_fill(block, class, (gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN, nid)) {
+			block->base += PAGE_SIZE;
+			return block;
+		}
+	}
 	block->nr_pages = PFN_UP(size + class->heap->zone);
 	if (large_fill(block, class, gfp, nid))
 		return block;
