@@ -272,15 +272,6 @@ static bool size_earned(struct blockslab_heap *heap, unsigned int index, size_t 
 	return false;
 }
 
-/* Slots as aligned as those of the class, with zones around them. */
-static void watch_layout(struct blockslab_class *class)
-{
-	unsigned int align = min_t(unsigned int, class->size & -class->size, PAGE_SIZE);
-
-	class->lead = ALIGN(WATCH_ZONE, align);
-	class->size = ALIGN(class->size + 2 * WATCH_ZONE, align);
-}
-
 /*
  * The class that has the tracked slots of a class; NULL where there is no memory for it. They have
  * blocks of their own, which have notes, and a key that leads every free to the slow path: so what
@@ -289,6 +280,7 @@ static void watch_layout(struct blockslab_class *class)
 static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t gfp)
 {
 	struct blockslab_class *class = smp_load_acquire(&of->tracked);		/* class_add() */
+	unsigned int align;
 
 	if (likely(class))
 		return class;
@@ -296,7 +288,10 @@ static struct blockslab_class *tracked_class(struct blockslab_class *of, gfp_t g
 	if (!class)
 		return READ_ONCE(of->tracked);
 	class->of = of;
-	watch_layout(class);
+	/* Slots as aligned as those of the class, with zones around them. */
+	align = min_t(unsigned int, of->size & -of->size, PAGE_SIZE);
+	class->lead = ALIGN(WATCH_ZONE, align);
+	class->size = ALIGN(of->size + 2 * WATCH_ZONE, align);
 	class->asked = of->asked;
 	class->canary = of->canary;
 	class->index = of->index;

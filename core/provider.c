@@ -211,6 +211,7 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	block->size = class->size;
 	block->sizes = class_sizes(class);
 	block->recip = (u32)div_u64(1ULL << 32, class->size) + 1;
+	block->born = block_clock();
 	if (block->reserved && block->notes) {	/* so many */
 		nr_slots = min(nr_slots, RESERVE_NOTES);
 		memset(block->notes, 0, notes_bytes(RESERVE_NOTES));
@@ -221,18 +222,6 @@ static void block_bind(struct blockslab_block *block, struct blockslab_class *cl
 	for (word = 0; word < map_words(nr_slots); word++) {
 		WRITE_ONCE(block->map[word], ~0UL);	/* it is one word, most often: no call */
 		WRITE_ONCE(deferred_map(block)[word], 0);
-	}
-}
-
-static void block_free_pages(struct blockslab_block *block)
-{
-	struct blockslab_heap *heap = block->node->class->heap;
-	struct page *page = first_page(block);
-	unsigned int i, next;
-
-	for (i = 0; i < block->nr_pages; i = next) {
-		next = piece_next(block, i);
-		pages_put(heap, page + i, ilog2(next - i));
 	}
 }
 
@@ -310,7 +299,6 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 	if (!block)
 		return NULL;
 	block_bind(block, class);
-	block->born = block_clock();
 	atomic_long_inc(&heap->moving);
 	/* Charged to the heap since it was reserved; from now on to its node too. */
 	atomic_long_add(block_bytes(block), &block->node->held);
@@ -391,7 +379,6 @@ static struct blockslab_block *block_make(struct blockslab_node *node, unsigned 
 	block->base = page_address(page) + class->lead;
 	block->nr_pages = 1U << order;
 	block_bind(block, class);
-	block->born = block_clock();
 	count_pages(class->heap, block, 1);
 	return block;
 }
@@ -422,12 +409,17 @@ static struct blockslab_block *block_new(struct blockslab_node *node, gfp_t gfp)
 static void block_end(struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
+	struct page *page = first_page(block);
+	unsigned int i, next;
 
 	if (block->reserved && !heap_destroyed(heap)) {
 		reserve_put_back(block);
 	} else {
 		count_pages(heap, block, -1);
-		block_free_pages(block);
+		for (i = 0; i < block->nr_pages; i = next) {
+			next = piece_next(block, i);
+			pages_put(heap, page + i, ilog2(next - i));
+		}
 		heap_uncharge(block->node, block_bytes(block));
 		call_rcu(&block->rcu, descriptor_free_rcu);
 	}
