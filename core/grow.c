@@ -48,14 +48,10 @@ static void growth_add(struct blockslab_heap *heap, depot_stack_handle_t stack)
 	atomic_long_add(sizeof(*growing), &heap->fixed);
 }
 
-static void growing_shift(struct growing *growing, struct held_once now, bool tenth)
+static void held_push(struct held_once *latest, unsigned int nr, struct held_once now)
 {
-	memmove(growing->minutes + 1, growing->minutes, (MINUTES - 1) * sizeof(now));
-	growing->minutes[0] = now;
-	if (!tenth)
-		return;
-	memmove(growing->tens + 1, growing->tens, (TENS - 1) * sizeof(now));
-	growing->tens[0] = now;
+	memmove(latest + 1, latest, (nr - 1) * sizeof(now));
+	*latest = now;
 }
 
 /* Writes down what all callers hold now. */
@@ -72,7 +68,9 @@ static void growth_turn(struct blockslab_heap *heap, struct callers *callers)
 		now = (struct held_once){};
 		if (caller)
 			now = (struct held_once){ caller->slots, caller->held };
-		growing_shift(growing, now, growth->turns % 10 == 0);
+		held_push(growing->minutes, MINUTES, now);
+		if (growth->turns % 10 == 0)
+			held_push(growing->tens, TENS, now);
 		if (memchr_inv(growing, 0, sizeof(*growing)))
 			continue;
 		xa_erase_irq(&growth->by_stack, stack);

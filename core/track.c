@@ -308,29 +308,14 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 
 	spin_lock_irqsave(&node->lock, irq);
 	list_for_each_entry(block, &node->all, all) {
-		for_each_clear_bit(number, block->map, block->nr_slots) {
-			if (found == nr)
-				break;
-			if (slot_waits(block, number))
-				continue;
-			slots[found++] = slot_address(block, node->class->size, number);
-		}
+		for_each_clear_bit(number, block->map, block->nr_slots)
+			if (found < nr && !slot_waits(block, number))
+				slots[found++] = slot_address(block, node->class->size, number);
 		if (found == nr)
 			break;
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	return found;
-}
-
-static struct leak leak_of(struct blockslab_class *class)
-{
-	struct leak leak = { .class = class };
-	struct sums sums;
-
-	class_sums(&sums, class);
-	leak.slots = sums_allocated(&sums);
-	leak.bytes = class->size ? leak.slots * class->size : sums.pages;
-	return leak;
 }
 
 static void report_leak(const struct leak *leak)
@@ -379,9 +364,13 @@ static void report_leaks(struct blockslab_heap *heap)
 	unsigned long slots = 0, bytes = 0;
 	struct blockslab_class *class;
 	unsigned int nr = 0, i;
+	struct sums sums;
 
 	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
-		leak = leak_of(class);
+		class_sums(&sums, class);
+		leak.class = class;
+		leak.slots = sums_allocated(&sums);
+		leak.bytes = class->size ? leak.slots * class->size : sums.pages;
 		slots += leak.slots;
 		bytes += leak.bytes;
 		nr += leak.slots > 0;
