@@ -8,17 +8,11 @@
  * destroyed and has slots. Locks: heap->control, taken by what acts; heap_names for directories.
  */
 
-static const char *state_name(const struct blockslab_heap *heap)
-{
-	if (!heap_destroyed(heap))
-		return "live";
-	return heap_forgotten(heap) ? "forgotten" : "destroyed";
-}
-
 static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
 {
 	unsigned long slots = 0, blocks = 0, requested = 0, given = 0, waste = 0;
 	struct blockslab_class *class;
+	const char *state = "live";
 	struct sums sums;
 
 	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
@@ -30,9 +24,11 @@ static void heap_line(struct seq_file *m, struct blockslab_heap *heap)
 	}
 	if (given > requested)
 		waste = div64_u64((u64)(given - requested) * 1000, given);
+	if (heap_destroyed(heap))
+		state = heap_forgotten(heap) ? "forgotten" : "destroyed";
 	seq_printf(m, "%s %zu %zu %zu %lu %lu %lu %lu.%lu %s %s\n", heap->name,
 		   READ_ONCE(heap->limit), READ_ONCE(heap->reserved), held_bytes(heap), requested,
-		   slots, blocks, waste / 10, waste % 10, state_name(heap), heap->maker);
+		   slots, blocks, waste / 10, waste % 10, state, heap->maker);
 }
 
 static int heaps_show(struct seq_file *m, void *unused)

@@ -39,7 +39,6 @@ static const struct {
 	const char *name;
 	const char *done;
 } faults[] = {
-	[NO_FAULT] = { "none", REFUSED },
 	[DOUBLE_FREE] = { "double free", REFUSED },
 	[FOREIGN] = { "foreign pointer", REFUSED },
 	[INSIDE] = { "pointer inside a slot", REFUSED },
@@ -199,14 +198,6 @@ static void print_place(const struct fault_report *report)
 		print_note(&report->note, report->coarse);
 }
 
-static void print_damage(const struct fault_report *report)
-{
-	if (report->nr_found)
-		pr_err("from byte %td of the slot on: %*ph, where 0x%02x was expected\n",
-		       report->facts.damage - report->facts.slot, report->nr_found, report->found,
-		       report->facts.expected);
-}
-
 static void print_report(const struct fault_report *report)
 {
 	int untold = atomic_xchg(&reports_untold[report->fault], 0);
@@ -222,7 +213,10 @@ static void print_report(const struct fault_report *report)
 	if (report->fault == DESTROYED || report->fault == CACHE_HEAP)
 		pr_err("heap %s\n", report->heap);
 	print_place(report);
-	print_damage(report);
+	if (report->nr_found)
+		pr_err("from byte %td of the slot on: %*ph, where 0x%02x was expected\n",
+		       report->facts.damage - report->facts.slot, report->nr_found, report->found,
+		       report->facts.expected);
 	if (untold)
 		pr_err("and %d more of this kind since the last one told\n", untold);
 	pr_err("found on this way:\n");

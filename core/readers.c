@@ -123,11 +123,6 @@ static bool read_block(struct blocks_reader *reader)
 	return block;
 }
 
-static bool reader_is_sparse(const struct blocks_reader *reader)
-{
-	return reader->nr_used && reader->nr_used * 4 < reader->nr_slots;
-}
-
 static bool read_next_block(struct blocks_reader *reader)
 {
 	struct blockslab_node *node = reader->place.node;
@@ -145,7 +140,8 @@ static bool read_next_block(struct blocks_reader *reader)
 			place_start(&reader->place, node);
 		}
 		cond_resched();
-	} while (reader->sparse && !reader_is_sparse(reader));
+	} while (reader->sparse &&
+		 (!reader->nr_used || reader->nr_used * 4 >= reader->nr_slots));
 	sort(reader->holders, reader->nr_holders, sizeof(struct holder), compare_holders, NULL);
 	reader->at++;
 	return true;
