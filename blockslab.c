@@ -462,9 +462,9 @@ static void __exit blockslab_exit(void)
 	debugfs_exit();
 	rcu_barrier();
 	cancel_delayed_work_sync(&referenced_work);
-	reports_finish();
+	irq_work_sync(&report_irq);
 	irq_work_sync(&deferred_irq);
-	destroy_workqueue(workqueue);
+	destroy_workqueue(workqueue);	/* after what they queued: all that was found is told */
 	rcu_barrier();
 	quarantine_trim(0);
 	heaps_exit();

@@ -309,10 +309,3 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 
 /* report(FAULT, .slot = slot, ...): any context; a block that is named must not go meanwhile. */
 #define report(fault, ...)	report_facts(fault, &(struct fault_facts){ __VA_ARGS__ })
-
-/* Waits until all that was found so far is told. */
-static void reports_finish(void)
-{
-	irq_work_sync(&report_irq);
-	flush_work(&report_work);
-}
