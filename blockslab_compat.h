@@ -78,7 +78,10 @@ __weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_co
 
 /* --- the heap's life -------------------------------------------------------------------------- */
 
-/* Where DMA may not be coherent, kmalloc()'s promise that a buffer shares no cache line is kept. */
+/*
+ * Where DMA may not be coherent, kmalloc()'s promise that a buffer shares no cache line is kept. Not
+ * of what comes from the shared heap: of a module without an init function, or before that runs.
+ */
 #ifdef ARCH_DMA_MINALIGN
 #define BLOCKSLAB_COMPAT_HEAP_FLAGS						\
 	(ARCH_DMA_MINALIGN > ARCH_KMALLOC_MINALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0)
@@ -287,7 +290,7 @@ blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 #ifdef krealloc_node
 /*
  * A size whose slot has the alignment: that of a class is a multiple of all powers of two that the
- * sizes it serves are multiples of, up to a page; beyond, whole pages are a power of two's.
+ * sizes it serves are multiples of, up to a page. Beyond, it is the kernel's.
  */
 static __always_inline size_t blockslab_compat_aligned(size_t size, size_t align)
 {
@@ -317,6 +320,9 @@ blockslab_compat_krealloc_node_align(const void *ptr, size_t size, size_t align,
 
 	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
 		return krealloc_node_align(ptr, size, align, gfp, node);
+	if (align > PAGE_SIZE)		/* what is watched begins at any page */
+		return blockslab_compat_move(ptr, krealloc_node_align(NULL, size, align, gfp, node),
+					     size);
 	if (ZERO_OR_NULL_PTR(ptr) || IS_ALIGNED((unsigned long)ptr, align))
 		return blockslab_realloc(blockslab_compat_heap, ptr, room, gfp);
 	return blockslab_compat_move(ptr, blockslab_compat_kmalloc_node(room, gfp, node), size);

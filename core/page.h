@@ -112,13 +112,13 @@ static __always_inline unsigned long blockslab_words(const struct page *page,
 		     "2:	mov %3, %1\n"
 		     "3:\n" _ASM_EXTABLE(1b, 3b) _ASM_EXTABLE(2b, 3b)
 		     : "=&r" (*block), "+r" (key) : "m" (page->private), "m" (page->lru.prev));
-#else
-	if (blockslab_lines(page, &key)) {
-		*block = blockslab_block_of(page);
-		key = blockslab_key_word(page);
-	}
-#endif
 	return key;
+#else
+	if (!blockslab_lines(page, &key))
+		return 0;
+	*block = blockslab_block_of(page);
+	return blockslab_key_word(page);
+#endif
 }
 
 static __always_inline bool blockslab_has_key(const struct page *page, unsigned long lines,

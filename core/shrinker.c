@@ -26,16 +26,16 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
-#define TIE	1024UL		/* so many, or fewer, are told apart that have as much unused */
+#define TIE	1024U		/* so many, or fewer, are told apart that have as much unused */
 
 /* The heap that has most unused, but less than @below, which that becomes; with a reference. */
-static struct blockslab_heap *least_used(unsigned long *below)
+static struct blockslab_heap *least_used(u64 *below)
 {
 	struct blockslab_heap *heap, *largest = NULL;
-	unsigned long most = TIE - 1, unused;
+	u64 most = TIE - 1, unused;
 
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		unused = heap_unused(heap) * TIE + hash_ptr(heap, ilog2(TIE));
+		unused = (u64)heap_unused(heap) * TIE + hash_ptr(heap, ilog2(TIE));
 		if (unused <= most || unused >= *below)
 			continue;
 		if (largest)
@@ -52,7 +52,8 @@ static struct blockslab_heap *least_used(unsigned long *below)
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
 {
 	bool wait = gfpflags_allow_blocking(control->gfp_mask);
-	unsigned long pages = 0, below = ULONG_MAX;
+	unsigned long pages = 0;
+	u64 below = U64_MAX;
 	struct blockslab_heap *heap;
 
 	while (pages < control->nr_to_scan) {

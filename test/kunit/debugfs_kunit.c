@@ -378,8 +378,8 @@ static void sizes_are_written_as_people_do(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 0x1000e);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "00000400000"), 11);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
-	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "7e"), 2);
-	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), 7ULL << 60);
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "1g"), 2);
+	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_1G);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/limit", "0x20000"), 7);
 	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/kunit/track", "512K"), 4);
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/track"), SZ_512K);

@@ -119,9 +119,10 @@ static int free_half_and_release(void *data, unsigned int cpu)
 			blockslab_free(race->slots[i]);
 		/*
 		 * To tell of it takes the other CPU a while, with the slot in hand; if that has not
-		 * looked yet. The slot's block stays, as others of it are in use.
+		 * looked yet. The slot's block stays, as others of it are in use; of larger ones a
+		 * block may have one slot.
 		 */
-		if (race->size <= 1024)
+		if (race->size <= 64)
 			spoil(race->slots[0]);
 		if (blockslab_heap_release(fixture.heap) != NR_SLOTS / 2)
 			error = -EUCLEAN;
