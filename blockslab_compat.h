@@ -79,12 +79,13 @@ __weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_co
 /* --- the heap's life -------------------------------------------------------------------------- */
 
 /*
- * Where DMA may not be coherent, kmalloc()'s promise that a buffer shares no cache line is kept. Not
- * of what comes from the shared heap: of a module without an init function, or before that runs.
+ * Where DMA may not be coherent, kmalloc()'s promise that a buffer shares no cache line is kept.
+ * But not by the shared heap, which a module without an init function has, and all before that
+ * runs.
  */
 #ifdef ARCH_DMA_MINALIGN
 #define BLOCKSLAB_COMPAT_HEAP_FLAGS						\
-	(ARCH_DMA_MINALIGN > ARCH_KMALLOC_MINALIGN ? BLOCKSLAB_HWCACHE_ALIGN : 0)
+	(ARCH_KMALLOC_MINALIGN / ARCH_DMA_MINALIGN ? 0 : BLOCKSLAB_HWCACHE_ALIGN)
 #else
 #define BLOCKSLAB_COMPAT_HEAP_FLAGS	0
 #endif
