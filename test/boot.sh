@@ -807,6 +807,23 @@ hog_came_round()
 	[ "$(cell heap/hog/classes 64 allocs)" -gt "$far" ]
 }
 
+# the bytes that the heaps of a question hold
+asked_heaps_hold()
+{
+	awk '$1 ~ /^ask-/ { held += $4 } END { print held + 0 }' $blockslab/heaps
+}
+
+# at once, before they would by themselves
+equal_heaps_are_shrunk()
+{
+	load blockslab_ask ask=equals
+	[ "$(asked_heaps_hold)" -gt 0 ]
+	echo 2 >/proc/sys/vm/drop_caches
+	held=$(asked_heaps_hold)
+	rmmod blockslab_ask
+	[ "$held" = 0 ]
+}
+
 # CPU 3 is isolated; a heap is used on CPU 0, and trimmed while that rests, five times in each try. The
 # kernel may have reasons of its own to call CPU 3, but not every time.
 others_are_left_alone()
@@ -999,6 +1016,7 @@ others)
 	step 'all of a slot may be used' question_is_answered usable
 	step '1024 classes are first used in atomic context' question_is_answered atomic
 	step 'slots are of the node asked for' question_is_answered thisnode
+	step 'heaps that keep as much as each other are shrunk' equal_heaps_are_shrunk
 	step 'what is allocated in any context is zeroed' question_is_answered nolock
 	step 'slots are in SUnreclaim' slots_are_summed_up unreclaimable SUnreclaim
 	step 'those of a reclaimable heap are in KReclaimable' slots_are_summed_up reclaimable KReclaimable

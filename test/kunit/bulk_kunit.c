@@ -189,6 +189,41 @@ static void one_bulk_frees_slots_of_classes_without_lines(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
 }
 
+struct handed {
+	void *slots[8];			/* to be freed by one that has allocated none */
+	void *again[4];			/* what that one gets */
+};
+
+static int free_and_take(void *data, unsigned int cpu)
+{
+	struct handed *handed = data;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(handed->slots); i++)
+		blockslab_free(handed->slots[i]);
+	return blockslab_alloc_bulk(fixture.heap, 24, GFP_KERNEL, ARRAY_SIZE(handed->again),
+				    handed->again) != ARRAY_SIZE(handed->again);
+}
+
+/* Its magazine has slots, if no credit yet. */
+static void a_bulk_takes_what_its_cpu_has_only_freed(struct kunit *test)
+{
+	struct handed *handed = kunit_kzalloc(test, sizeof(*handed), GFP_KERNEL);
+	int i, j, same = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, handed);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "this machine has one CPU");
+	sample_nothing(test, fixture.heap);
+	alloc_many(test, fixture.heap, 24, handed->slots, ARRAY_SIZE(handed->slots));
+	KUNIT_ASSERT_EQ(test, on_cpus(test, cpumask_of(other_cpu()), free_and_take, handed), 0);
+	for (i = 0; i < ARRAY_SIZE(handed->again); i++)
+		for (j = 0; j < ARRAY_SIZE(handed->slots); j++)
+			same += handed->again[i] == handed->slots[j];
+	KUNIT_EXPECT_EQ(test, same, ARRAY_SIZE(handed->again));
+	blockslab_free_bulk(ARRAY_SIZE(handed->again), handed->again);
+}
+
 static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE_PARAM(every_slot_of_a_bulk_is_its_own, bulk_gen_params),
 	KUNIT_CASE(bulk_and_single_calls_mix),
@@ -197,6 +232,7 @@ static struct kunit_case bulk_cases[] = {
 	KUNIT_CASE(a_bulk_without_a_class_gets_nothing),
 	KUNIT_CASE(one_bulk_frees_slots_of_all_kinds),
 	KUNIT_CASE(one_bulk_frees_slots_of_classes_without_lines),
+	KUNIT_CASE(a_bulk_takes_what_its_cpu_has_only_freed),
 	KUNIT_CASE(a_bulk_is_zeroed_on_request),
 	KUNIT_CASE(a_bulk_that_fails_midway_leaves_nothing_behind),
 	KUNIT_CASE(a_double_free_within_a_bulk_is_told_once),
