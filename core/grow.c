@@ -87,6 +87,7 @@ static void heap_grow(struct blockslab_heap *heap, unsigned int turns)
 	struct callers *callers = callers_get(heap);
 	unsigned int i;
 
+	heap->growth->last = jiffies;
 	if (IS_ERR(callers))
 		return;
 	for (i = 0; i < callers->nr; i++)
@@ -125,10 +126,8 @@ static void growth_work_fn(struct work_struct *work)
 		mutex_lock(&growth_lock);
 		growth = growth_of(heap);
 		turns = growth ? (jiffies - growth->last + HZ) / GROWTH_PERIOD : 0;
-		if (turns) {
-			growth->last = jiffies;
+		if (turns)
 			heap_grow(heap, min(turns, TURNS_MAX + 0U));
-		}
 		again |= READ_ONCE(heap->track) || (growth && growth->nr);
 		mutex_unlock(&growth_lock);
 	}

@@ -194,6 +194,18 @@ struct handed {
 	void *again[4];			/* what that one gets */
 };
 
+static int take_singly(void *data, unsigned int cpu)
+{
+	struct handed *handed = data;
+	int i, failed = 0;
+
+	for (i = 0; i < ARRAY_SIZE(handed->slots); i++) {
+		handed->slots[i] = try_alloc(fixture.heap, 24, GFP_KERNEL);
+		failed += !handed->slots[i];
+	}
+	return failed;
+}
+
 static int free_and_take(void *data, unsigned int cpu)
 {
 	struct handed *handed = data;
@@ -205,18 +217,20 @@ static int free_and_take(void *data, unsigned int cpu)
 				    handed->again) != ARRAY_SIZE(handed->again);
 }
 
-/* Its magazine has slots, if no credit yet. */
+/* Its magazine has slots, if no credit yet. All on one node: what is of another is not for it. */
 static void a_bulk_takes_what_its_cpu_has_only_freed(struct kunit *test)
 {
 	struct handed *handed = kunit_kzalloc(test, sizeof(*handed), GFP_KERNEL);
+	unsigned int cpu = cpumask_first(cpu_online_mask), other;
 	int i, j, same = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, handed);
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "this machine has one CPU");
+	other = cpumask_any_but(cpumask_of_node(cpu_to_node(cpu)), cpu);
+	if (other >= nr_cpu_ids || !cpu_online(other))
+		kunit_skip(test, "this node has one CPU");
 	sample_nothing(test, fixture.heap);
-	alloc_many(test, fixture.heap, 24, handed->slots, ARRAY_SIZE(handed->slots));
-	KUNIT_ASSERT_EQ(test, on_cpus(test, cpumask_of(other_cpu()), free_and_take, handed), 0);
+	KUNIT_ASSERT_EQ(test, on_cpus(test, cpumask_of(cpu), take_singly, handed), 0);
+	KUNIT_ASSERT_EQ(test, on_cpus(test, cpumask_of(other), free_and_take, handed), 0);
 	for (i = 0; i < ARRAY_SIZE(handed->again); i++)
 		for (j = 0; j < ARRAY_SIZE(handed->slots); j++)
 			same += handed->again[i] == handed->slots[j];
