@@ -61,33 +61,40 @@ static int take_slots(struct race *race)
 	return 0;
 }
 
-static int trim_along(struct race *race)
+/* Rounds of taking slots and of what is done with them, while the other CPU trims. */
+static int beside_a_trim(struct race *race, unsigned int cpu, int (*use)(struct race *race))
 {
-	while (!READ_ONCE(race->stop)) {
+	int round, error = 0;
+
+	while (cpu != race->frees_on && !READ_ONCE(race->stop)) {
 		blockslab_shrink(fixture.heap);
 		cond_resched();
+	}
+	if (cpu != race->frees_on)
+		return 0;
+	for (round = 0; round < NR_ROUNDS && !error; round++) {
+		error = take_slots(race) ?: use(race);
+		cond_resched();
+	}
+	WRITE_ONCE(race->stop, true);
+	return error;
+}
+
+static int each_twice(struct race *race)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		blockslab_free(race->slots[i]);
+		blockslab_free(race->slots[i]);
+		race->calls++;
 	}
 	return 0;
 }
 
 static int free_each_twice(void *data, unsigned int cpu)
 {
-	struct race *race = data;
-	int round, i, error = 0;
-
-	if (cpu != race->frees_on)
-		return trim_along(race);
-	for (round = 0; round < NR_ROUNDS && !error; round++) {
-		error = take_slots(race);
-		for (i = 0; i < NR_SLOTS && !error; i++) {
-			blockslab_free(race->slots[i]);
-			blockslab_free(race->slots[i]);
-			race->calls++;
-		}
-		cond_resched();
-	}
-	WRITE_ONCE(race->stop, true);
-	return error;
+	return beside_a_trim(data, cpu, each_twice);
 }
 
 /* Slots that a trim carries are in no magazine, and in no block. */
@@ -104,33 +111,28 @@ static void spoil(u8 *slot)
 	kasan_enable_current();
 }
 
+static int half_and_release(struct race *race)
+{
+	int i;
+
+	for (i = 0; i < NR_SLOTS; i += 2)
+		blockslab_free(race->slots[i]);
+	/*
+	 * To tell of it takes the other CPU a while, with the slot in hand; if that has not looked
+	 * yet. The slot's block stays, as others of it are in use; of larger ones a block may have
+	 * one slot.
+	 */
+	if (race->size <= 64)
+		spoil(race->slots[0]);
+	if (blockslab_heap_release(fixture.heap) != NR_SLOTS / 2)
+		return -EUCLEAN;
+	race->calls = atomic_read(&fixture.faults);
+	return 0;
+}
+
 static int free_half_and_release(void *data, unsigned int cpu)
 {
-	struct race *race = data;
-	int round, i, error = 0;
-
-	if (cpu != race->frees_on)
-		return trim_along(race);
-	for (round = 0; round < NR_ROUNDS && !error; round++) {
-		error = take_slots(race);
-		if (error)
-			break;
-		for (i = 0; i < NR_SLOTS; i += 2)
-			blockslab_free(race->slots[i]);
-		/*
-		 * To tell of it takes the other CPU a while, with the slot in hand; if that has not
-		 * looked yet. The slot's block stays, as others of it are in use; of larger ones a
-		 * block may have one slot.
-		 */
-		if (race->size <= 64)
-			spoil(race->slots[0]);
-		if (blockslab_heap_release(fixture.heap) != NR_SLOTS / 2)
-			error = -EUCLEAN;
-		cond_resched();
-	}
-	race->calls = atomic_read(&fixture.faults);
-	WRITE_ONCE(race->stop, true);
-	return error;
+	return beside_a_trim(data, cpu, half_and_release);
 }
 
 /* A slot that was watched, and that a trim has in hand, is neither kept nor in its block. */
