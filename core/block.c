@@ -53,6 +53,14 @@ static noinline __cold void block_mend(struct blockslab_block *block)
 	block->nr_free = 0;
 }
 
+/* Full ones are counted, and in no list: nobody looks for them. */
+static __always_inline void block_delist(struct blockslab_block *block)
+{
+	blockslab_sub(block->node->nr[block->state], 1);
+	if (block->state != BLOCK_FULL)
+		__hlist_del(&block->listed);
+}
+
 /* Puts a block on the list of a @state, which its number of free slots names. */
 static noinline void block_relist(struct blockslab_block *block, unsigned int state)
 {
@@ -66,13 +74,11 @@ static noinline void block_relist(struct blockslab_block *block, unsigned int st
 		block_mend(block);
 		state = block_state(block);
 	}
-	if (block->state != BLOCK_UNLISTED) {
-		blockslab_sub(node->nr[block->state], 1);
-		__list_del_entry(&block->list);
-	}
+	block_delist(block);
 	block->state = state;
 	blockslab_add(node->nr[state], 1);
-	list_add(&block->list, &node->blocks[state]);
+	if (state != BLOCK_FULL)
+		hlist_add_head(&block->listed, &node->blocks[state]);
 	count_retained(node, retained + retained_bytes(block));
 }
 
@@ -83,6 +89,12 @@ static __always_inline void block_list(struct blockslab_block *block)
 
 	if (state != block->state)
 		block_relist(block, state);
+}
+
+/* The one that came to a list last. There is one. */
+static struct blockslab_block *first_block(const struct blockslab_node *node, unsigned int state)
+{
+	return hlist_entry(node->blocks[state].first, struct blockslab_block, listed);
 }
 
 /* To be done before lists are looked at. */
@@ -109,6 +121,8 @@ static void block_link(struct blockslab_block *block)
 	blockslab_add(node->nr_free, block->nr_free);
 	blockslab_add(node->pages, block->nr_pages * PAGE_SIZE);
 	node->aside += bytes_around(block);
+	block->state = BLOCK_FULL;
+	blockslab_add(node->nr[BLOCK_FULL], 1);
 	block_list(block);
 }
 
@@ -179,17 +193,17 @@ static void block_unlink(struct blockslab_block *block, struct list_head *gone)
 	lockdep_assert_held(&node->lock);
 	atomic_long_inc(&node->class->heap->moving);
 	count_retained(node, -retained_bytes(block));
-	blockslab_sub(node->nr[block->state], 1);
 	blockslab_sub(node->nr_slots, block->nr_slots);
 	blockslab_sub(node->nr_free, block->nr_free);
 	blockslab_sub(node->pages, block->nr_pages * PAGE_SIZE);
 	node->aside -= bytes_around(block);
-	block->state = BLOCK_UNLISTED;
 	if (node->hand == block)
 		node->hand = NULL;
 	places_leave(block);
 	list_del(&block->all);
-	list_move(&block->list, gone);
+	block_delist(block);
+	block->state = BLOCK_UNLISTED;
+	list_add(&block->list, gone);
 }
 
 static void put_blocks(struct list_head *gone)
@@ -211,7 +225,7 @@ static noinline struct blockslab_block *fullest_block(struct blockslab_node *nod
 	for (state = BLOCK_PARTIAL; state <= BLOCK_RETAINED; state++) {
 		if (!node->nr[state])
 			continue;
-		block = list_first_entry(&node->blocks[state], struct blockslab_block, list);
+		block = first_block(node, state);
 		if (READ_ONCE(node->class->heap->state) == HEAP_DEBUG) {
 			node->hand = block;
 			retention_taken(&node->retention, retained_words(node));
@@ -406,8 +420,7 @@ static void retained_look(struct blockslab_node *node, struct list_head *gone)
 
 	lockdep_assert_held(&node->lock);
 	while (unneeded && node->nr[BLOCK_RETAINED] > keep_least(node)) {
-		block = list_last_entry(&node->blocks[BLOCK_RETAINED], struct blockslab_block,
-					list);
+		block = first_block(node, BLOCK_RETAINED);
 		if (block_words(block) > unneeded)
 			break;
 		unneeded -= block_words(block);

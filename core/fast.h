@@ -151,7 +151,8 @@ struct blockslab_note;
  */
 struct blockslab_block {
 	union {
-		struct list_head list;	/* in node->blocks[state] (node->lock), or on its way */
+		struct hlist_node listed;	/* in node->blocks[state] (node->lock) */
+		struct list_head list;	/* on its way */
 		struct rcu_head rcu;	/* of its end: it lives on for a grace period */
 	};
 	struct list_head all;		/* in node->all (node->lock) */

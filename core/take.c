@@ -452,7 +452,7 @@ static struct blockslab_block *large_kept(struct blockslab_node *node, size_t si
 	    gfp & (__GFP_ACCOUNT | __GFP_DMA | __GFP_DMA32))
 		return NULL;
 	spin_lock_irqsave(&node->lock, irq);
-	list_for_each_entry(block, &node->blocks[BLOCK_RETAINED], list) {
+	hlist_for_each_entry(block, &node->blocks[BLOCK_RETAINED], listed) {
 		if (block->nr_pages != PFN_UP(size))
 			continue;
 		__clear_bit(0, block->map);

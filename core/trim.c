@@ -201,8 +201,7 @@ static void retained_put(struct blockslab_node *node)
 	retention_reset(&node->retention);
 	hand_down(node);
 	while (node->nr[BLOCK_RETAINED] && run--)
-		block_unlink(list_first_entry(&node->blocks[BLOCK_RETAINED],
-					      struct blockslab_block, list), &gone);
+		block_unlink(first_block(node, BLOCK_RETAINED), &gone);
 	spin_unlock_irqrestore(&node->lock, irq);
 	put_blocks(&gone);
 }

@@ -100,7 +100,7 @@ struct blockslab_node {
 	unsigned int capacity;			/* of the next magazine; grows with trades */
 	u32 looked;				/* jiffies, then: see magazines_look() */
 	spinlock_t lock;			/* guards what follows up to @retention */
-	struct list_head blocks[NR_BLOCK_STATES];	/* by state */
+	struct hlist_head blocks[NR_BLOCK_STATES];	/* by state */
 	struct blockslab_block *hand;	/* stays on its list whatever its slots; or NULL */
 	struct list_head all;			/* every block, the oldest first */
 	struct list_head places;		/* struct place: walks over @all */
