@@ -21,6 +21,10 @@
 #define BLOCKSLAB_GFP_SLOW	(__GFP_ZERO | __GFP_ACCOUNT | __GFP_DMA | __GFP_DMA32 | \
 				 __GFP_THISNODE)
 
+#ifndef BLOCKSLAB_CONSTANT
+#define BLOCKSLAB_CONSTANT(value)	__builtin_constant_p(value)
+#endif
+
 struct blockslab_magazine;
 struct blockslab_node;
 
@@ -62,10 +66,17 @@ DECLARE_STATIC_KEY_FALSE(blockslab_rare);
 /* Of this CPU, for the node it belongs to. Preemption is off. */
 static __always_inline struct blockslab_cpu *blockslab_home_line(struct blockslab_cpu __percpu *cpu)
 {
+	unsigned long line = (__force unsigned long)cpu;
+
 	if (!IS_ENABLED(CONFIG_NUMA))
 		return this_cpu_ptr(cpu);
-	return (struct blockslab_cpu *)((__force unsigned long)cpu +
-					__this_cpu_read(blockslab_home));
+#if defined(CONFIG_X86) && defined(CONFIG_SMP) && !defined(CONFIG_CC_HAS_NAMED_AS)
+	/* as this_cpu_ptr(): else the offset is loaded first */
+	asm("add " __percpu_arg(1) ", %0" : "+r"(line) : "m"(blockslab_home));
+	return (struct blockslab_cpu *)line;
+#else
+	return (struct blockslab_cpu *)(line + __this_cpu_read(blockslab_home));
+#endif
 }
 
 static __always_inline unsigned long blockslab_count(const struct blockslab_cpu *line)
@@ -191,12 +202,12 @@ static __always_inline long blockslab_number_at(unsigned long offset, unsigned l
 
 /*
  * The fast path for a page whose key is right, with preemption off: the start of a slot, not free
- * in its block, and no canary in @word; then into this CPU's loaded magazine. False where that
- * cannot be. Ends with preemption on.
+ * in its block, and no canary at @word of the slot; then into this CPU's loaded magazine. False
+ * where that cannot be. Ends with preemption on.
  */
 static __always_inline bool
 blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, const void *slot,
-		    unsigned long *word)
+		    unsigned long word)
 {
 	long number = blockslab_number_at((u32)(slot - block->base), block->recip);
 	unsigned long canary = blockslab_canary(slot), count;
@@ -204,7 +215,8 @@ blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, co
 
 	if (unlikely(number < 0))
 		goto out;
-	if (unlikely(blockslab_has_canary(word, canary) || test_bit(number, block->map)))
+	if (unlikely(blockslab_has_canary(blockslab_word(slot, word), canary)) ||
+	    unlikely(test_bit(number, block->map)))
 		goto out;
 	line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
 	if (unlikely(!blockslab_claim(line)))
@@ -214,7 +226,9 @@ blockslab_free_fast(const struct blockslab_block *block, unsigned long lines, co
 		goto full;
 	data_race(line->loaded[count] = (void *)slot);	/* readers elsewhere can do with any */
 	blockslab_add(line->tally, 1);
-	*word = canary;
+	if (!BLOCKSLAB_CONSTANT(word))
+		OPTIMIZER_HIDE_VAR(word);	/* else the sum is made first, and kept */
+	*blockslab_word(slot, word) = canary;
 	blockslab_unclaim(line);
 	preempt_enable();
 	return true;
@@ -243,28 +257,20 @@ static __always_inline bool blockslab_page_serves(const struct page *page, bool 
 						  struct blockslab_block **block,
 						  unsigned long *lines)
 {
-	unsigned long offset;
+	unsigned long offset, key;
 
 	if (any_heap) {
-		if (unlikely(!blockslab_lines(page, lines)))
-			return false;
-		*block = blockslab_block_of(page);
-		return blockslab_has_key(page, *lines, BLOCKSLAB_KEY_FAST);
+		key = blockslab_words(page, lines, block);
+		return likely(key == *lines + BLOCKSLAB_KEY_FAST);
 	}
 	/* one load for both uses, and one compare for the key and for the cache */
-	offset = blockslab_words(page, block) - (unsigned long)page;
-	OPTIMIZER_HIDE_VAR(offset);	/* else GCC adds where this subtracts, in copies */
-	offset -= cache->keyed;
+	offset = blockslab_words(page, NULL, block) - cache->keyed;
 	if (unlikely(offset >= cache->bytes))
 		return false;
 	*lines = cache->first + offset;
 	OPTIMIZER_HIDE_VAR(*lines);	/* the same */
 	return true;
 }
-
-#ifndef BLOCKSLAB_CONSTANT
-#define BLOCKSLAB_CONSTANT(value)	__builtin_constant_p(value)
-#endif
 
 /* A slot of any heap, or of a cache; of a size, or, where that is SIZE_MAX, of any. */
 static __always_inline bool blockslab_free_try(const void *slot, size_t size, bool any_heap,
@@ -284,8 +290,7 @@ static __always_inline bool blockslab_free_try(const void *slot, size_t size, bo
 	/* A size that is right all the same is told by the slow path. */
 	if (!any_size && unlikely(block->size - size >= block->sizes))
 		goto out;
-	return blockslab_free_fast(block, lines, slot,
-				   blockslab_word(slot, any_heap ? 0 : cache->canary));
+	return blockslab_free_fast(block, lines, slot, any_heap ? 0 : cache->canary);
 
 out:
 	preempt_enable();

@@ -146,7 +146,7 @@ static noinline void free_checked(const void *slot, size_t size,
 /* What slots of one class and node have in common, which are freed in a row. */
 struct run {
 	struct blockslab_cpu *line;	/* of the class and node, this CPU's */
-	unsigned long mark;		/* of their pages' key words, less the address */
+	unsigned long mark;		/* their pages' key word */
 	unsigned long word;		/* offset of a slot's canary */
 };
 
@@ -179,13 +179,12 @@ static __always_inline bool run_begin(struct run *run, const void *slot,
 /* Looks at the page of a slot; false if it is not of the run. With preemption off, or under RCU. */
 static __always_inline bool run_enter(unsigned long mark, const void *slot, struct seen *seen)
 {
-	unsigned long offset = blockslab_offset(slot), lines;
+	unsigned long offset = blockslab_offset(slot);
 	struct page *page = blockslab_page(offset);
 
-	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
-		return false;
-	seen->block = blockslab_block_of(page);
-	if (!blockslab_has_key(page, mark, 0) || !blockslab_is_block(page, seen->block))
+	if (unlikely(blockslab_beyond(offset)) ||
+	    unlikely(blockslab_words(page, NULL, &seen->block) != mark) ||
+	    unlikely(!blockslab_is_block(page, seen->block)))
 		return false;
 	seen->page = slot - offset_in_page(slot);
 	seen->before = seen->page - seen->block->base;
@@ -194,8 +193,10 @@ static __always_inline bool run_enter(unsigned long mark, const void *slot, stru
 	return true;
 }
 
-/* Gives a slot of the run its canary, if all is well with it, as a free sees it. */
-static __always_inline bool run_free(unsigned long mark, unsigned long word, const void *slot,
+/*
+ * Gives a slot of the run its canary, at *@word of it, if all is well with it, as a free sees it.
+ */
+static __always_inline bool run_free(unsigned long mark, unsigned long *word, const void *slot,
 				     unsigned long canary, struct seen *seen)
 {
 	unsigned long offset = slot - seen->page;
@@ -207,10 +208,11 @@ static __always_inline bool run_free(unsigned long mark, unsigned long word, con
 		offset = slot - seen->page;
 	}
 	number = blockslab_number_at(offset + seen->before, seen->recip);
-	if (unlikely(number < 0 || blockslab_has_canary(blockslab_word(slot, word), canary) ||
+	if (unlikely(number < 0 || blockslab_has_canary(blockslab_word(slot, *word), canary) ||
 		     slot_is_free(seen->block, number)))
 		return false;
-	*blockslab_word(slot, word) = canary;
+	OPTIMIZER_HIDE_VAR(*word);	/* as in blockslab_free_fast() */
+	*blockslab_word(slot, *word) = canary;
 	return true;
 }
 
@@ -226,7 +228,7 @@ static noinline size_t push(struct blockslab_cpu *line, unsigned long mark, unsi
 	nr = min_t(size_t, nr, line->capacity - blockslab_count(line));
 	for (i = 0; i < nr; i++) {
 		slot = slots[i];
-		if (unlikely(!run_free(mark, word, slot, secret + (unsigned long)slot, &seen)))
+		if (unlikely(!run_free(mark, &word, slot, secret + (unsigned long)slot, &seen)))
 			break;
 		data_race(to[i] = slot);	/* as in a free */
 	}
@@ -283,7 +285,7 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
 	for (i = 0; i < nr; i++)
-		if (!run_free(run.mark, run.word, slots[i], blockslab_canary(slots[i]), &seen))
+		if (!run_free(run.mark, &run.word, slots[i], blockslab_canary(slots[i]), &seen))
 			break;
 	if (!i)
 		return 0;
@@ -307,8 +309,8 @@ static bool free_again(const struct blockslab_block *block, unsigned long lines,
 		room = has_room(line);
 		blockslab_unclaim(line);
 		if (room && (size == ANY_SIZE || block->size - size < block->sizes))
-			return blockslab_free_fast(block, lines, slot, blockslab_word(slot,
-						   cache ? cache->pages.canary : 0));
+			return blockslab_free_fast(block, lines, slot,
+						   cache ? cache->pages.canary : 0);
 	}
 	rcu_read_lock();	/* its class may go with the slot */
 	preempt_enable();
@@ -430,15 +432,15 @@ EXPORT_SYMBOL_GPL(blockslab_free_bulk);
 static __always_inline struct blockslab_block *
 plain_block(const void *slot, bool deferred, long *number)
 {
-	unsigned long offset = blockslab_offset(slot), lines;
+	unsigned long offset = blockslab_offset(slot), lines, key;
 	struct page *page = blockslab_page(offset);
 	struct blockslab_block *block;
 
-	if (unlikely(blockslab_beyond(offset)) || unlikely(!blockslab_lines(page, &lines)))
+	if (unlikely(blockslab_beyond(offset)))
 		return NULL;
-	block = blockslab_block_of(page);
-	if (unlikely(!blockslab_has_key(page, lines, BLOCKSLAB_KEY_FAST)) &&
-	    !(deferred && key_is_slow(page_key(page)) && blockslab_is_block(page, block) &&
+	key = blockslab_words(page, &lines, &block);
+	if (unlikely(key != lines + BLOCKSLAB_KEY_FAST) &&
+	    !(deferred && key && key_is_slow(page_key(page)) && blockslab_is_block(page, block) &&
 	      block->node->class->key == BLOCKSLAB_KEY_FAST))
 		return NULL;
 	*number = blockslab_number_at((u32)(slot - block->base), block->recip);

@@ -28,7 +28,8 @@ static struct page *page_of(const void *slot)
 /* What the key word of a page adds to the rest. */
 static unsigned long page_key(const struct page *page)
 {
-	return blockslab_key_word(page) - (unsigned long)page - (unsigned long)page->lru.next;
+	/* in no order, as in blockslab_words() */
+	return (unsigned long)data_race(page->lru.prev) - (unsigned long)page->lru.next;
 }
 
 /* KEY_SLOW, to which two is added for every slot of the page whose free is deferred. */
@@ -126,26 +127,27 @@ static void put_canary(const struct blockslab_node *node, const void *slot)
 	*blockslab_word(slot, node->class->canary) = blockslab_canary(slot);
 }
 
-/* An address's struct page; not even virt_addr_valid() is asked where a hole is felt. */
-static __always_inline bool page_found(const void *slot, struct page **page)
+/* blockslab_words() of an address; not even virt_addr_valid() is asked where a hole is felt. */
+static __always_inline unsigned long words_at(const void *slot, struct page **page,
+					      unsigned long *lines, struct blockslab_block **block)
 {
-	unsigned long offset = blockslab_offset(slot), lines;
+	unsigned long offset = blockslab_offset(slot);
 
 	*page = offset < READ_ONCE(blockslab_span.size) ? blockslab_page(offset) : page_of(slot);
-	return *page && blockslab_lines(*page, &lines);
+	return *page ? blockslab_words(*page, lines, block) : 0;
 }
 
 /* The block that a pointer points into; NULL for a foreign one. Under RCU: see page.h. */
 static struct blockslab_block *block_of(const void *slot)
 {
 	struct blockslab_block *block;
+	unsigned long lines, key;
 	struct page *page;
-	unsigned long key;
 
-	if (!page_found(slot, &page))
+	key = words_at(slot, &page, &lines, &block);
+	if (!key)
 		return NULL;
-	block = blockslab_block_of(page);
-	key = page_key(page);
+	key -= lines;
 	if (key != BLOCKSLAB_KEY_FAST && key != KEY_CACHE && !key_is_slow(key))
 		return NULL;
 	if (!blockslab_is_block(page, block))
@@ -194,8 +196,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
-		smp_store_release(&page->lru.prev,
-				  (struct list_head *)((unsigned long)page + lines + key));
+		smp_store_release(&page->lru.prev, (struct list_head *)(lines + key));
 	}
 	/* the page allocator's own */
 	for (i = 0; i < block->nr_pages; i = piece_next(block, i))
@@ -223,7 +224,7 @@ static __always_inline void page_defer(struct page *page, const struct blockslab
 				       bool on)
 {
 	unsigned long *word = (unsigned long *)&page->lru.prev, was = READ_ONCE(*word), will;
-	unsigned long rest = (unsigned long)page + (unsigned long)page->lru.next;
+	unsigned long rest = (unsigned long)page->lru.next;
 
 	if (class->key == KEY_SLOW)
 		return;

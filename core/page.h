@@ -5,7 +5,7 @@
  * No API. Every page of a block says in three words whose it is:
  *
  *	lru.next	the lines: per-CPU address of its class's magazines on the page's node
- *	lru.prev	the key word: the page's own address, the lines and a key, added
+ *	lru.prev	the key word: the lines and a key, added
  *	private		the block's descriptor
  *
  * One compare of the key word, on a line that is read anyway, tells a foreign page, and the class's
@@ -54,86 +54,64 @@ static __always_inline bool blockslab_beyond(unsigned long offset)
 	return offset >= data_race(blockslab_span.reach);
 }
 
-/* For offsets in the span. In a hole of the memory there is no such page: see blockslab_lines(). */
+/* For offsets in the span. In a hole there is no such page: see blockslab_page_word(). */
 static __always_inline struct page *blockslab_page(unsigned long offset)
 {
 	return blockslab_span.page + (offset >> PAGE_SHIFT);
 }
 
-/* The lines that a page names; false where memory has a hole, and no struct page stands. */
-static __always_inline bool blockslab_lines(const struct page *page, unsigned long *lines)
-{
-#ifdef CONFIG_SPARSEMEM_VMEMMAP
-	__get_kernel_nofault(lines, (unsigned long *)&page->lru.next, unsigned long, hole);
-	return true;
-
-hole:
-	return false;
-#else
-	*lines = (unsigned long)READ_ONCE(page->lru.next);
-	return true;
-#endif
-}
-
-/*
- * The descriptor that a page names. It is one only if the key is right when looked at after this.
- * User Mode Linux has a fence there that the same processor can do without: 20 ns of a pair's 26.
- */
+/* The descriptor that a page of a block names; of any other page, what is there. */
 static __always_inline struct blockslab_block *blockslab_block_of(const struct page *page)
 {
-	unsigned long block;
-
-	if (IS_ENABLED(CONFIG_UML_X86)) {
-		block = READ_ONCE(page->private);
-		barrier();
-	} else {
-		block = smp_load_acquire(&page->private); /* before the key is looked at */
-	}
-	return (struct blockslab_block *)block;
-}
-
-static __always_inline unsigned long blockslab_key_word(const struct page *page)
-{
-	/* What page_defer() adds is seen or not: either leads to where the other would. */
-	return (unsigned long)data_race(page->lru.prev);
+	return (struct blockslab_block *)READ_ONCE(page->private);
 }
 
 /*
- * The descriptor that a page names, as blockslab_block_of(), and then the key word: 0, which no
- * page has, where memory has a hole. What the kernel has for such a load is tested after it.
+ * Orders loads. On x86 they are; User Mode Linux has a fence there that the same processor can do
+ * without: 20 ns of a pair's 26.
  */
-static __always_inline unsigned long blockslab_words(const struct page *page,
-						     struct blockslab_block **block)
-{
-	unsigned long key = 0;
-
-#if defined(CONFIG_X86) && defined(CONFIG_SPARSEMEM_VMEMMAP)
-	asm volatile("1:	mov %2, %0\n"
-		     "2:	mov %3, %1\n"
-		     "3:\n" _ASM_EXTABLE(1b, 3b) _ASM_EXTABLE(2b, 3b)
-		     : "=&r" (*block), "+r" (key) : "m" (page->private), "m" (page->lru.prev));
-	return key;
-#else
-	if (!blockslab_lines(page, &key))
-		return 0;
-	*block = blockslab_block_of(page);
-	return blockslab_key_word(page);
-#endif
-}
-
-static __always_inline bool blockslab_has_key(const struct page *page, unsigned long lines,
-					      unsigned long key)
-{
-	return likely(blockslab_key_word(page) == (unsigned long)page + lines + key);
-}
-
-/* Orders loads. On x86 they are; User Mode Linux would have a fence all the same. */
 static __always_inline void blockslab_rmb(void)
 {
 	if (IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_UML_X86))
 		barrier();
 	else
 		smp_rmb();	/* as the caller says */
+}
+
+/* A word of a struct page; 0 where memory has a hole, at no cost where x86 has that filled in. */
+static __always_inline unsigned long blockslab_page_word(const unsigned long *from)
+{
+	unsigned long __maybe_unused word;
+
+#if defined(CONFIG_X86) && defined(CONFIG_SPARSEMEM_VMEMMAP)
+	asm volatile("1:	mov %1, %0\n"
+		     "2:\n" _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_ZERO_REG, %0)
+		     : "=r" (word) : "m" (*from));
+	return word;
+#elif defined(CONFIG_SPARSEMEM_VMEMMAP)
+	__get_kernel_nofault(&word, from, unsigned long, hole);
+	return word;
+
+hole:
+	return 0;
+#else
+	return READ_ONCE(*from);
+#endif
+}
+
+/*
+ * The @lines that a page names, if they are wanted, its descriptor, and then the key word: 0, which
+ * no page of a block has, where memory has a hole. What page_defer() adds to that is seen or not:
+ * either leads to where the other would.
+ */
+static __always_inline unsigned long blockslab_words(const struct page *page, unsigned long *lines,
+						     struct blockslab_block **block)
+{
+	if (lines)
+		*lines = blockslab_page_word((unsigned long *)&page->lru.next);
+	*block = (struct blockslab_block *)blockslab_page_word(&page->private);
+	blockslab_rmb();	/* page_words_clear() */
+	return blockslab_page_word((unsigned long *)&page->lru.prev);
 }
 
 /*

@@ -487,9 +487,10 @@ static void block_end_rcu(struct rcu_head *rcu)
 /* Whether a descriptor that somebody may have written to still has its pages, and can count. */
 static bool block_sound(const struct blockslab_block *block)
 {
+	struct blockslab_block *there;
 	struct page *page;
 
-	return page_found(block->base, &page) && blockslab_block_of(page) == block &&
+	return words_at(block->base, &page, NULL, &there) && there == block &&
 	       block->nr_free <= block->nr_slots;
 }
 

@@ -34,7 +34,7 @@ static void shrinker_free(struct shrinker *shrinker)
 #undef smp_load_acquire
 #undef smp_store_release
 #undef smp_wmb
-/* What costs nothing on x86 is a fence in its User Mode Linux: see blockslab_block_of(). */
+/* What costs nothing on x86 is a fence in its User Mode Linux: see blockslab_rmb(). */
 #define smp_load_acquire(from)	({ __auto_type __v = READ_ONCE(*(from)); barrier(); __v; })
 /* the same */
 #define smp_store_release(to, value)	do { barrier(); WRITE_ONCE(*(to), value); } while (0)
