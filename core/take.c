@@ -373,7 +373,10 @@ static size_t alloc_many(const struct request *want, struct blockslab_class *cla
 	return got;
 }
 
-/* Of pages that are more than a block needs, makes pieces, and gives back what is behind them. */
+/*
+ * Of pages that are more than a block needs, makes pieces, and gives back what is behind them, one
+ * by one: once split, each may have a reference of somebody who took it for what it was before.
+ */
 static void pages_cut(struct blockslab_block *block, struct page *page, unsigned int order)
 {
 	unsigned int i, next, nr = block->nr_pages;
@@ -383,11 +386,8 @@ static void pages_cut(struct blockslab_block *block, struct page *page, unsigned
 		next = piece_next(block, i);
 		pages_join(page + i, next - i);
 	}
-	for (; i < 1U << order; i = next) {
-		next = block->charged ? i + 1 : i + (1U << __ffs(i));
-		pages_join(page + i, next - i);
-		__free_pages(page + i, ilog2(next - i));
-	}
+	for (; i < 1U << order; i++)
+		__free_page(page + i);
 }
 
 /* As many whole pages as a descriptor has, charged first. */

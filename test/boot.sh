@@ -1010,6 +1010,7 @@ others)
 	step 'no slot is sent without a copy' question_is_answered sendpage
 	step 'references to pages come and go' question_is_answered pages
 	step 'a page that is held is nobody else'"'"'s' question_is_answered held
+	step 'nor one that is held as pages are cut to size' question_is_answered cut
 	step 'kfree() of a slot harms nothing else' question_is_answered kfree
 	step 'a forgotten heap is told, made by code that is gone' forgotten_heap_is_told 0
 	step 'a forgotten heap is told, made by code that stays' forgotten_heap_is_told 1

@@ -8,6 +8,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/delay.h>
+#include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -222,6 +223,53 @@ static int ask_held(void)
 
 	for (i = 0; i < ARRAY_SIZE(page_sizes) && !err; i++)
 		err = page_is_kept(page_sizes[i]);
+	return err;
+}
+
+/* One that comes while pages are cut to size, on one that is more than is needed. */
+static struct page *last_cut;
+
+static int split_page_enters(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
+
+	last_cut = page + BIT(regs_get_kernel_argument(regs, 1)) - 1;
+	return 0;
+}
+
+static int split_page_returns(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	get_page(last_cut);
+	return 0;
+}
+
+static struct kretprobe split_page_probe = {
+	.kp.symbol_name = "split_page",
+	.entry_handler = split_page_enters,
+	.handler = split_page_returns,
+};
+
+static int ask_cut(void)
+{
+	int err = make_heap(0) ?: register_kretprobe(&split_page_probe);
+	struct page *pair, *single;
+
+	if (err)
+		return err;
+	slots[0] = blockslab_alloc(heap, 5 * PAGE_SIZE, GFP_KERNEL);
+	unregister_kretprobe(&split_page_probe);
+	if (!slots[0] || !last_cut)
+		return refuse("no pages were cut", 5 * PAGE_SIZE);
+	put_page(last_cut);
+	/* what was freed last comes first */
+	pair = alloc_pages(GFP_KERNEL, 1);
+	single = alloc_page(GFP_KERNEL);
+	if (pair && single && single - pair >= 0 && single - pair < 2)
+		err = refuse("a page was given out twice", 5 * PAGE_SIZE);
+	else if (pair && single)
+		__free_page(single);
+	if (pair)
+		__free_pages(pair, 1);
 	return err;
 }
 
@@ -592,6 +640,7 @@ static const struct {
 	{ "sendpage", ask_sendpage },
 	{ "pages", ask_pages },
 	{ "held", ask_held },
+	{ "cut", ask_cut },
 	{ "kfree", ask_kfree },
 	{ "usable", ask_usable },
 	{ "wait", ask_wait },
