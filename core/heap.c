@@ -120,6 +120,7 @@ static void heap_tell_kept_by(struct blockslab_heap *heap)
 			heap->name, atomic_long_read(&heap->nr_blocks));
 	pr_warn("until then it is listed in debugfs, and keeps this module loaded\n");
 	report_leaks(heap);
+	WRITE_ONCE(heap->stays, true);
 }
 
 /* After its end nothing is cached, and a block goes back when its last slot does. */
@@ -293,28 +294,30 @@ static void lose_slots(struct blockslab_block *block)
 /*
  * Lets go of a heap that will never drain: this module can be unloaded then. The pages of its live
  * slots are lost from now on: a slot that is freed late is free, and that is all. For heaps that
- * were destroyed, and those that a module left behind. An error, or 0.
+ * were destroyed and stay, and those that a module left behind. An error, or 0.
  */
 static int heap_forget(struct blockslab_heap *heap)
 {
 	bool left = !heap->module && strcmp(heap->maker, "-");
-	int error = 0;
+	int error = -EBUSY;
 
 	if (left && heap != &blockslab_shared && heap_end(heap)) {
 		heap_close(heap);
 		heap_finish(heap);
+		error = atomic_long_read(&heap->nr_blocks) ? -EBUSY : 0;
 		heap_put(heap);
 	}
 	mutex_lock(&heap->control);
-	if (heap->state == HEAP_DESTROYED) {
+	if (heap->state == HEAP_DESTROYED && READ_ONCE(heap->stays)) {
 		WRITE_ONCE(heap->state, HEAP_FORGOTTEN);
 		pr_warn("heap %s of %s was let go of: the %lu pages of its live slots are lost\n",
 			heap->name, heap->maker, heap_pages(heap));
 		module_put(THIS_MODULE);
-	} else if (!heap_forgotten(heap)) {
-		error = -EBUSY;
 	}
+	error = heap_forgotten(heap) ? 0 : error;
 	mutex_unlock(&heap->control);
+	if (!error)		/* somebody may have armed it as the heap ended */
+		cancel_delayed_work_sync(&heap->trim);
 	return error;
 }
 
@@ -332,7 +335,6 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 			descriptor_put(block);
 		}
 	}
-	cancel_delayed_work_sync(&heap->trim);
 	heap_free_classes(heap);
 	heap_end_memory(heap);
 	return pages;

@@ -232,6 +232,7 @@ struct blockslab_heap {
 	struct list_head list;		/* in heaps (heaps_lock) */
 	struct dentry *dir;	/* in debugfs, once somebody looked; or NULL (heap_names) */
 	bool renamed;			/* an ending was added (heap_names) */
+	bool stays;			/* after its end, as was found: heap_tell_kept_by() */
 	bool leaving;	/* heap_leave(): in debugfs no more (heap_names) */
 	struct llist_node ending;	/* in ending_heaps, then */
 	unsigned long validated;	/* result of the debugfs file */

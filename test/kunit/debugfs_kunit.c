@@ -2,6 +2,8 @@
 /* The text of debugfs: that it says what is, and that its sums agree. */
 #include <linux/dcache.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
 #include "blockslab_kunit.h"
 
 #define NR_SLOTS	2000
@@ -390,6 +392,38 @@ static void sizes_are_written_as_people_do(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, debugfs_value(test, "heap/kunit/limit"), SZ_128K);
 }
 
+static int destroy_heap(void *heap)
+{
+	blockslab_heap_destroy(heap);
+	return 0;
+}
+
+/* Before it is known whether it stays. It has a slot that is waited for, and will have none. */
+static void a_heap_that_is_being_destroyed_is_not_let_go_of(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "going", 0, 0, 0);
+	struct task_struct *thread;
+	struct table heaps;
+	ssize_t told;
+
+	blockslab_free_rcu(must_alloc(test, heap, 100));
+	debugfs_value(test, "heap/going/forget");
+	thread = kthread_create(destroy_heap, heap, "blockslab_ends");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
+	get_task_struct(thread);
+	wake_up_process(thread);
+	do {
+		told = debugfs_write(test, "heap/going/forget", "1");
+		usleep_range(10, 50);
+	} while (told == -EBUSY);
+	KUNIT_EXPECT_LT(test, told, 0);
+	kthread_stop(thread);
+	put_task_struct(thread);
+	heaps = table_open(test, "heaps");
+	while (table_next(test, &heaps))
+		KUNIT_EXPECT_STRNEQ(test, table_text(test, &heaps, "name"), "going");
+}
+
 static void a_live_heap_is_not_let_go_of(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "lost", 0, 0, 0);
@@ -502,6 +536,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(a_limit_written_is_obeyed),
 	KUNIT_CASE(sizes_are_written_as_people_do),
 	KUNIT_CASE(a_heap_has_a_directory_once_somebody_looks),
+	KUNIT_CASE(a_heap_that_is_being_destroyed_is_not_let_go_of),
 	KUNIT_CASE(a_live_heap_is_not_let_go_of),
 	KUNIT_CASE(a_limit_below_what_is_held_is_refused),
 	KUNIT_CASE(a_shrink_written_is_done),
