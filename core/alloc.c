@@ -179,7 +179,8 @@ static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size,
 				       bool zeroes, unsigned long caller)
 {
 	struct blockslab_cpu __percpu *cpu;
-	void *slot = NULL;
+	void *slot;
+	bool took;
 
 	if (unlikely(!request_plain(size, gfp)))
 		return alloc_slow(heap, size, gfp, nid, caller);
@@ -188,16 +189,17 @@ static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size,
 		       READ_ONCE(heap->cpu[blockslab_size_index[size]]);
 	if (nid != NUMA_NO_NODE)
 		preempt_disable();
-	if ((nid == NUMA_NO_NODE || nid == numa_mem_id()) &&
-	    likely(blockslab_alloc_fast(cpu, size, 0, &slot))) {
-		if (alloc_watched())
-			slot = after_alloc(heap, slot, size, gfp, caller);
-		else if (want_init_on_alloc(gfp))
-			fill_words(slot, 0, raw_cpu_read(cpu->size));
-	}
+	took = (nid == NUMA_NO_NODE || nid == numa_mem_id()) &&
+	       likely(blockslab_alloc_fast(cpu, size, 0, &slot));
 	if (nid != NUMA_NO_NODE)
 		preempt_enable();
-	return likely(slot) ? slot : alloc_slow(heap, size, gfp, nid, caller);
+	if (unlikely(!took))
+		return alloc_slow(heap, size, gfp, nid, caller);
+	if (alloc_watched())	/* may sleep */
+		return after_alloc(heap, slot, size, gfp, caller);
+	if (want_init_on_alloc(gfp))
+		fill_words(slot, 0, raw_cpu_read(cpu->size));
+	return slot;
 }
 
 static noinline void *alloc_zeroing(struct blockslab_heap *heap, size_t size, gfp_t gfp, int nid,

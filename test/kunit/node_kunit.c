@@ -38,6 +38,20 @@ static void no_node_is_any_node(struct kunit *test)
 	blockslab_free(slot);
 }
 
+/* By the fast path; under CONFIG_DEBUG_ATOMIC_SLEEP it is told if that may not sleep. */
+static void this_node_is_asked_for_where_it_may_wait(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		void *slot = blockslab_alloc_node(fixture.heap, 100, GFP_KERNEL, numa_mem_id());
+
+		KUNIT_ASSERT_NOT_NULL(test, slot);
+		KUNIT_EXPECT_EQ(test, node_of(slot), numa_mem_id());
+		blockslab_free(slot);
+	}
+}
+
 static void a_node_that_is_not_there_is_any_node(struct kunit *test)
 {
 	const int nodes[] = { -5, INT_MIN, nr_node_ids, INT_MAX };
@@ -128,6 +142,7 @@ static void the_blocks_table_names_the_node(struct kunit *test)
 static struct kunit_case node_cases[] = {
 	KUNIT_CASE(memory_is_of_the_node_asked_for),
 	KUNIT_CASE(no_node_is_any_node),
+	KUNIT_CASE(this_node_is_asked_for_where_it_may_wait),
 	KUNIT_CASE(a_node_that_is_not_there_is_any_node),
 	KUNIT_CASE(only_the_node_asked_for_serves_where_none_other_may),
 	KUNIT_CASE(the_nearest_node_is_the_usual_one),
