@@ -279,7 +279,7 @@ static unsigned long node_activity(struct blockslab_node *node, bool all)
 	for_each_cpu(cpu, line_cpus(node)) {
 		line = node_line(node, cpu);
 		sum += READ_ONCE(line->trades);
-		sum += all ? READ_ONCE(line->tally) + READ_ONCE(line->moved) : 0;
+		sum += all ? READ_ONCE(line->tally) - READ_ONCE(line->moved) : 0;
 	}
 	return sum;
 }
