@@ -18,8 +18,8 @@
  *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data. Such a slot is
  *   lost, and the kernel warns. (Where the module names who frees, it works: kfree_link() for a
  *   symlink's target, seq_release_private().) Build the file that allocates it without this
- *   header: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the kernel's memory
- *   alone.
+ *   header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the kernel's
+ *   memory alone, and a cache that another file made is none for its kmem_cache_alloc().
  * - A cache that others use: its pointer is none of the kernel's.
  * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
  * - SLAB_ACCOUNT and, for objects of caches, __GFP_ACCOUNT are dropped: blockslab charges pages to
@@ -47,8 +47,8 @@
 #define _BLOCKSLAB_COMPAT_H
 
 /* genksyms, too, is to see the module as it was: what it exports keeps its MODVERSIONS. */
-#if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(BLOCKSLAB_COMPAT_OFF) && \
-	!defined(__ASSEMBLY__) && !defined(__ASSEMBLER__) && !defined(__GENKSYMS__)
+#if defined(MODULE) && !defined(BLOCKSLAB_BUILD) && !defined(__ASSEMBLY__) && \
+	!defined(__ASSEMBLER__) && !defined(__GENKSYMS__)
 
 /* Given by the Makefile, for all files: it stays. */
 #ifdef pr_fmt
@@ -146,6 +146,9 @@ static inline void blockslab_compat_end(void)
 	blockslab_compat_own_exit(__VA_ARGS__);					\
 	module_exit(blockslab_compat_own_exit)					\
 	void blockslab_compat_own_exit(__VA_ARGS__)
+
+/* A file that is left out may be the one whose init function the heap is made before. */
+#ifndef BLOCKSLAB_COMPAT_OFF
 
 /* --- kmalloc() and its kin -------------------------------------------------------------------- */
 
@@ -841,6 +844,8 @@ DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvf
 #define __free_kvfree_atomic		__free_blockslab_compat_kvfree_atomic
 #endif
 #endif
+
+#endif /* BLOCKSLAB_COMPAT_OFF */
 
 /* --- pr_fmt() --------------------------------------------------------------------------------- */
 

@@ -316,7 +316,7 @@ static void pools(void)
 	kmem_cache_destroy(cache);
 }
 
-static int __init moved_init(void)
+int __init moved_init(void)
 {
 	plain_calls();
 	ends_of_sizes();
@@ -339,12 +339,10 @@ static int __init moved_init(void)
 	return moved_failures ? -EINVAL : 0;
 }
 
-static void __exit moved_exit(void)
+void __exit moved_exit(void)
 {
 	other_file_ends();
 }
 
-module_init(moved_init);
-module_exit(moved_exit);
 MODULE_DESCRIPTION("Test of blockslab_compat.h");
 MODULE_LICENSE("GPL");

@@ -16,6 +16,8 @@
 
 extern int moved_failures;
 
+int moved_init(void);
+void moved_exit(void);
 int in_other_file(void);
 void other_file_ends(void);
 void with_given_prefix(void);
