@@ -26,7 +26,8 @@
  *   memory cgroups, not objects, and list_lru_add() of an inode or dentry whose page is charged to
  *   a cgroup looks for a list which only SLUB would have made, and oopses.
  * - Copies to and from user space are checked against slots and usercopy windows where they are
- *   copy_to_user() and copy_from_user(), not in copy_to_iter() and the like.
+ *   copy_to_user() and copy_from_user() of a length that is no constant, as the kernel does it, and
+ *   not in copy_to_iter() and the like.
  * - A parameter whose .set allocates what its .free = kfree is to free: the kernel does that after
  *   the heap's end, so a value written at run time is reported as a leak, and then freed. (One that
  *   is given at load comes from the shared heap: the module's own is made later.)
@@ -420,15 +421,20 @@ blockslab_compat_kasprintf(gfp_t gfp, const char *fmt, ...)
 
 /* --- copies to and from user space ------------------------------------------------------------ */
 
+/* What the kernel allows goes on: it looks at no object where the length is a constant. */
 static __always_inline unsigned long __must_check
 blockslab_compat_copy_to_user(void __user *to, const void *from, unsigned long n)
 {
+	if (__builtin_constant_p(n))
+		return copy_to_user(to, from, n);
 	return check_copy_size(from, n, true) ? blockslab_copy_to_user(to, from, n) : n;
 }
 
 static __always_inline unsigned long __must_check
 blockslab_compat_copy_from_user(void *to, const void __user *from, unsigned long n)
 {
+	if (__builtin_constant_p(n))
+		return copy_from_user(to, from, n);
 	return check_copy_size(to, n, false) ? blockslab_copy_from_user(to, from, n) : n;
 }
 

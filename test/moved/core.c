@@ -86,24 +86,31 @@ static void of_a_device(void)
 	platform_device_unregister(device);
 }
 
-/* The arguments of whoever loads this module are memory of a user's. */
+/*
+ * The arguments of whoever loads this module are memory of a user's. What a copy of a length that
+ * the compiler knows touches is not looked at, as in the kernel.
+ */
 static void of_user_space(void)
 {
 	char __user *user = (char __user *)current->mm->arg_start;
 	struct kmem_cache *cache = kmem_cache_create_usercopy("moved_window", 256, 0, 0, 64, 32,
 							       NULL);
 	char *text = memdup_user(user, 8), *slot = kmalloc(8, GFP_KERNEL), *object;
+	size_t length = 8;
 
+	OPTIMIZER_HIDE_VAR(length);
 	CHECK(!IS_ERR(text) && slot && cache);
-	CHECK(!copy_from_user(slot, user, 8) && !memcmp(slot, text, 8));
-	CHECK(!copy_to_user(user, slot, 8));
+	CHECK(!copy_from_user(slot, user, length) && !memcmp(slot, text, 8));
+	CHECK(!copy_to_user(user, slot, length));
 	kfree(text);
 	text = strndup_user(user, 100);
 	CHECK(!IS_ERR(text));
 	kfree(text);
 	object = kmem_cache_zalloc(cache, GFP_KERNEL);
-	CHECK(object && !copy_from_user(object + 64, user, 8) &&
-	      !copy_to_user(user, object + 64, 8) && !memcmp(object + 64, slot, 8));
+	CHECK(object && !copy_from_user(object + 64, user, length) &&
+	      !copy_to_user(user, object + 64, length) && !memcmp(object + 64, slot, 8));
+	CHECK(!copy_from_user(object, user, 8) && !copy_to_user(user, object, 8) &&
+	      !memcmp(object, slot, 8));
 	kmem_cache_free(cache, object);
 	kmem_cache_destroy(cache);
 	kfree(slot);
