@@ -17,7 +17,7 @@
  * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
  *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data. Such a slot is
  *   lost, and the kernel warns. (Where the module names who frees, it works: kfree_link() for a
- *   symlink's target, seq_release_private().) Build the file that allocates it without this
+ *   symlink's target, seq_release_private(). And packets: build_skb() is given a copy.) Build the file that allocates it without this
  *   header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the kernel's
  *   memory alone, and a cache that another file made is none for its kmem_cache_alloc().
  * - A cache that others use: its pointer is none of the kernel's.
@@ -634,6 +634,74 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 	blockslab_compat_kfree(slot);
 }
 
+/* --- packets ---------------------------------------------------------------------------------- */
+
+/* <linux/skbuff.h> is for those that have packets. */
+struct sk_buff *build_skb(void *data, unsigned int frag_size);
+struct sk_buff *build_skb_around(struct sk_buff *skb, void *data, unsigned int frag_size);
+struct sk_buff *napi_build_skb(void *data, unsigned int frag_size);
+
+/* Newer kernels have a call of its own for what kmalloc() gave. */
+#ifdef kmem_cache_create
+struct sk_buff *slab_build_skb(void *data);
+#define blockslab_compat_kernels_build(data)	slab_build_skb(data)
+#else
+#define blockslab_compat_kernels_build(data)	build_skb(data, 0)
+#endif
+
+/*
+ * The network looks at the ksize() of what a packet is built on, and frees it by kfree(): so it
+ * gets a copy, and the slot is freed. Without memory for that the slot stays, and there is no
+ * packet. What has a frag_size ends by put_page(), which is right for the pages of slots, too,
+ * where get_page() was called for it.
+ */
+static inline struct sk_buff *blockslab_compat_build(struct sk_buff *around, void *slot)
+{
+	size_t size = blockslab_usable_size(slot);
+	struct sk_buff *skb;
+	void *head;
+
+	OPTIMIZER_HIDE_VAR(slot);	/* all of it, not what was asked for */
+	head = size ? kmemdup(slot, size, GFP_ATOMIC | __GFP_NOWARN) : NULL;
+	if (!head)
+		return NULL;
+	skb = around ? build_skb_around(around, head, 0) : blockslab_compat_kernels_build(head);
+	if (skb)
+		blockslab_free(slot);
+	else
+		kfree(head);
+	return skb;
+}
+
+static inline struct sk_buff *blockslab_compat_build_skb(void *data, unsigned int frag_size)
+{
+	if (!frag_size && blockslab_owns(data))
+		return blockslab_compat_build(NULL, data);
+	return build_skb(data, frag_size);
+}
+
+static inline struct sk_buff *
+blockslab_compat_build_skb_around(struct sk_buff *skb, void *data, unsigned int frag_size)
+{
+	if (skb && !frag_size && blockslab_owns(data))
+		return blockslab_compat_build(skb, data);
+	return build_skb_around(skb, data, frag_size);
+}
+
+static inline struct sk_buff *blockslab_compat_napi_build_skb(void *data, unsigned int frag_size)
+{
+	if (!frag_size && blockslab_owns(data))
+		return blockslab_compat_build(NULL, data);
+	return napi_build_skb(data, frag_size);
+}
+
+#ifdef kmem_cache_create
+static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
+{
+	return blockslab_owns(data) ? blockslab_compat_build(NULL, data) : slab_build_skb(data);
+}
+#endif
+
 /* --- the names: from here on, what they meant is out of reach --------------------------------- */
 
 /* An array whose size is too much for a size_t is refused without a word. */
@@ -682,6 +750,9 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 /* What the core calls for a module, and what would kfree() what that allocated. */
 #define kfree_link		blockslab_compat_kfree_link
 #define seq_release_private	blockslab_compat_seq_release_private
+#define build_skb		blockslab_compat_build_skb
+#define build_skb_around	blockslab_compat_build_skb_around
+#define napi_build_skb		blockslab_compat_napi_build_skb
 
 #undef kvmalloc_node
 #define kvmalloc_node		blockslab_compat_kvmalloc_node
@@ -801,6 +872,7 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 #define kmemdup_array(src, n, size, gfp) \
 	blockslab_compat_array(n, size, kmemdup(src, __bytes, gfp))
 #define kvmemdup		blockslab_compat_kvmemdup
+#define slab_build_skb		blockslab_compat_slab_build_skb
 /* Uncharged, as said above. */
 #define kmem_cache_charge(object, gfp)	(blockslab_owns(object) || kmem_cache_charge(object, gfp))
 #endif

@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
+#include <linux/skbuff.h>
 #include <linux/uaccess.h>
 #include "moved.h"
 
@@ -42,6 +43,39 @@ static void by_seq_file(void)
 	CHECK(!seq_release_private(NULL, file));
 	kfree(file);
 }
+
+#ifdef CONFIG_NET
+/* What a packet is built on is the network's to free, be it of this module's or of others. */
+static void use_packet(struct sk_buff *packet)
+{
+	CHECK(packet && skb_end_offset(packet) < 4096 - 320);
+	CHECK(packet && is_filled(packet->head, 0x5a, 500));
+	kfree_skb(packet);
+}
+
+static void *filled(void *memory)
+{
+	return memory ? memset(memory, 0x5a, 1024) : NULL;
+}
+
+static void packets(void)
+{
+#ifdef alloc_hooks	/* 6.10 and later: with a call for this */
+	use_packet(slab_build_skb(filled(kmalloc(1024, GFP_KERNEL))));
+	use_packet(slab_build_skb(filled(others_thing(1024))));
+#else
+	struct sk_buff *packet = build_skb(others_thing(1024), 0);
+	void *memory = filled(kmalloc(1024, GFP_KERNEL));
+
+	CHECK(packet && !build_skb_around(NULL, memory, 0));	/* and it stays */
+	kfree(packet->head);
+	use_packet(build_skb_around(packet, memory, 0));
+	use_packet(build_skb(filled(kmalloc(1024, GFP_KERNEL)), 0));
+	use_packet(build_skb(filled(others_thing(1024)), 0));
+	use_packet(napi_build_skb(filled(kmalloc(1024, GFP_KERNEL)), 0));
+#endif
+}
+#endif
 
 /* Inline in a header that is included early: kmem_cache_alloc_lru(). */
 static void inodes(void)
@@ -136,6 +170,9 @@ void what_the_core_frees(void)
 {
 	by_a_delayed_call();
 	by_seq_file();
+#ifdef CONFIG_NET
+	packets();
+#endif
 	inodes();
 	acls();
 	of_a_device();
