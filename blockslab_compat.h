@@ -15,11 +15,15 @@
  * What does not work, and is to be found by `tools/port`, or by a report at run time:
  *
  * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
- *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data. Such a slot is
- *   lost, and the kernel warns. (Where the module names who frees, it works: kfree_link() for a
- *   symlink's target, seq_release_private(). And packets: build_skb() is given a copy.) Build the file that allocates it without this
- *   header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for the kernel's
- *   memory alone, and a cache that another file made is none for its kmem_cache_alloc().
+ *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data; and, with no call
+ *   to be seen, what inline functions of headers allocate: gameport_allocate_port(),
+ *   kunit_alloc_resource(), in 6.1 tcf_exts_init() and alloc_apertures(). Such a slot is lost, each
+ *   time, and the kernel warns once a boot. (Where the module names who frees, it works:
+ *   kfree_link() for a symlink's target, seq_release_private(). So do dma_fence_chain_alloc(),
+ *   alloc_ts_config(), and build_skb(), which is given a copy.) Build the file that allocates it
+ *   without this header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for
+ *   the kernel's memory alone, and a cache that another file made is none for its
+ *   kmem_cache_alloc().
  * - A cache that others use: its pointer is none of the kernel's.
  * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
  * - SLAB_ACCOUNT and, for objects of caches, __GFP_ACCOUNT are dropped: blockslab charges pages to
@@ -150,6 +154,20 @@ static inline void blockslab_compat_end(void)
 
 /* A file that is left out may be the one whose init function the heap is made before. */
 #ifndef BLOCKSLAB_COMPAT_OFF
+
+/* --- what headers allocate and the core frees: the kernel's own ------------------------------- */
+
+/* Inline there; brought before kmalloc() is another. */
+#include <linux/dma-fence-chain.h>
+#include <linux/textsearch.h>
+
+/* In newer kernels a macro. */
+#ifdef dma_fence_chain_alloc
+static inline struct dma_fence_chain *blockslab_compat_dma_fence_chain_alloc(void)
+{
+	return dma_fence_chain_alloc();
+}
+#endif
 
 /* --- kmalloc() and its kin -------------------------------------------------------------------- */
 
@@ -865,6 +883,11 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kvfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
 #undef kfree_rcu_mightsleep
 #define kfree_rcu_mightsleep(ptr)	blockslab_compat_rcu_1(ptr)
+#endif
+
+#ifdef dma_fence_chain_alloc
+#undef dma_fence_chain_alloc
+#define dma_fence_chain_alloc	blockslab_compat_dma_fence_chain_alloc
 #endif
 
 /* What only newer kernels have, and an older one's module may have of its own. */

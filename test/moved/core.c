@@ -7,6 +7,7 @@
 
 #include <linux/cred.h>
 #include <linux/delayed_call.h>
+#include <linux/dma-fence-chain.h>
 #include <linux/fs.h>
 #include <linux/platform_device.h>
 #include <linux/posix_acl.h>
@@ -14,6 +15,7 @@
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
+#include <linux/textsearch.h>
 #include <linux/uaccess.h>
 #include "moved.h"
 
@@ -100,6 +102,16 @@ static void acls(void)
 	posix_acl_release(posix_acl_from_mode(0755, GFP_KERNEL));
 }
 
+/* Inline, too, or by a macro: kmalloc() of what the core frees, or kfree_rcu()s. */
+static void inline_for_the_core(void)
+{
+#ifdef CONFIG_TEXTSEARCH
+	textsearch_destroy(alloc_ts_config(16, GFP_KERNEL));
+#endif
+	others_end(dma_fence_chain_alloc());
+	dma_fence_chain_free(dma_fence_chain_alloc());
+}
+
 static void of_a_device(void)
 {
 	struct platform_device *device = platform_device_register_simple("moved", -1, NULL, 0);
@@ -175,6 +187,7 @@ void what_the_core_frees(void)
 #endif
 	inodes();
 	acls();
+	inline_for_the_core();
 	of_a_device();
 	of_user_space();
 	caches_of_others();

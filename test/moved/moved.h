@@ -22,6 +22,7 @@ int in_other_file(void);
 void other_file_ends(void);
 void with_given_prefix(void);
 void *others_thing(size_t size);
+void others_end(const void *thing);
 void what_the_core_frees(void);
 void newer_calls(void);
 

@@ -11,6 +11,11 @@ void *others_thing(size_t size)
 	return kmalloc(size, GFP_KERNEL);
 }
 
+void others_end(const void *thing)
+{
+	kfree(thing);
+}
+
 static int __init begin(void)
 {
 	int error = moved_init();

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tests which lines of a module tools/port says are to be looked at. It is built for the stock 6.1 kernel; no guest.
+
+    python3 test/tools/port_test.py [-v] [PortTest.test_NAME]...
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tools", "port")
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "blockslab")
+MODULE = '#include <linux/module.h>\nMODULE_LICENSE("GPL");\nMODULE_DESCRIPTION("Of two lines");\n'
+
+HAND_OVERS = """\
+urb->transfer_flags |= URB_FREE_BUFFER;
+dev->platform_data = kzalloc(8, GFP_KERNEL);
+port = gameport_allocate_port();
+error = tcf_exts_init(&filter->exts, net, 0, 0);
+info->apertures = alloc_apertures(1);
+chip = kunit_alloc_resource(test, begin, end, GFP_KERNEL, NULL);
+pd = rdma_zalloc_drv_obj(device, ib_pd);
+"""
+NONE = """\
+skb = build_skb(data, 0);
+chain = dma_fence_chain_alloc();
+conf = alloc_ts_config(16, GFP_KERNEL);
+"""
+
+
+class PortTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.dir = os.path.join(scratch.name, "of_port_test")
+        os.mkdir(self.dir)
+        self.addCleanup(lambda: [shutil.rmtree(made) for made in glob.glob(f"{CACHE}/port/*-of_port_test-*")])
+
+    def listed(self, code):
+        """The lines that tools/port names of a header, which nothing includes, beside a module."""
+        for name, text in ("module.c", MODULE), ("Kbuild", "obj-m := module.o\n"), ("header.h", code):
+            with open(os.path.join(self.dir, name), "w", encoding="utf-8") as file:
+                file.write(text)
+        said = subprocess.run([TOOL, self.dir], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        self.assertRegex(said.pop(), r"/module\.ko$")
+        return {line.split(":", 2)[2] for line in said if line.startswith("hand-over? header.h:")}
+
+    def test_what_the_core_would_free_or_use_is_listed_and_no_more(self):
+        self.assertEqual(self.listed(HAND_OVERS + NONE), set(HAND_OVERS.splitlines()))
+
+
+if __name__ == "__main__":
+    unittest.main()
