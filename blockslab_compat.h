@@ -24,7 +24,8 @@
  *   without this header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for
  *   the kernel's memory alone, and a cache that another file made is none for its
  *   kmem_cache_alloc().
- * - A cache that others use: its pointer is none of the kernel's.
+ * - A cache that others use, be it exported, or handed to a call or a struct of the core's
+ *   (lc_create(), dst_ops.kmem_cachep): its pointer is none of the kernel's.
  * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
  * - SLAB_ACCOUNT and, for objects of caches, __GFP_ACCOUNT are dropped: blockslab charges pages to
  *   memory cgroups, not objects, and list_lru_add() of an inode or dentry whose page is charged to

@@ -24,11 +24,16 @@ error = tcf_exts_init(&filter->exts, net, 0, 0);
 info->apertures = alloc_apertures(1);
 chip = kunit_alloc_resource(test, begin, end, GFP_KERNEL, NULL);
 pd = rdma_zalloc_drv_obj(device, ib_pd);
+resync = lc_create("resync", cache, 1, 61, sizeof(*extent), 0);
+ops.kmem_cachep = kmem_cache_create("dst", 256, 0, 0, NULL);
+info->bind_bucket_cachep = cache;
 """
 NONE = """\
 skb = build_skb(data, 0);
 chain = dma_fence_chain_alloc();
 conf = alloc_ts_config(16, GFP_KERNEL);
+inode_cachep = kmem_cache_create("inode", 256, 0, 0, NULL);
+if (ops.kmem_cachep == cache)
 """
 
 
