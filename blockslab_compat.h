@@ -493,6 +493,8 @@ blockslab_compat_create_usercopy(const char *name, unsigned int size, unsigned i
 {
 	struct blockslab_cache *cache;
 
+	if (!name)
+		return NULL;
 	/* Of small objects, two or more are to share a line, as in the kernel's caches. */
 	if (flags & SLAB_HWCACHE_ALIGN && size && size <= SMP_CACHE_BYTES / 2) {
 		align = max_t(unsigned int, align, roundup_pow_of_two(size));
@@ -630,6 +632,14 @@ static inline unsigned int blockslab_compat_cache_size(struct kmem_cache *cache)
 		return blockslab_compat_object_size(blockslab_compat_cache(cache));
 	return kmem_cache_size(cache);
 }
+
+/* Uncharged, as said above. Came by 6.12, as the macro did. */
+#ifdef kmem_cache_create
+static inline bool blockslab_compat_charge(void *object, gfp_t gfp)
+{
+	return blockslab_owns(object) || kmem_cache_charge(object, gfp);
+}
+#endif
 
 /* --- memory pools ----------------------------------------------------------------------------- */
 
@@ -897,8 +907,7 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 	blockslab_compat_array(n, size, kmemdup(src, __bytes, gfp))
 #define kvmemdup		blockslab_compat_kvmemdup
 #define slab_build_skb		blockslab_compat_slab_build_skb
-/* Uncharged, as said above. */
-#define kmem_cache_charge(object, gfp)	(blockslab_owns(object) || kmem_cache_charge(object, gfp))
+#define kmem_cache_charge	blockslab_compat_charge
 #endif
 #ifdef krealloc_node
 #undef krealloc_node

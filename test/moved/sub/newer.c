@@ -140,8 +140,25 @@ static void in_any_context(void)
 }
 #endif
 
+#ifdef alloc_hooks	/* 6.10 and later, of which 6.12 is what matters */
+static void charged(void)
+{
+	void *objects[] = { kmalloc(40, GFP_KERNEL), others_thing(40), NULL };
+	size_t i = 0;
+
+	CHECK(kmem_cache_charge(objects[i++], GFP_KERNEL));
+	CHECK(kmem_cache_charge(objects[i++], GFP_KERNEL));
+	CHECK(i == 2);
+	kfree(objects[0]);
+	kfree(objects[1]);
+}
+#endif
+
 void newer_calls(void)
 {
+#ifdef alloc_hooks
+	charged();
+#endif
 #ifdef DEFINE_FREE
 	CHECK(freed_by_scope("scope") == 5);
 #endif
