@@ -39,12 +39,16 @@
  * - Sheaves (kmem_cache_prefill_sheaf()) do not build. Caches with objects over BLOCKSLAB_SLOT_MAX,
  *   of DMA memory, or aligned to more than a page stay the kernel's, and so does kvmalloc() of
  *   more than BLOCKSLAB_SLOT_MAX bytes.
+ * - Where a slot of more than a page is sampled, it is aligned to a page, and not to its size, as
+ *   kmalloc()'s and other slots of a power of two are.
  * - What a file defines before its first #include, for headers that this one has brought by then:
  *   DEBUG, DEFAULT_SYMBOL_NAMESPACE. Define it in the Makefile. (pr_fmt() works.)
  * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or
  *   pm_pr_dbg(), does not build, and one that includes <linux/suspend.h> has "PM: " before its
  *   lines, until the Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
+ *
+ * What blockslab exports is for modules whose MODULE_LICENSE goes with the GPL; no others build.
  *
  * Types and prototypes of what the module exports are the same, and so are its MODVERSIONS, which
  * genksyms makes of the code without this header.
@@ -80,6 +84,7 @@
 #include "core/compat.h"
 
 /* One a module: of the weak definitions of its files, the linker keeps one. */
+extern struct blockslab_heap *blockslab_compat_heap;
 __weak __attribute__((visibility("hidden"))) struct blockslab_heap *blockslab_compat_heap;
 
 /* --- the heap's life -------------------------------------------------------------------------- */
@@ -970,7 +975,11 @@ DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvf
 #undef pr_fmt
 #define u8pr_fmt(...)			__VA_ARGS__
 #define blockslab_compat_u8_(...)	u8 ## __VA_ARGS__
+#ifndef __CHECKER__
 #define blockslab_compat_u8(...)	blockslab_compat_u8_(__VA_ARGS__)
+#else	/* sparse has no such strings */
+#define blockslab_compat_u8(...)	""
+#endif
 #define blockslab_compat_fmt(fmt)	blockslab_compat_u8(pr_fmt(fmt))
 
 #define blockslab_compat_pr(print, level, fmt, ...)				\
