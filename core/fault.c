@@ -114,7 +114,7 @@ static u32 note_clock(void)
 }
 
 /* Milliseconds since note_clock() was at @when. */
-static unsigned int note_age(u32 when)
+static u64 note_age(u32 when)
 {
 	return div_u64((u64)max_t(s32, note_clock() - when, 0) << 26, NSEC_PER_MSEC);
 }
@@ -126,7 +126,7 @@ static u32 block_clock(void)
 }
 
 /* Milliseconds since a block got its pages. */
-static unsigned int block_age(const struct blockslab_block *block)
+static u64 block_age(const struct blockslab_block *block)
 {
 	u64 age = (block_clock() - block->born) & GENMASK(25, 0);
 
@@ -154,13 +154,13 @@ static void print_stack(const char *what, depot_stack_handle_t stack)
 static void print_note(const struct blockslab_note *note, bool coarse)
 {
 	if (note->when)
-		pr_err("asked for: %u bytes, on CPU %u, %u ms ago\n", note->asked, note->cpu,
+		pr_err("asked for: %u bytes, on CPU %u, %llu ms ago\n", note->asked, note->cpu,
 		       note_age(note->when));
 	else
 		pr_err("asked for: %s%u bytes\n", coarse ? "at most " : "", note->asked);
 	print_stack("allocated by:", note->got);
 	if (note->gone_when)
-		pr_err("last freed: on CPU %u, %u ms ago\n", note->gone_cpu,
+		pr_err("last freed: on CPU %u, %llu ms ago\n", note->gone_cpu,
 		       note_age(note->gone_when));
 	print_stack("last freed by:", note->gone);
 }

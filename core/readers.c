@@ -21,7 +21,7 @@ struct holder {
 struct blocks_reader {
 	struct blockslab_heap *heap;
 	bool sparse;			/* only blocks under a quarter full, and who holds them */
-	unsigned int age;
+	u64 age;
 	unsigned int nr_holders;
 	struct holder holders[HOLDERS_READ];
 	struct place place;
@@ -198,7 +198,7 @@ static void show_holders(struct seq_file *m, struct blocks_reader *reader)
 {
 	unsigned int i;
 
-	seq_printf(m, "%u ", reader->age);
+	seq_printf(m, "%llu ", reader->age);
 	if (!reader->nr_holders)
 		seq_putc(m, '-');
 	for (i = 0; i < min_t(unsigned int, reader->nr_holders, HOLDERS_SHOWN); i++) {
@@ -284,7 +284,7 @@ static void caller_show(struct seq_file *m, const struct callers *callers,
 	static const unsigned int turns[] = { 2, MINUTES, 10 * (TENS - 1) + 1 };
 	unsigned int i;
 
-	seq_printf(m, "%llu %llu %llu %u %*pbl ", (caller->slots + 128) >> 8,
+	seq_printf(m, "%llu %llu %llu %llu %*pbl ", (caller->slots + 128) >> 8,
 		   (caller->requested + 128) >> 8, (caller->held + 128) >> 8, caller->oldest,
 		   nr_cpu_ids, caller->cpus);
 	show_frames(m, caller->stack);

@@ -12,7 +12,7 @@ struct held_once {
 /* Live slots that one stack allocated; those that were sampled stand for more */
 struct caller {
 	depot_stack_handle_t stack;	/* that it is */
-	u32 oldest;			/* age of the oldest of them, in milliseconds */
+	u64 oldest;			/* age of the oldest of them, in milliseconds */
 	u64 slots;			/* how many, in 1/256 */
 	u64 requested;			/* bytes asked for, in 1/256 */
 	u64 held;			/* bytes of the slots, in 1/256 */
@@ -345,7 +345,7 @@ static void report_leakers(struct blockslab_heap *heap)
 	for (i = 0; i < min_t(unsigned int, callers->nr, LEAKERS_SHOWN); i++) {
 		const struct caller *caller = callers->sorted[i];
 
-		pr_warn("%llu slots of %llu bytes in all, the oldest %u ms old\n",
+		pr_warn("%llu slots of %llu bytes in all, the oldest %llu ms old\n",
 			caller->slots >> 8, caller->requested >> 8, caller->oldest);
 		print_stack("were allocated by:", caller->stack);
 	}

@@ -286,6 +286,36 @@ static void ages_are_told(struct kunit *test)
 	end_heap(test, heap);
 }
 
+#define SIXTY_DAYS_MS	5184000000ULL	/* more than 32 bits hold */
+
+/* The only line's age. */
+static u64 age_in(struct kunit *test, const char *path, const char *column)
+{
+	struct table table = table_open(test, path);
+
+	KUNIT_ASSERT_TRUE(test, table_next(test, &table));
+	return table_number(test, &table, column);
+}
+
+/* A block's, and by its note, of which it is the fifth of eight words, a slot's. */
+static void ages_of_months_are_told(struct kunit *test)
+{
+	const u64 age = SIXTY_DAYS_MS * NSEC_PER_MSEC;
+	struct blockslab_heap *heap = tracked_heap(test);
+	void *slot = alloc_here(heap, 100);
+	struct blockslab_block *block = blockslab_block_of(virt_to_page(slot));
+	u32 *note = (u32 *)block->notes + 8 * blockslab_number_at(slot - block->base, block->recip);
+
+	note[4] -= (age >> 26) + 1;
+	KUNIT_EXPECT_GE(test, age_in(test, "heap/tracked/callers", "oldest_ms"), SIXTY_DAYS_MS);
+	KUNIT_EXPECT_GE(test, age_in(test, "heap/tracked/sparse", "age_ms"), SIXTY_DAYS_MS);
+	note[1] = 0;	/* it never was tracked */
+	block->born -= (age >> 30) + 1;
+	KUNIT_EXPECT_GE(test, age_in(test, "heap/tracked/sparse", "age_ms"), SIXTY_DAYS_MS);
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static void tracking_starts_and_stops_at_run_time(struct kunit *test)
 {
 	void **slots = slot_array(test, 40);
@@ -752,6 +782,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(without_memory_growth_is_not_told),
 	KUNIT_CASE(cpus_are_told),
 	KUNIT_CASE(ages_are_told),
+	KUNIT_CASE(ages_of_months_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
 	KUNIT_CASE(a_sample_stands_for_the_whole),
 	KUNIT_CASE(every_size_is_sampled_as_often),
