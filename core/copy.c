@@ -49,15 +49,15 @@ static bool bytes_in_slot(struct blockslab_block *block, const void *from, size_
 	return offset <= room && bytes <= room - offset;
 }
 
-/* Whether memory that begins outside of all blocks ends so. */
+/* Whether memory that begins outside of all blocks ends in one: a page of one ends with slots. */
 static bool bytes_reach_slots(const void *from, size_t bytes)
 {
 	size_t offset;
 
-	for (offset = PAGE_SIZE - offset_in_page(from); offset < bytes; offset += PAGE_SIZE)
+	for (offset = PAGE_SIZE - 1 - offset_in_page(from); offset < bytes; offset += PAGE_SIZE)
 		if (block_of(from + offset))
 			return true;
-	return false;
+	return block_of(from + bytes - 1);
 }
 
 /* Whether a copy may be. Other memory, and more than any copy has, is the kernel's to judge. */

@@ -176,6 +176,23 @@ static void a_copy_that_reaches_a_slot_is_refused(struct kunit *test)
 		kunit_skip(test, "no page of others lies before a block");
 }
 
+/* Slots that are watched begin behind the start of their block's first page. */
+static void a_copy_that_reaches_the_first_slot_is_refused(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "watched", BLOCKSLAB_TRACK, 0, 0);
+	u8 *slot = must_alloc(test, heap, 24);
+	struct blockslab_block *block = blockslab_block_of(virt_to_page(slot));
+	u8 *lead = block->base - 8;
+
+	KUNIT_ASSERT_PTR_EQ(test, virt_to_page(lead), virt_to_page(slot));
+	KUNIT_EXPECT_FALSE(test, copy_may(test, lead, 9));
+	KUNIT_EXPECT_FALSE(test, copy_may(test, lead, 16));
+	KUNIT_EXPECT_FALSE(test, copy_may(test, lead, PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, copy_may(test, lead, 16 * PAGE_SIZE));
+	blockslab_free(slot);
+	end_heap(test, heap);
+}
+
 static void red_zones_are_not_copied(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "zoned", BLOCKSLAB_RED_ZONE, 0, 0);
@@ -386,6 +403,7 @@ static struct kunit_case copy_cases[] = {
 	KUNIT_CASE(a_slot_back_in_its_block_is_not_copied),
 	KUNIT_CASE(the_tail_of_a_block_is_not_copied),
 	KUNIT_CASE(a_copy_that_reaches_a_slot_is_refused),
+	KUNIT_CASE(a_copy_that_reaches_the_first_slot_is_refused),
 	KUNIT_CASE(red_zones_are_not_copied),
 	KUNIT_CASE(no_bytes_may_always_be_copied),
 	KUNIT_CASE(other_memory_is_the_kernels_to_judge),
