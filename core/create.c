@@ -3,7 +3,7 @@
  * Creation of heaps: names, refusals, the reserve
  *
  * A name is a live heap's alone. A heap that was destroyed with live slots keeps its own, in
- * debugfs too, until another wants it; then its id is added to it.
+ * debugfs too, until another wants it; then its id is added to it, or the next number that is free.
  *
  * What it does not do: it makes no classes; they come with the first allocations. Lock: heap_names.
  */
@@ -50,21 +50,8 @@ static bool name_possible(const char *name)
 	return true;
 }
 
-/* Leaves its name to another. Who reads it meanwhile sees it with the ending or without. */
-static void heap_rename(struct blockslab_heap *heap)
-{
-	size_t length = strlen(heap->name);
-
-	lockdep_assert_held(&heap_names);
-	snprintf(heap->name + length + 1, HEAP_ENDING - 1, "%llu", heap->id);
-	smp_store_release(&heap->name[length], '.');	/* after all that follows it */
-	heap->renamed = true;
-	heap_unshow(heap);
-	WRITE_ONCE(heaps_unseen, true);
-}
-
-/* Whether a heap has the name for itself, or, if @leaving, is about to leave debugfs with it. */
-static bool name_taken(const char *name, bool leaving)
+/* Whether a heap has the name for itself, or, if @any, has it at all. */
+static bool name_taken(const char *name, bool any)
 {
 	struct blockslab_heap *heap;
 	bool taken = false;
@@ -73,10 +60,27 @@ static bool name_taken(const char *name, bool leaving)
 	spin_lock_irqsave(&heaps_lock, irq);
 	list_for_each_entry(heap, &heaps, list)
 		if (!strcmp(heap->name, name))
-			taken |= leaving ? !refcount_read(&heap->refs) :
-					   !heap_destroyed(heap) || heap->renamed;
+			taken |= any || !heap_destroyed(heap) || heap->renamed;
 	spin_unlock_irqrestore(&heaps_lock, irq);
 	return taken;
+}
+
+/* Leaves its name to another. Who reads it meanwhile sees it with the ending or without. */
+static void heap_rename(struct blockslab_heap *heap)
+{
+	size_t length = strlen(heap->name);
+	char name[sizeof(heap->name)];
+	u64 number = heap->id;
+
+	lockdep_assert_held(&heap_names);
+	do {
+		scnprintf(name, sizeof(name), "%s.%llu", heap->name, number++);
+	} while (name_taken(name, true));
+	strscpy(heap->name + length + 1, name + length + 1, HEAP_ENDING - 1);
+	smp_store_release(&heap->name[length], '.');	/* after all that follows it */
+	heap->renamed = true;
+	heap_unshow(heap);
+	WRITE_ONCE(heaps_unseen, true);
 }
 
 /* Enters a heap in the list of heaps; -EEXIST for a name that is taken. */
@@ -91,7 +95,7 @@ static int heap_enter(struct blockslab_heap *heap)
 	for (other = next_heap(NULL); other; other = next_heap(other))
 		if (!strcmp(other->name, heap->name))
 			heap_rename(other);
-	while (name_taken(heap->name, true))
+	while (name_taken(heap->name, true))	/* by one that is about to leave debugfs */
 		schedule_timeout_uninterruptible(1);
 	spin_lock_irqsave(&heaps_lock, irq);
 	heap->id = ++last_id;

@@ -202,6 +202,62 @@ static void a_destroyed_heap_leaves_its_name(struct kunit *test)
 	free_many(slots, ARRAY_SIZE(slots));
 }
 
+/* How many rows of `heaps` have a name. */
+static int named(struct kunit *test, const char *name)
+{
+	struct table table = table_open(test, "heaps");
+	int nr = 0;
+
+	while (table_next(test, &table))
+		nr += !strcmp(table_text(test, &table, "name"), name);
+	return nr;
+}
+
+/* Has another heap take the name of one with a slot out: the id that one of them is called by. */
+static u64 ending_of_the_next(struct kunit *test, struct blockslab_heap **heap, void **slot)
+{
+	struct table table;
+	u64 id = 0;
+
+	*slot = must_alloc(test, *heap, 100);
+	blockslab_heap_destroy(*heap);
+	*heap = make_heap(test, "anew", 0, 0, 0);
+	table = table_open(test, "heaps");
+	while (table_next(test, &table))
+		if (sscanf(table_text(test, &table, "name"), "anew.%llu", &id) == 1)
+			break;
+	return id;
+}
+
+static void a_new_name_is_nobody_else_s(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "anew", 0, 0, 0), *other[2];
+	void *slots[3];
+	char name[32];
+	u64 id;
+	int i;
+
+	id = ending_of_the_next(test, &heap, &slots[0]);
+	KUNIT_ASSERT_NE(test, id, 0);
+	/* One that lives has what the next would be called, and one that does not what is left. */
+	for (i = 0; i < 2; i++) {
+		scnprintf(name, sizeof(name), "anew.%llu", id + 1 + i);
+		other[i] = make_heap(test, name, 0, 0, 0);
+	}
+	slots[2] = must_alloc(test, other[1], 100);
+	blockslab_heap_destroy(other[1]);
+	ending_of_the_next(test, &heap, &slots[1]);
+	for (i = 0; i < 4; i++) {
+		scnprintf(name, sizeof(name), "anew.%llu", id + i);
+		KUNIT_EXPECT_EQ_MSG(test, named(test, name), 1, "%s", name);
+		scnprintf(name, sizeof(name), "heap/anew.%llu/classes", id + i);
+		table_open(test, name);
+	}
+	free_many(slots, ARRAY_SIZE(slots));
+	end_heap(test, other[0]);
+	end_heap(test, heap);
+}
+
 /* Reads some of a file, has many blocks come, and reads the rest: how many lines. */
 static int lines_while_blocks_come(struct kunit *test, const char *name, void **slots, int nr)
 {
@@ -256,6 +312,7 @@ static struct kunit_case lives_cases[] = {
 	KUNIT_CASE(what_is_no_heap_is_told),
 	KUNIT_CASE(a_destroyed_heap_is_listed_until_it_drains),
 	KUNIT_CASE(a_destroyed_heap_leaves_its_name),
+	KUNIT_CASE(a_new_name_is_nobody_else_s),
 	KUNIT_CASE(a_reader_sees_the_blocks_that_were_there),
 	KUNIT_CASE(what_is_refused_is_an_error),
 	{}
