@@ -130,8 +130,6 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 	struct blockslab_block *block;
 	size_t bytes;
 
-	if (reserve / PAGE_SIZE > totalram_pages() / 2)
-		return -ENOMEM;
 	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
 		return -ENOMEM;
 	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {
@@ -172,6 +170,8 @@ static const char *heap_refusal(const char *name, const struct blockslab_heap_at
 		return "the limit is less than a page";
 	if (attrs->limit && attrs->reserve > attrs->limit)
 		return "the reserve is over the limit";
+	if (attrs->reserve / PAGE_SIZE > totalram_pages() / 2)
+		return "the reserve is over half of the memory";
 	return NULL;
 }
 
@@ -243,8 +243,7 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 	if (error == -EEXIST)
 		return refuse(name, caller, "there is one of that name", error);
 	if (error == -EINVAL)
-		return refuse(name, caller, "the reserve, with what it needs, is over the limit",
-			      error);
+		return refuse(name, caller, "what the reserve needs is over the limit", error);
 	return ERR_PTR(error);
 }
 
@@ -263,8 +262,8 @@ static void panic_if_asked(unsigned long flags, const char *name, const void *re
  *
  * Context: process; may sleep.
  * Return: the heap, which the caller owns until blockslab_heap_destroy(); or an ERR_PTR: -EINVAL
- * for a name, flag, limit (less than a page) or reserve (over the limit) that cannot be, -EEXIST
- * for a name in use, -ENOMEM.
+ * for a name, flag, limit (less than a page) or reserve (over the limit or half of memory) that
+ * cannot be, -EEXIST for a name in use, -ENOMEM.
  */
 struct blockslab_heap *blockslab_heap_create(const char *name,
 					     const struct blockslab_heap_attrs *attrs)

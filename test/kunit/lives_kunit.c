@@ -304,6 +304,16 @@ static void what_is_refused_is_an_error(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, listed_state(test, "big"));
 }
 
+/* More than half of the memory is no reserve that can be; why is told, once. */
+static void a_reserve_that_cannot_be_is_told(struct kunit *test)
+{
+	struct blockslab_heap_attrs attrs = { .reserve = (totalram_pages() / 2 + 1) * PAGE_SIZE };
+
+	mark_log();
+	KUNIT_EXPECT_EQ(test, PTR_ERR(blockslab_heap_create("big", &attrs)), -EINVAL);
+	KUNIT_EXPECT_EQ(test, log_count("heap \"big\" was refused", NULL), 1);
+}
+
 static struct kunit_case lives_cases[] = {
 	KUNIT_CASE(a_heap_is_destroyed_once),
 	KUNIT_CASE(a_heap_with_live_slots_is_destroyed_once),
@@ -315,6 +325,7 @@ static struct kunit_case lives_cases[] = {
 	KUNIT_CASE(a_new_name_is_nobody_else_s),
 	KUNIT_CASE(a_reader_sees_the_blocks_that_were_there),
 	KUNIT_CASE(what_is_refused_is_an_error),
+	KUNIT_CASE(a_reserve_that_cannot_be_is_told),
 	{}
 };
 
