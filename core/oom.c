@@ -86,12 +86,12 @@ static void tell_large(unsigned long irq) __releases(&heaps_lock)
 /* The kernel calls one at a time, and before it chooses whom to kill. */
 static int out_of_memory_is(struct notifier_block *self, unsigned long unused, void *freed)
 {
-	static unsigned long next;
+	static unsigned long last;
 	unsigned long irq;
 
-	if (next && time_before(jiffies, next))
+	if (last && jiffies - last < OOM_SILENCE)	/* right after months, too */
 		return NOTIFY_OK;
-	next = jiffies + OOM_SILENCE;
+	last = jiffies;
 	rcu_read_lock();
 	spin_lock_irqsave(&heaps_lock, irq);
 	tell_large(irq);

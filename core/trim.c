@@ -258,7 +258,7 @@ static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 /* Whether others' need may ask other CPUs: once a period, not at every refusal at a limit. */
 static bool heap_may_ask(struct blockslab_heap *heap)
 {
-	if (time_before(jiffies, READ_ONCE(heap->reclaimed) + TRIM_PERIOD))
+	if (jiffies - READ_ONCE(heap->reclaimed) < TRIM_PERIOD)	/* right after months, too */
 		return false;
 	WRITE_ONCE(heap->reclaimed, jiffies);
 	return true;
