@@ -11,6 +11,11 @@
 #define mnt_idmap		user_namespace
 #endif
 
+#ifndef CONFIG_STACKTRACE
+#define stack_trace_save(store, size, skipnr)		0
+#define stack_trace_print(trace, nr_entries, spaces)	do { } while (0)
+#endif
+
 #ifndef SHRINKER_ALLOCATED
 static struct shrinker *shrinker_alloc(unsigned int flags, const char *fmt, ...)
 {
