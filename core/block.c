@@ -43,11 +43,13 @@ static void count_retained(struct blockslab_node *node, long bytes)
 static noinline __cold void block_mend(struct blockslab_block *block)
 {
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
+	bool sound;
 
-	report(DAMAGED, .slot = block, .locked = true,
-	       .done = "its count of free slots was taken from its bitmap");
 	block->nr_free = bits;
-	if (block_sound(block))
+	sound = block_sound(block);
+	report(DAMAGED, .slot = block, .locked = true,
+	       .done = sound ? "its count of free slots was taken from its bitmap" : NULL);
+	if (sound)
 		return;
 	blockslab_sub(block->node->nr_free, bits);
 	block->nr_free = 0;

@@ -217,6 +217,51 @@ static void an_allocation_mends_damage(struct kunit *test)
 	expect_unharmed(test, slots);
 }
 
+/* Waits for the report, which a worker prints. */
+static bool log_has(const char *text)
+{
+	int tries;
+
+	for (tries = 0; tries < 500 && !log_count(text, NULL); tries++)
+		msleep(20);
+	return log_count(text, NULL);
+}
+
+/*
+ * A block that has lost its pages is not used any more, and that is what is told. Its free slots
+ * are none to its heap then: so once it has them back, they are freed here.
+ */
+static void a_block_without_pages_is_left_alone(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "damaged", 0, 0, 0);
+	void **slots, **more = slot_array(test, NR_SLOTS);
+	struct blockslab_block *block;
+	unsigned int number;
+
+	sample_nothing(test, heap);
+	slots = half_of_them(test, heap);
+	block = block_of_slot(slots[0]);
+	mark_log();
+	break_base(block);
+	alloc_many(test, heap, SLOT_SIZE, more, NR_SLOTS);
+	break_base(block);
+	expect_fault(test, "damaged descriptor", block);
+	KUNIT_EXPECT_TRUE(test, log_has("the block and its slots are left alone"));
+	for_each_set_bit(number, block->map, block->nr_slots) {
+		void *slot = block->base + number * block->size;
+
+		__clear_bit(number, block->map);
+		kasan_disable_current();
+		memset(slot, 0, SLOT_SIZE);
+		kasan_enable_current();
+		blockslab_free(slot);
+	}
+	free_many(more, NR_SLOTS);
+	free_many(slots, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).allocated, 0);
+	blockslab_heap_destroy(heap);
+}
+
 /* What marks it free was written over, so that only its block can tell, when it comes there. */
 static void a_double_free_after_a_write_is_told_by_its_block(struct kunit *test)
 {
@@ -274,6 +319,7 @@ static struct kunit_case damage_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
 	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
 	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
+	KUNIT_CASE(a_block_without_pages_is_left_alone),
 	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
 	KUNIT_CASE(a_double_free_into_a_block_that_goes_is_told),
 	{}
