@@ -62,7 +62,7 @@ static void *grow(struct blockslab_heap *heap, const void *slot, size_t size, si
 
 	if (room != size)
 		moved = resize_by_move(heap, slot, size, room, usable,
-				       (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL, caller);
+				       (gfp | GFP_TRIAL) & ~__GFP_NOFAIL, caller);
 	return moved ?: resize_by_move(heap, slot, size, size, usable, gfp, caller);
 }
 
@@ -130,7 +130,7 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 		moved = NULL;
 		if (noted || kmalloc_room(heap, size) != usable)
 			moved = resize_by_move(heap, slot, size, size, usable,
-					       (gfp | __GFP_NOWARN) & ~__GFP_NOFAIL, _RET_IP_);
+					       (gfp | GFP_TRIAL) & ~__GFP_NOFAIL, _RET_IP_);
 		if (moved)
 			return moved;
 		block_stands_in(block);

@@ -33,6 +33,13 @@ static bool take_again(struct blockslab_cpu __percpu *lines, size_t size, unsign
 	return again;
 }
 
+/* Whether a request has failed that got nothing: it is not made again, nor another one instead. */
+static bool fails(gfp_t gfp)
+{
+	return (gfp & GFP_TRIAL) != GFP_TRIAL &&
+	       !(gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp));
+}
+
 /* Of coarse slots as much may be used as of those of a class of that size. */
 static void note_usable(const struct blockslab_class *class, size_t size, void **slots, size_t nr)
 {
@@ -228,7 +235,7 @@ static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t 
 	if (from)
 		slot = take_direct(from, size);
 	spin_lock_irqsave(&node->lock, irq);
-	node->fails += !slot && !class_coarse(class);		/* one of its own is tried yet */
+	node->fails += !slot && fails(gfp) && !class_coarse(class);	/* its own is tried yet */
 	spin_unlock_irqrestore(&node->lock, irq);
 	return slot;
 }
@@ -505,7 +512,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
 	} else {
-		node->fails++;
+		node->fails += fails(gfp);
 	}
 	spin_unlock_irqrestore(&node->lock, irq);
 	return block ? block->base : NULL;

@@ -346,6 +346,16 @@ static int wait_for_room(void *data)
 	return 0;
 }
 
+/* Of the class of a size, or of whole pages. */
+static u64 fails_of(struct kunit *test, size_t size)
+{
+	char key[16] = "0";
+
+	if (size <= BLOCKSLAB_SLOT_MAX)
+		scnprintf(key, sizeof(key), "%zu", blockslab_size_roundup(size));
+	return table_cell(test, "heap/limited/classes", "size", key, "fails");
+}
+
 static void who_may_not_fail_waits_for_room(struct kunit *test)
 {
 	const struct limit_case *param = test->param_value;
@@ -353,6 +363,7 @@ static void who_may_not_fail_waits_for_room(struct kunit *test)
 	struct waiter waiter = { .heap = heap, .size = param->size };
 	void **slots = slot_array(test, NR_SLOTS);
 	size_t nr = fill_up(test, heap, param->size, slots);
+	u64 fails = fails_of(test, param->size);
 	struct task_struct *thread;
 
 	init_completion(&waiter.done);
@@ -367,6 +378,7 @@ static void who_may_not_fail_waits_for_room(struct kunit *test)
 	kthread_stop(thread);
 	put_task_struct(thread);
 	KUNIT_EXPECT_NOT_NULL(test, waiter.slot);
+	KUNIT_EXPECT_EQ(test, fails_of(test, param->size), fails);
 	blockslab_free(waiter.slot);
 	end_heap(test, heap);
 }

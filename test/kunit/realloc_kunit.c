@@ -2,6 +2,8 @@
 /* Resizing: the contents stay, the slot only where the class does. */
 #include "blockslab_kunit.h"
 
+#define NR_SLOTS	SZ_4K
+
 static void *resize(struct blockslab_heap *heap, const void *slot, size_t size, gfp_t gfp)
 {
 	void *resized = blockslab_realloc(heap, slot, size, gfp);
@@ -231,7 +233,45 @@ static void what_grows_step_by_step_moves_once_a_doubling(struct kunit *test)
 	blockslab_free_sized(slot, 1040);
 }
 
+static u64 fails(struct kunit *test)
+{
+	return class_cell(test, "kunit", 100, "fails") + class_cell(test, "kunit", 1000, "fails");
+}
+
+/* There are slots of the size, but none as large as kmalloc() would give; and none to shrink to. */
+static void what_is_tried_only_is_no_failure(struct kunit *test)
+{
+	static const size_t sizes[] = { 100, 1000 };
+	void **slots = slot_array(test, NR_SLOTS), *grows, *shrinks, *other;
+	size_t nr = 0, i;
+	u64 before;
+
+	sample_nothing(test, fixture.heap);
+	grows = must_alloc(test, fixture.heap, 100);
+	shrinks = must_alloc(test, fixture.heap, 8000);
+	other = must_alloc(test, fixture.heap, 600);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		slots[nr++] = must_alloc(test, fixture.heap, sizes[i]);
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		while (nr < NR_SLOTS && (slots[nr] = try_alloc(fixture.heap, sizes[i], GFP_TRY)))
+			nr++;
+	before = fails(test);
+	KUNIT_EXPECT_EQ(test, before, 2);
+	shrinks = resize(fixture.heap, shrinks, 100, GFP_KERNEL);
+	grows = resize(fixture.heap, grows, 600, GFP_KERNEL);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(grows), blockslab_size_roundup(600));
+	KUNIT_EXPECT_EQ(test, blockslab_usable_size(shrinks), blockslab_size_roundup(8000));
+	KUNIT_EXPECT_EQ(test, fails(test), before);
+	free_many(slots, nr);
+	blockslab_free(other);
+	blockslab_free(shrinks);
+	blockslab_free(grows);
+}
+
 static struct kunit_case realloc_cases[] = {
+	KUNIT_CASE(what_is_tried_only_is_no_failure),
 	KUNIT_CASE(what_grows_step_by_step_moves_once_a_doubling),
 	KUNIT_CASE_PARAM(what_was_cut_off_comes_back_as_zeroes, shrink_gen_params),
 	KUNIT_CASE(usable_bytes_are_the_owner_s),
