@@ -30,18 +30,23 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size, size_t room,
 			    size_t usable, gfp_t gfp, unsigned long caller)
 {
+	struct request want = {
+		.heap = heap, .size = size, .nr = 1, .gfp = gfp, .nid = NUMA_NO_NODE,
+		.class = room != size ? class_for(heap, room, 1, gfp | heap->kind) : NULL,
+		.caller = caller,
+	};
 	struct blockslab_block *block;
-	void *moved = alloc_slow(heap, room, gfp, NUMA_NO_NODE, caller);
+	void *moved;
 
-	if (!moved)
+	if (!alloc_special(&want, 1, &moved))
 		return NULL;
 	memcpy(moved, slot, min(usable, size));
 	free_checked(slot, ANY_SIZE, NULL, caller);
 	if (room != size) {
 		block = own_block(moved);
 		block_stands_in(block);
-		resize_in_place(block, moved, size, usable_bytes(block, slot_number(block, moved)),
-				gfp);
+		if (class_coarse(block->node->class))
+			note_usable(block->node->class, room, &moved, 1);
 	}
 	return moved;
 }

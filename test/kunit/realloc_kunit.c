@@ -233,6 +233,18 @@ static void what_grows_step_by_step_moves_once_a_doubling(struct kunit *test)
 	blockslab_free_sized(slot, 1040);
 }
 
+/* Not the room that kmalloc() would give it. */
+static void what_was_asked_for_counts(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 100);
+
+	slot = resize(fixture.heap, slot, 600, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_GE(test, blockslab_usable_size(slot), 600);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "kunit", "requested"), 700);
+	blockslab_free(slot);
+}
+
 static u64 fails(struct kunit *test)
 {
 	return class_cell(test, "kunit", 100, "fails") + class_cell(test, "kunit", 1000, "fails");
@@ -271,6 +283,7 @@ static void what_is_tried_only_is_no_failure(struct kunit *test)
 }
 
 static struct kunit_case realloc_cases[] = {
+	KUNIT_CASE(what_was_asked_for_counts),
 	KUNIT_CASE(what_is_tried_only_is_no_failure),
 	KUNIT_CASE(what_grows_step_by_step_moves_once_a_doubling),
 	KUNIT_CASE_PARAM(what_was_cut_off_comes_back_as_zeroes, shrink_gen_params),

@@ -123,6 +123,18 @@ static void nothing_is_traced_when_off(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace_on(), 0);	/* as the end of the case expects */
 }
 
+/* Not the room that it is given. */
+static void growth_is_traced_as_asked(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 100);
+
+	slot = blockslab_realloc(fixture.heap, slot, 600, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_EQ(test, events.allocs, 2);
+	KUNIT_EXPECT_EQ(test, events.requested, 700);
+	blockslab_free(slot);
+}
+
 static void every_block_comes_and_goes_once(struct kunit *test)
 {
 	void **slots = slot_array(test, NR_SLOTS);
@@ -208,6 +220,7 @@ static void lifetimes_at_random_seldom_come_to_the_blocks(struct kunit *test)
 static struct kunit_case trace_cases[] = {
 	KUNIT_CASE(every_allocation_and_free_is_traced),
 	KUNIT_CASE(nothing_is_traced_when_off),
+	KUNIT_CASE(growth_is_traced_as_asked),
 	KUNIT_CASE(every_block_comes_and_goes_once),
 	KUNIT_CASE(a_limit_that_is_hit_is_traced),
 	KUNIT_CASE_PARAM(batches_are_kept_whole, batch_size_gen_params),
