@@ -542,6 +542,21 @@ static inline u64 class_cell(struct kunit *test, const char *heap, size_t size, 
 	return table_cell(test, path, "size", key, column);
 }
 
+/* Heaps that are listed by a name, and those that were destroyed and have left it to another. */
+static inline int heaps_named(struct kunit *test, const char *name)
+{
+	struct table table = table_open(test, "heaps");
+	size_t length = strlen(name);
+	const char *text;
+	int nr = 0;
+
+	while (table_next(test, &table)) {
+		text = table_text(test, &table, "name");
+		nr += !strncmp(text, name, length) && (!text[length] || text[length] == '.');
+	}
+	return nr;
+}
+
 /* Blocks that a heap holds, from the `heaps` table. */
 static inline u64 blocks_of(struct kunit *test, const char *heap)
 {

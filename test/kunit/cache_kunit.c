@@ -405,7 +405,7 @@ static void typesafe_memory_stays_of_its_type_for_readers(struct kunit *test)
 static void a_typesafe_cache_gives_its_blocks_back_in_the_end(struct kunit *test)
 {
 	struct blockslab_cache *cache;
-	int round, i;
+	int round, tries, i;
 
 	for (round = 0; round < 5; round++) {
 		struct object *objects[100];
@@ -417,6 +417,10 @@ static void a_typesafe_cache_gives_its_blocks_back_in_the_end(struct kunit *test
 			blockslab_cache_free(cache, objects[i]);
 		blockslab_cache_destroy(cache);
 	}
+	/* each of its blocks keeps it listed until a grace period has passed */
+	for (tries = 0; tries < 500 && heaps_named(test, "typesafe"); tries++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "typesafe"), 0);
 }
 
 static void count_construction(void *object)

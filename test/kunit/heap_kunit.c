@@ -152,9 +152,9 @@ static void a_heap_with_cached_slots_goes_at_destroy(struct kunit *test)
 
 	alloc_many(test, heap, 56, slots, NR_SLOTS);
 	free_many(slots, NR_SLOTS);
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "cached"), 1);
 	blockslab_heap_destroy(heap);
-	/* gone at once: its name is to be had */
-	end_heap(test, make_heap(test, "cached", 0, 0, 0));
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "cached"), 0);	/* at once */
 }
 
 static void release_gives_everything_back_at_once(struct kunit *test)

@@ -166,7 +166,7 @@ static void a_destroyed_heap_is_listed_until_it_drains(struct kunit *test)
 	blockslab_free(slot);
 	/* Ends with the work that frees the other. */
 	end_heap(test, make_heap(test, "drains", 0, 0, 0));
-	KUNIT_EXPECT_NULL(test, listed_state(test, "drains"));
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "drains"), 0);
 }
 
 static void a_destroyed_heap_leaves_its_name(struct kunit *test)
@@ -200,17 +200,6 @@ static void a_destroyed_heap_leaves_its_name(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, nr, 3);
 	free_many(slots, ARRAY_SIZE(slots));
-}
-
-/* How many rows of `heaps` have a name. */
-static int named(struct kunit *test, const char *name)
-{
-	struct table table = table_open(test, "heaps");
-	int nr = 0;
-
-	while (table_next(test, &table))
-		nr += !strcmp(table_text(test, &table, "name"), name);
-	return nr;
 }
 
 /* Has another heap take the name of one with a slot out: the id that one of them is called by. */
@@ -249,7 +238,7 @@ static void a_new_name_is_nobody_else_s(struct kunit *test)
 	ending_of_the_next(test, &heap, &slots[1]);
 	for (i = 0; i < 4; i++) {
 		scnprintf(name, sizeof(name), "anew.%llu", id + i);
-		KUNIT_EXPECT_EQ_MSG(test, named(test, name), 1, "%s", name);
+		KUNIT_EXPECT_EQ_MSG(test, heaps_named(test, name), 1, "%s", name);
 		scnprintf(name, sizeof(name), "heap/anew.%llu/classes", id + i);
 		table_open(test, name);
 	}

@@ -95,6 +95,7 @@ static void destroy_loses_none_that_wait(struct kunit *test)
 		for (i = 0; i < 100; i++)
 			blockslab_free_rcu(must_alloc(test, heap, 100));
 		blockslab_heap_destroy(heap);
+		KUNIT_EXPECT_EQ(test, heaps_named(test, "waiting"), 0);
 	}
 }
 
@@ -190,6 +191,7 @@ static void objects_of_caches_can_wait(struct kunit *test)
 		blockslab_free_rcu(object);
 	}
 	blockslab_cache_destroy(cache);
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "waiting"), 0);
 }
 
 static void a_slot_already_free_is_refused(struct kunit *test)
