@@ -101,6 +101,8 @@ static void use_cache(struct kunit *test, unsigned long flags)
 	blockslab_cache_free_bulk(cache, nr, bulk);
 	for (i = 0; i < NR_SLOTS; i++)
 		blockslab_cache_free(cache, objects[i]);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(blockslab_cache_heap(cache)), 0);
+	KUNIT_EXPECT_EQ(test, stats_of(blockslab_cache_heap(cache)).allocated, 0);
 	blockslab_cache_destroy(cache);
 }
 
