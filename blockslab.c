@@ -249,7 +249,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 
 /*
  * Where struct pages stand in one row, all of lowmem is in the fast path's reach, holes too: see
- * blockslab_lines(). Memory that is added makes it larger; it never becomes smaller.
+ * blockslab_page_word(). Memory that is added makes it larger; it never becomes smaller.
  */
 static void span_grow(void)
 {
