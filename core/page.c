@@ -304,7 +304,7 @@ static void kasan_slot(const void *slot, size_t bytes, size_t live)
 }
 #endif
 
-/* Whether bytes are all @value, by words; of fewer than a word that is not said. */
+/* Whether bytes are all @value, by words; of fewer than a word that is not said. KASAN sees calls. */
 static __always_inline bool all_are(const void *start, u8 value, size_t bytes)
 {
 	const void *last = start + bytes - sizeof(long);
@@ -313,9 +313,9 @@ static __always_inline bool all_are(const void *start, u8 value, size_t bytes)
 	if (bytes < sizeof(long))
 		return !bytes;
 	for (; start < last; start += sizeof(long))
-		if (memcmp(start, &word, sizeof(long)))
+		if (__builtin_memcmp(start, &word, sizeof(long)))
 			return false;
-	return !memcmp(last, &word, sizeof(long));
+	return !__builtin_memcmp(last, &word, sizeof(long));
 }
 
 /* The first byte that is not @value, even if the memory is nobody's; NULL where all are. */
