@@ -182,17 +182,19 @@ static unsigned int piece_next(const struct blockslab_block *block, unsigned int
 }
 
 /*
- * The reference count is changed by an add: somebody may hold one for a moment, who takes this for
- * the page that it was before, and puts it when he sees that it is not.
+ * The page allocator gave the first page with a reference, and each that was split. The count is
+ * changed by an add: somebody may hold one for a moment, who takes this for the page that it was
+ * before, and puts it when he sees that it is not.
  */
 static void page_words_set(struct blockslab_block *block, unsigned long key)
 {
 	unsigned long lines = (__force unsigned long)node_cpu(block->node);
-	struct page *first = first_page(block), *page = first;
+	bool split = !is_power_of_2(block->nr_pages);
+	struct page *page = first_page(block);
 	unsigned int i;
 
 	for (i = 0; i < block->nr_pages; i++, page++) {
-		page_ref_add(page, PAGE_REFERENCES);
+		page_ref_add(page, PAGE_REFERENCES - (!i || split));
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
@@ -234,13 +236,6 @@ static __always_inline void page_defer(struct page *page, const struct blockslab
 		else
 			will = was == rest + KEY_SLOW + 2 ? rest + class->key : was - 2;
 	} while (!try_cmpxchg(word, &was, will));
-}
-
-/* Of pages that were split, so many become one piece again: its first has the only reference. */
-static void pages_join(struct page *page, unsigned int nr)
-{
-	while (--nr)
-		page_ref_dec(page + nr);
 }
 
 /* Whether nobody else has a reference on a block's pages, or had one and put it twice. */

@@ -380,21 +380,12 @@ static size_t alloc_many(const struct request *want, struct blockslab_class *cla
 	return got;
 }
 
-/*
- * Of pages that are more than a block needs, makes pieces, and gives back what is behind them, one
- * by one: once split, each may have a reference of somebody who took it for what it was before.
- */
-static void pages_cut(struct blockslab_block *block, struct page *page, unsigned int order)
+/* Gives back what is more than a block needs, one by one: see page_words_set(). */
+static void pages_cut(struct page *page, unsigned int order, unsigned int nr)
 {
-	unsigned int i, next, nr = block->nr_pages;
-
 	split_page(page, order);
-	for (i = 0; i < nr; i = next) {
-		next = piece_next(block, i);
-		pages_join(page + i, next - i);
-	}
-	for (; i < 1U << order; i++)
-		__free_page(page + i);
+	for (; nr < 1U << order; nr++)
+		__free_page(page + nr);
 }
 
 /* As many whole pages as a descriptor has, charged first. */
@@ -412,7 +403,7 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 	}
 	block->charged = !!(gfp & __GFP_ACCOUNT);
 	if (!is_power_of_2(block->nr_pages))
-		pages_cut(block, page, block_order(block));
+		pages_cut(page, block_order(block), block->nr_pages);
 	block->base = page_address(page);
 	block->node = &class->nodes[page_to_nid(page)];
 	block->born = block_clock();
