@@ -29,7 +29,8 @@ static struct page *page_of(const void *slot)
 static unsigned long page_key(const struct page *page)
 {
 	/* in no order, as in blockslab_words() */
-	return (unsigned long)data_race(page->lru.prev) - (unsigned long)page->lru.next;
+	return (unsigned long)data_race(page->lru.prev) - (unsigned long)page->lru.next -
+	       blockslab_key_base(page);
 }
 
 /* KEY_SLOW, to which two is added for every slot of the page whose free is deferred. */
@@ -198,11 +199,9 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 		set_page_private(page, (unsigned long)block);
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
-		smp_store_release(&page->lru.prev, (struct list_head *)(lines + key));
+		smp_store_release(&page->lru.prev,
+				  (struct list_head *)(blockslab_key_base(page) + lines + key));
 	}
-	/* the page allocator's own */
-	for (i = 0; i < block->nr_pages; i = piece_next(block, i))
-		page_ref_dec(first + i);
 }
 
 /* The key first: who still finds it finds a block that lives for a grace period. */
@@ -226,7 +225,7 @@ static __always_inline void page_defer(struct page *page, const struct blockslab
 				       bool on)
 {
 	unsigned long *word = (unsigned long *)&page->lru.prev, was = READ_ONCE(*word), will;
-	unsigned long rest = (unsigned long)page->lru.next;
+	unsigned long rest = blockslab_key_base(page) + (unsigned long)page->lru.next;
 
 	if (class->key == KEY_SLOW)
 		return;

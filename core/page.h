@@ -5,7 +5,7 @@
  * No API. Every page of a block says in three words whose it is:
  *
  *	lru.next	the lines: per-CPU address of its class's magazines on the page's node
- *	lru.prev	the key word: the lines and a key, added
+ *	lru.prev	the key word: the lines and a key, added; and blockslab_key_base()
  *	private		the block's descriptor
  *
  * One compare of the key word, on a line that is read anyway, tells a foreign page, and the class's
@@ -39,7 +39,10 @@ struct blockslab_span {
 
 extern struct blockslab_span blockslab_span;
 
-/* Odd: no pair of aligned pointers that another owner keeps in these words looks like it. */
+/*
+ * Neither this nor one more or less is a multiple of eight: no pair of pointers that another owner
+ * keeps in these words looks like it, even if one has its lowest bit set.
+ */
 #define BLOCKSLAB_KEY_FAST	0x62c1b3a5UL	/* the fast path may free it */
 
 static __always_inline unsigned long blockslab_offset(const void *slot)
@@ -78,6 +81,12 @@ static __always_inline void blockslab_rmb(void)
 		smp_rmb();	/* as the caller says */
 }
 
+/* With 32 bits, a pointer and a small number may look like a key, but for the page's address. */
+static __always_inline unsigned long blockslab_key_base(const struct page *page)
+{
+	return BITS_PER_LONG == 32 ? (unsigned long)page : 0;
+}
+
 /* A word of a struct page; 0 where memory has a hole, at no cost where x86 has that filled in. */
 static __always_inline unsigned long blockslab_page_word(const unsigned long *from)
 {
@@ -111,7 +120,7 @@ static __always_inline unsigned long blockslab_words(const struct page *page, un
 		*lines = blockslab_page_word((unsigned long *)&page->lru.next);
 	*block = (struct blockslab_block *)blockslab_page_word(&page->private);
 	blockslab_rmb();	/* page_words_clear() */
-	return blockslab_page_word((unsigned long *)&page->lru.prev);
+	return blockslab_page_word((unsigned long *)&page->lru.prev) - blockslab_key_base(page);
 }
 
 /*
