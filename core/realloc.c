@@ -24,6 +24,8 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 	if (note && !class_coarse(block->node->class))
 		WRITE_ONCE(note->asked, size);
 	kasan_slot(slot, slot_bytes(block), size);
+	kmemleak_free(slot);	/* what was added is to be scanned */
+	kmemleak_alloc(slot, size, 1, gfp);
 }
 
 /* A new slot, of @room bytes, with the content of an old one, which is freed; or NULL. */
@@ -38,7 +40,7 @@ static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_
 	struct blockslab_block *block;
 	void *moved;
 
-	if (!alloc_special(&want, 1, &moved))
+	if ((room != size && !want.class) || !alloc_special(&want, 1, &moved))
 		return NULL;
 	memcpy(moved, slot, min(usable, size));
 	free_checked(slot, ANY_SIZE, NULL, caller);
