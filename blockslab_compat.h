@@ -685,8 +685,9 @@ struct sk_buff *slab_build_skb(void *data);
 
 /*
  * The network looks at the ksize() of what a packet is built on, and frees it by kfree(): so it
- * gets a copy, and the slot is freed. Without memory for that the slot stays, and there is no
- * packet. What has a frag_size ends by put_page(), which is right for the pages of slots, too,
+ * gets a copy, and the slot is freed after a grace period: until then its caller may read what it
+ * built on, but not change the packet there. Without memory for a copy the slot stays, and there is
+ * no packet. What has a frag_size ends by put_page(), which is right for the pages of slots, too,
  * where get_page() was called for it.
  */
 static inline struct sk_buff *blockslab_compat_build(struct sk_buff *around, void *slot)
@@ -701,7 +702,7 @@ static inline struct sk_buff *blockslab_compat_build(struct sk_buff *around, voi
 		return NULL;
 	skb = around ? build_skb_around(around, head, 0) : blockslab_compat_kernels_build(head);
 	if (skb)
-		blockslab_free(slot);
+		blockslab_free_rcu(slot);
 	else
 		kfree(head);
 	return skb;
