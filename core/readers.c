@@ -88,6 +88,7 @@ static void read_cached(struct blocks_reader *reader, struct blockslab_block *bl
 
 	reader->nr_used = 0;
 	bitmap_zero(reader->cached, block->nr_slots);
+	kasan_disable_current();	/* free slots are looked at, too */
 	for_each_clear_bit(number, reader->map, block->nr_slots) {
 		slot = slot_address(block, class->size, number);
 		if (slot_waits(block, number) ||
@@ -98,6 +99,7 @@ static void read_cached(struct blocks_reader *reader, struct blockslab_block *bl
 		else
 			reader->nr_used++;
 	}
+	kasan_enable_current();
 }
 
 /* Copies the next block into the reader; false at the end of its node. */
