@@ -106,10 +106,10 @@
  * - a block is on the list that its number of free slots names, if any, and has that many bits
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
- * (tools/bench --listing shows them; 63 in all, where kmalloc() and kfree() spend 262):
+ * (tools/bench --listing shows them; 62 in all, where kmalloc() and kfree() spend 262):
  * - entry and return 3, of the free: allocation is inline where its GFP flags are constant, and
  *   they are looked at by the compiler; the rest of the request 2
- * - size -> class -> line 4, address -> page and its key 11, page -> block and slot 10: these are
+ * - size -> class -> line 3, address -> page and its key 11, page -> block and slot 10: these are
  *   the dependent loads, two and three of them
  * - canary 1 + 5, preemption and this CPU's line 3 + 4, claim 4 + 4
  * - magazine 6 + 5, the last dependent load of each; statistics 3 + 1, on the same line
