@@ -294,7 +294,8 @@ static ssize_t debugfs_write(struct kunit *test, const char *path, const char *t
 	loff_t position = 0;
 	ssize_t result;
 
-	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(file), "cannot open %s", path);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
 	KUNIT_ASSERT_EQ(test, copy_to_user(user, text, strlen(text)), 0);
 	result = file->f_op->write(file, user, strlen(text), &position);
 	filp_close(file, NULL);
@@ -407,7 +408,7 @@ static void a_heap_that_is_being_destroyed_is_not_let_go_of(struct kunit *test)
 	ssize_t told;
 
 	blockslab_free_rcu(must_alloc(test, heap, 100));
-	debugfs_value(test, "heap/going/forget");
+	KUNIT_EXPECT_EQ(test, debugfs_write(test, "heap/going/forget", "1"), -EBUSY);
 	thread = kthread_create(destroy_heap, heap, "blockslab_ends");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
 	get_task_struct(thread);
