@@ -287,19 +287,24 @@ static void __user *user_memory(struct kunit *test)
 	return (void __user *)address;
 }
 
-static ssize_t debugfs_write(struct kunit *test, const char *path, const char *text)
+static ssize_t write_and_close(struct kunit *test, struct file *file, const char *text)
 {
 	char __user *user = user_memory(test);
-	struct file *file = debugfs_open(path, O_WRONLY);
 	loff_t position = 0;
 	ssize_t result;
 
-	if (IS_ERR(file))
-		return PTR_ERR(file);
 	KUNIT_ASSERT_EQ(test, copy_to_user(user, text, strlen(text)), 0);
 	result = file->f_op->write(file, user, strlen(text), &position);
 	filp_close(file, NULL);
 	return result;
+}
+
+static ssize_t debugfs_write(struct kunit *test, const char *path, const char *text)
+{
+	struct file *file = debugfs_open(path, O_WRONLY);
+
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(file), "cannot open %s", path);
+	return write_and_close(test, file, text);
 }
 
 static u64 debugfs_value(struct kunit *test, const char *path)
@@ -404,7 +409,7 @@ static void a_heap_that_is_being_destroyed_is_not_let_go_of(struct kunit *test)
 {
 	struct blockslab_heap *heap = make_heap(test, "going", 0, 0, 0);
 	struct task_struct *thread;
-	struct table heaps;
+	struct file *file;
 	ssize_t told;
 
 	blockslab_free_rcu(must_alloc(test, heap, 100));
@@ -414,15 +419,14 @@ static void a_heap_that_is_being_destroyed_is_not_let_go_of(struct kunit *test)
 	get_task_struct(thread);
 	wake_up_process(thread);
 	do {
-		told = debugfs_write(test, "heap/going/forget", "1");
+		file = debugfs_open("heap/going/forget", O_WRONLY);
+		told = IS_ERR(file) ? PTR_ERR(file) : write_and_close(test, file, "1");
 		usleep_range(10, 50);
 	} while (told == -EBUSY);
 	KUNIT_EXPECT_LT(test, told, 0);
 	kthread_stop(thread);
 	put_task_struct(thread);
-	heaps = table_open(test, "heaps");
-	while (table_next(test, &heaps))
-		KUNIT_EXPECT_STRNEQ(test, table_text(test, &heaps, "name"), "going");
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "going"), 0);
 }
 
 static void a_live_heap_is_not_let_go_of(struct kunit *test)
