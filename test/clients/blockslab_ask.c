@@ -226,6 +226,7 @@ static int ask_held(void)
 	return err;
 }
 
+#ifdef CONFIG_KRETPROBES
 /* One that comes while pages are cut to size, on one that is more than is needed. */
 static struct page *last_cut;
 
@@ -272,6 +273,7 @@ static int ask_cut(void)
 		__free_pages(pair, 1);
 	return err;
 }
+#endif
 
 /* --- kfree() of a slot harms nothing but that ------------------------------------------------- */
 
@@ -640,7 +642,9 @@ static const struct {
 	{ "sendpage", ask_sendpage },
 	{ "pages", ask_pages },
 	{ "held", ask_held },
+#ifdef CONFIG_KRETPROBES
 	{ "cut", ask_cut },
+#endif
 	{ "kfree", ask_kfree },
 	{ "usable", ask_usable },
 	{ "wait", ask_wait },
