@@ -103,7 +103,7 @@
  * - allocated + cached + free == slots of all blocks
  * - allocs - frees == allocated
  * - held == block bytes + descriptors + magazines, and never above the limit
- * - a block is on the list that its number of free slots names, if any, and has that many bits
+ * - a block is on the list that its number of free slots names, but for 0, with that many bits set
  *
  * What a pair of blockslab_alloc() and blockslab_free() spends, in instructions on Debian's 6.1
  * (tools/bench --listing shows them; 62 in all, where kmalloc() and kfree() spend 262):

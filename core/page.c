@@ -298,7 +298,7 @@ static void kasan_slot(const void *slot, size_t bytes, size_t live)
 }
 #endif
 
-/* Whether bytes are all @value, by words; of fewer than one not said. KASAN sees calls. */
+/* Whether bytes are all @value; of less than a word that is not said. KASAN sees memcmp(). */
 static __always_inline bool all_are(const void *start, u8 value, size_t bytes)
 {
 	const void *last = start + bytes - sizeof(long);
