@@ -155,6 +155,7 @@ static void trade_in(struct blockslab_cpu *line, struct blockslab_magazine *maga
 	blockslab_sub(line->tally, blockslab_count(line));
 	blockslab_add(line->trades, 1);
 	load(line, magazine);
+	credit_follow(line);
 	smp_wmb();	/* drain_concerns() */
 }
 
@@ -297,6 +298,7 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 		smp_wmb();	/* drain_concerns() */
 		unload(line);
 		load(line, magazine);
+		credit_follow(line);
 		smp_wmb();	/* the same */
 	}
 	unclaim_line(line);

@@ -358,8 +358,8 @@ static void heap_arm(struct blockslab_heap *heap)
 #define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */
 
 /*
- * The period has changed. A line whose magazines are taken from it comes by the mark with its next
- * allocation. Bounded in time; over at once where somebody is killed.
+ * The period has changed. A line whose magazines are taken from it comes by the mark when it gets
+ * the next one. Bounded in time; over at once where somebody is killed.
  */
 static void credits_renew(struct blockslab_heap *heap)
 {

@@ -335,6 +335,31 @@ static void tracking_starts_and_stops_at_run_time(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 0);
 }
 
+/* Slots that are freed after it fill the magazines again. */
+static void tracking_starts_in_the_middle_of_a_load(struct kunit *test)
+{
+	struct blockslab_cache *cache = blockslab_cache_create("steady", 56, 0, 0, NULL);
+	void **slots = slot_array(test, 200);
+	int i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	sample_nothing(test, fixture.heap);
+	sample_nothing(test, blockslab_cache_heap(cache));
+	alloc_many(test, fixture.heap, 56, slots, 100);
+	for (i = 100; i < 200; i++)
+		slots[i] = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_EQ(test, blockslab_track(fixture.heap, 1), 0);
+	KUNIT_ASSERT_EQ(test, blockslab_track(blockslab_cache_heap(cache), 1), 0);
+	free_many(slots, 200);
+	alloc_many(test, fixture.heap, 56, slots, 100);
+	for (i = 100; i < 200; i++)
+		slots[i] = blockslab_cache_alloc(cache, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "kunit").slots, 100);
+	KUNIT_EXPECT_EQ(test, callers_of(test, "steady").slots, 100);
+	free_many(slots, 200);
+	blockslab_cache_destroy(cache);
+}
+
 static void a_sample_stands_for_the_whole(struct kunit *test)
 {
 	static const size_t sizes[] = { 24, 200, 3000 };
@@ -784,6 +809,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(ages_are_told),
 	KUNIT_CASE(ages_of_months_are_told),
 	KUNIT_CASE(tracking_starts_and_stops_at_run_time),
+	KUNIT_CASE(tracking_starts_in_the_middle_of_a_load),
 	KUNIT_CASE(a_sample_stands_for_the_whole),
 	KUNIT_CASE(every_size_is_sampled_as_often),
 	KUNIT_CASE(the_longest_period_samples_next_to_nothing),
