@@ -454,7 +454,7 @@ static void __exit blockslab_exit(void)
 	heap_end(&blockslab_shared);
 	heap_close(&blockslab_shared);
 	heap_finish(&blockslab_shared);
-	cancel_work_sync(&lines_work);
+	cancel_delayed_work_sync(&lines_work);
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);
 	heap_put(&blockslab_shared);	/* nobody else has references on heaps now */

@@ -228,7 +228,13 @@ static void lines_give(struct work_struct *work)
 	}
 }
 
-static DECLARE_WORK(lines_work, lines_give);
+static DECLARE_DELAYED_WORK(lines_work, lines_give);
+
+/* Not at once: it may be asked for at each allocation, for as long as there is no memory. */
+static void lines_ask(void)
+{
+	queue_delayed_work(workqueue, &lines_work, HZ / 20);
+}
 
 static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
 					 unsigned int index, gfp_t gfp)
@@ -244,7 +250,7 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 			class->cpu = lines_get(class, gfp) ?: no_class;
 		if (class_add(class)) {
 			if (lines_due(class, 0))
-				queue_work(workqueue, &lines_work);
+				lines_ask();
 			return class;
 		}
 		class_free(class);

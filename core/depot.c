@@ -382,6 +382,7 @@ static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 	atomic_add(IN_HAND + 2, &node->in_hand);
 	slot = find_slots(node, size, gfp);
 	atomic_dec(&node->in_hand);
+	smp_mb__after_atomic();	/* heap_trim_work() */
 	heap_arm(node->class->heap);
 	return slot;
 }
@@ -403,6 +404,7 @@ static bool bring_room(struct blockslab_node *node)
 	if (magazine)
 		install(node, magazine);
 	atomic_dec(&node->in_hand);
+	smp_mb__after_atomic();	/* heap_trim_work() */
 	heap_arm(node->class->heap);
 	return magazine;
 }

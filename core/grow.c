@@ -199,7 +199,7 @@ static int heap_track(struct blockslab_heap *heap, u64 period)
 	if (period)
 		queue_delayed_work(workqueue, &growth_work, GROWTH_PERIOD);
 	if (!list_empty(&heap->classes))
-		queue_work(workqueue, &lines_work);	/* lines_due() */
+		lines_ask();	/* lines_due() */
 	credits_renew(heap);
 	return 0;
 }

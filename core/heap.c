@@ -156,6 +156,7 @@ static void heap_finish(struct blockslab_heap *heap)
  */
 
 #define ENDING_PERIOD	(HZ / 10)
+#define ENDING_RUN	64	/* heaps */
 
 static LLIST_HEAD(ending_heaps);
 
@@ -171,14 +172,12 @@ static void heap_stays(struct blockslab_heap *heap)
 	heap_tell_kept_by(heap);
 }
 
-static void heaps_end(struct work_struct *work)
+static void heaps_end_run(struct llist_node *ending)
 {
-	struct llist_node *ending = llist_del_all(&ending_heaps);
 	struct blockslab_heap *heap, *next;
 	long blocks = 0;
 
-	if (ending)
-		drain_cpus(llist_entry(ending, struct blockslab_heap, ending), HEAPS_END);
+	drain_cpus(llist_entry(ending, struct blockslab_heap, ending), HEAPS_END);
 	llist_for_each_entry(heap, ending, ending) {
 		heap_empty(heap);
 		blocks += atomic_long_read(&heap->nr_blocks);
@@ -190,6 +189,21 @@ static void heaps_end(struct work_struct *work)
 			heap_stays(heap);
 		if (refcount_dec_and_test(&heap->refs))
 			heap_free(heap);
+	}
+}
+
+/* So many at a time: the interrupt takes longer, the more there are. */
+static void heaps_end(struct work_struct *work)
+{
+	struct llist_node *ending = llist_del_all(&ending_heaps), *last, *next;
+	unsigned int run;
+
+	for (; ending; ending = next) {
+		for (last = ending, run = ENDING_RUN; last->next && --run; last = last->next)
+			;
+		next = last->next;
+		last->next = NULL;
+		heaps_end_run(ending);
 	}
 }
 

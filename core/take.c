@@ -64,7 +64,7 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	if (class_coarse(class))
 		note_usable(class, size, slots, got);
 	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
-		queue_work(workqueue, &lines_work);
+		lines_ask();
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
 		*blockslab_word(slots[i], class->canary) = 0;
 	return got;

@@ -219,20 +219,23 @@ static void node_trim(struct blockslab_node *node)
 	} while (--runs && READ_ONCE(node->nr[BLOCK_RETAINED]));
 }
 
-static void heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
+/* False if a CPU's line was in use. */
+static bool heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 {
 	int trim = trim_begin(heap);
 	struct blockslab_node *node;
+	bool drained;
 
 	if (which == HEAP_ENDS)
 		watch_end(heap);
 	for (node = node_after(heap, NULL); node && which == HEAP_ENDS;
 	     node = node_after(heap, node))
 		depot_drain(node);	/* closed before the lines are looked at */
-	drain_cpus(heap, which);
+	drained = drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		node_trim(node);
 	trim_end(heap, trim);
+	return drained;
 }
 
 /* Lets go of all that a heap watches; what is in hand meanwhile is a trim's. */
@@ -318,6 +321,15 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 	}
 }
 
+/* Memory has been brought in: have it taken back when it is not used. */
+static void heap_arm(struct blockslab_heap *heap)
+{
+	if (likely(READ_ONCE(heap->armed)) || heap_destroyed(heap))
+		return;
+	WRITE_ONCE(heap->armed, true);
+	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+}
+
 static void heap_trim_work(struct work_struct *work)
 {
 	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);
@@ -343,16 +355,8 @@ static void heap_trim_work(struct work_struct *work)
 	}
 	WRITE_ONCE(heap->armed, false);
 	smp_mb();	/* who brings memory in from now on arms it again */
-	heap_trim_cpus(heap, ALL_NODES);
-}
-
-/* Memory has been brought in: have it taken back when it is not used. */
-static void heap_arm(struct blockslab_heap *heap)
-{
-	if (likely(READ_ONCE(heap->armed)) || heap_destroyed(heap))
-		return;
-	WRITE_ONCE(heap->armed, true);
-	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+	if (!heap_trim_cpus(heap, ALL_NODES))
+		heap_arm(heap);
 }
 
 #define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */

@@ -193,9 +193,10 @@ static void *watch_pop(struct watch *watch)
 	return slot;
 }
 
-/* Lets go of the oldest slots until there are no more than so many bytes. */
+/* Lets go of the oldest slots, no more than there can be, until they are of so many bytes. */
 static void watch_trim(struct watch *watch, size_t most)
 {
+	unsigned int run = WATCH_SLOTS;
 	unsigned long irq;
 	void *slot;
 
@@ -205,7 +206,7 @@ static void watch_trim(struct watch *watch, size_t most)
 		spin_unlock_irqrestore(&watch->lock, irq);
 		if (slot)
 			watch_let_go(slot);
-	} while (slot);
+	} while (slot && --run);
 }
 
 /* Has a heap keep a slot, in place of its oldest if there are many. */
@@ -248,6 +249,7 @@ static bool only_bad(struct blockslab_block *block)
 static bool watch_forgive(struct blockslab_node *node, bool all)
 {
 	struct blockslab_block *block;
+	struct blockslab_note *note;
 	unsigned int number, nr = 0;
 	void *slots[WATCH_RUN];
 	unsigned long irq;
@@ -257,9 +259,13 @@ static bool watch_forgive(struct blockslab_node *node, bool all)
 	list_for_each_entry(block, &node->all, all) {
 		if (!block->notes || !(all || only_bad(block)))
 			continue;
-		for_each_clear_bit(number, block->map, block->nr_slots)
-			if (nr < WATCH_RUN && READ_ONCE(block->notes[number].state) == WATCH_LOST)
-				slots[nr++] = slot_address(block, node->class->size, number);
+		for_each_clear_bit(number, block->map, block->nr_slots) {
+			note = note_of(block, number);
+			if (nr == WATCH_RUN || READ_ONCE(note->state) != WATCH_LOST)
+				continue;
+			WRITE_ONCE(note->state, WATCH_BAD);	/* does not wait any more */
+			slots[nr++] = slot_address(block, node->class->size, number);
+		}
 	}
 	for (number = 0; number < nr; number++)
 		watch_return(own_block(slots[number]), slots[number], &gone);
