@@ -383,6 +383,50 @@ static void who_may_not_fail_waits_for_room(struct kunit *test)
 	end_heap(test, heap);
 }
 
+struct bulk_waiter {
+	struct blockslab_heap *heap;
+	size_t want, nr;
+	struct completion done;
+};
+
+static int wait_for_many(void *data)
+{
+	struct bulk_waiter *waiter = data;
+	void **slots = kcalloc(waiter->want, sizeof(*slots), GFP_KERNEL);
+
+	waiter->nr = blockslab_alloc_bulk(waiter->heap, 1024, GFP_KERNEL | __GFP_NOFAIL,
+					  waiter->want, slots);
+	blockslab_free_bulk(waiter->nr, slots);
+	kfree(slots);
+	complete(&waiter->done);
+	return 0;
+}
+
+/* Either fits alone. While one waits with half of the limit, the other comes by the other half. */
+static void two_that_may_not_fail_do_not_wait_for_one_another(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "limited", 0, LIMIT, 0);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = fill_up(test, heap, 1024, slots), half = nr / 2;
+	struct bulk_waiter waiters[2] = {};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(waiters); i++) {
+		free_many(slots + i * half, i ? nr - half : half);
+		waiters[i].heap = heap;
+		waiters[i].want = nr * 3 / 4;
+		init_completion(&waiters[i].done);
+		kthread_run(wait_for_many, &waiters[i], "blockslab_waiter");
+		wait_for_completion_timeout(&waiters[i].done, HZ / 5);
+	}
+	for (i = 0; i < ARRAY_SIZE(waiters); i++) {
+		if (!waiters[i].nr)
+			wait_for_completion_timeout(&waiters[i].done, 20 * HZ);
+		KUNIT_ASSERT_EQ(test, waiters[i].nr, waiters[i].want);
+	}
+	end_heap(test, heap);
+}
+
 static const unsigned long reserve_flags[] = {
 	BLOCKSLAB_ACCOUNT, BLOCKSLAB_POISON, BLOCKSLAB_RED_ZONE, BLOCKSLAB_TRACK,
 	BLOCKSLAB_POISON | BLOCKSLAB_RED_ZONE | BLOCKSLAB_ACCOUNT,
@@ -438,6 +482,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(a_limit_beyond_all_memory_is_none),
 	KUNIT_CASE_PARAM(a_refusal_asks_for_no_pages, limit_gen_params),
 	KUNIT_CASE_PARAM(who_may_not_fail_waits_for_room, limit_gen_params),
+	KUNIT_CASE(two_that_may_not_fail_do_not_wait_for_one_another),
 	KUNIT_CASE(the_reserve_serves_every_heap),
 	KUNIT_CASE(the_reserve_of_this_node_serves),
 	KUNIT_CASE_PARAM(a_heap_never_holds_more_than_its_limit, limit_gen_params),
