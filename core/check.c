@@ -96,6 +96,7 @@ static void add_blocks(struct sums *sums, struct blockslab_node *node)
 	sums->frees += node->frees;
 	sums->fails += node->fails;
 	sums->requested += node->requested;
+	sums->given += node->given;
 	spin_unlock_irqrestore(&node->lock, irq);
 	sums->held += atomic_long_read(&node->held);
 }
@@ -119,8 +120,8 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
 	memset(sums, 0, sizeof(*sums));
 	for (i = 0; (node = class_node(class, i)); i++)
 		add_node(sums, node);
-	/* Of whole pages what was given is what was asked for, page by page; near enough. */
-	sums->given = class->size ? sums->allocs * class->size : sums->requested;
+	if (class->size)
+		sums->given = sums->allocs * class->size;
 	if (class->asked)
 		sums->requested = sums->allocs * class->asked;
 }

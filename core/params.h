@@ -73,7 +73,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BLOCK_SLOTS_MAX		8192
 #define MAGAZINE_SLOTS_MAX	124
 #define KIND_COARSE	__GFP_COMP	/* of coarse classes; pages_get() leaves it out */
-#define GFP_TRIAL	(__GFP_COMP | __GFP_NOWARN)	/* it does not count if it fails */
+/* It does not count if it fails. Nobody asks for slots so; pages_get() leaves it out, too. */
+#define GFP_TRIAL	(__GFP_COMP | __GFP_WRITE | __GFP_NOWARN)
 #define OWN_CLASSES	6	/* sizes of a heap that get classes of their own at once */
 #define COARSE_ASKS	64	/* requests after which any other size gets one */
 #define COARSE_LEAST	64	/* bytes of the smallest coarse slots; in use, they are one more */

@@ -40,6 +40,15 @@ static bool fails(gfp_t gfp)
 	       !(gfp & __GFP_NOFAIL && gfpflags_allow_blocking(gfp));
 }
 
+static void count_fail(struct blockslab_node *node, gfp_t gfp)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&node->lock, irq);
+	node->fails += fails(gfp);
+	spin_unlock_irqrestore(&node->lock, irq);
+}
+
 /* Of coarse slots as much may be used as of those of a class of that size. */
 static void note_usable(const struct blockslab_class *class, size_t size, void **slots, size_t nr)
 {
@@ -225,7 +234,6 @@ static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t 
 	struct blockslab_class *class = node->class, *tracked = READ_ONCE(class->tracked);
 	struct blockslab_class *coarse = coarse_find(class->heap, class->kind, class->index);
 	struct blockslab_node *from = NULL;
-	unsigned long irq;
 	void *slot = NULL;
 
 	if (tracked && node_with_slots(&tracked->nodes[node_id(node)], gfp))
@@ -234,9 +242,8 @@ static noinline void *take_last(struct blockslab_node *node, size_t size, gfp_t 
 		from = node_with_slots(&coarse->nodes[node_id(node)], gfp);
 	if (from)
 		slot = take_direct(from, size);
-	spin_lock_irqsave(&node->lock, irq);
-	node->fails += !slot && fails(gfp) && !class_coarse(class);	/* its own is tried yet */
-	spin_unlock_irqrestore(&node->lock, irq);
+	if (!slot && !class_coarse(class))	/* the size's own is tried yet */
+		count_fail(node, gfp);
 	return slot;
 }
 
@@ -271,7 +278,7 @@ static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, s
 	line = raw_cpu_ptr(lines + numa_mem_id());
 	*slot = alloc_from(line->node, size, gfp, !(READ_ONCE(line->tally) & BLOCKSLAB_COUNT),
 			   caller);
-	return *slot || !(gfp & __GFP_NOFAIL);
+	return *slot || !(gfp & __GFP_NOFAIL) || !gfpflags_allow_blocking(gfp);
 }
 
 /* What a caller wants that takes the special way */
@@ -460,6 +467,7 @@ static struct blockslab_block *large_kept(struct blockslab_node *node, size_t si
 		retention_taken(&node->retention, retained_words(node));
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
+		node->given += slot_bytes(block);
 		kept = block;
 		break;
 	}
@@ -502,6 +510,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 		block_link(block);
 		blockslab_add(node->allocs, 1);
 		node->requested += size;
+		node->given += slot_bytes(block);
 	} else {
 		node->fails += fails(gfp);
 	}

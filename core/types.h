@@ -115,6 +115,7 @@ struct blockslab_node {
 	unsigned long allocs;			/* that went past the magazines */
 	unsigned long frees;			/* the same */
 	unsigned long requested;		/* bytes asked for by these @allocs */
+	unsigned long given;	/* of whole pages: bytes of what @requested got */
 	unsigned long fails;			/* allocations that failed */
 	struct blockslab_magazine *store[2];	/* without slots, and with; by @below */
 	unsigned int stored[2];			/* so many */

@@ -270,6 +270,17 @@ static void waste_is_what_nobody_asked_for(struct kunit *test)
 	free_many(slots, ARRAY_SIZE(slots));
 }
 
+static void of_whole_pages_too(struct kunit *test)
+{
+	char waste[8];
+	void *slot;
+
+	slot = must_alloc(test, fixture.heap, 2 * PAGE_SIZE + 1);
+	scnprintf(waste, sizeof(waste), "33.%lu", (PAGE_SIZE - 1) * 1000 / (3 * PAGE_SIZE) % 10);
+	expect_waste(test, waste);
+	blockslab_free(slot);
+}
+
 /*
  * The files that are written to act: calls with user memory, which KUnit has on 6.12 and later, as
  * a flag of that release tells. On all kernels, test/boot.sh reads and writes them.
@@ -536,6 +547,7 @@ static struct kunit_case debugfs_cases[] = {
 	KUNIT_CASE(a_slot_map_tells_cached_from_allocated),
 	KUNIT_CASE(counters_count_every_call),
 	KUNIT_CASE(waste_is_what_nobody_asked_for),
+	KUNIT_CASE(of_whole_pages_too),
 #ifdef FOP_UNSIGNED_OFFSET
 	KUNIT_CASE(control_files_tell_their_value),
 	KUNIT_CASE(a_limit_written_is_obeyed),

@@ -239,8 +239,13 @@ static void what_may_neither_fail_nor_wait_fails(struct kunit *test)
 	const gfp_t gfp = GFP_TRY | __GFP_NOFAIL;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	blockslab_free(must_alloc(test, fixture.heap, 100));
+	blockslab_shrink(fixture.heap);
 	blockslab_fail(ALL_KINDS, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
 	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 100, gfp));
+	KUNIT_EXPECT_EQ(test, class_cell(test, "kunit", 100, "fails"), 1);
+	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 100, GFP_TRY | __GFP_COMP));
+	KUNIT_EXPECT_EQ(test, class_cell(test, "kunit", 100, "fails"), 2);
 	KUNIT_EXPECT_NULL(test, try_alloc(fixture.heap, 20000, gfp));
 	KUNIT_EXPECT_NULL(test, blockslab_cache_alloc(cache, gfp));
 	blockslab_fail(0, 0, 0);
