@@ -70,12 +70,20 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 	}
 	finish(want, class, got, slots);
 	if (unlikely(got < nr) && class && class_coarse(class)) {
+		unsigned int index = heap_index(want->heap, want->size);
 		struct request own = *want;
+		size_t more;
 
 		/* A block of its own has no notes, for which there may be no room. */
-		own.class = class_get(want->heap, 0, heap_index(want->heap, want->size), want->gfp);
-		if (own.class)
-			got += alloc_some(&own, nr - got, slots + got);
+		own.class = class_get(want->heap, 0, index, want->gfp) ?:
+			    class_larger(want->heap, 0, index);
+		if (own.class) {
+			more = alloc_some(&own, nr - got, slots + got);
+			tell_stand_ins(want, own.class, more, slots + got);
+			got += more;
+		} else {
+			count_fail(&class->nodes[nid], want->gfp);
+		}
 	}
 	return got;
 }

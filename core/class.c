@@ -325,12 +325,25 @@ static struct blockslab_node *class_node(struct blockslab_class *class, unsigned
 	return &parts[i / nr_node_ids]->nodes[i % nr_node_ids];
 }
 
+/* One that there is for larger slots than those of @index, as aligned as they are; or NULL. */
+static struct blockslab_class *class_larger(struct blockslab_heap *heap, gfp_t kind,
+					    unsigned int index)
+{
+	unsigned int align = index_size[index] & -index_size[index];
+	struct blockslab_class *class = NULL;
+
+	while (!class && ++index < NR_SIZES)
+		if (!(index_size[index] % align))
+			class = class_find(heap, kind, index);
+	return class;
+}
+
 /* For @nr slots of a size: its class, a coarse one, or a larger one without memory for its own. */
 static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t size, size_t nr,
 					 gfp_t gfp)
 {
 	gfp_t kind = gfp & (__GFP_DMA | __GFP_DMA32 | __GFP_ACCOUNT) & ~heap->kind;
-	unsigned int index = heap_index(heap, size), align = index_size[index] & -index_size[index];
+	unsigned int index = heap_index(heap, size);
 	struct blockslab_class *class = class_find(heap, kind, index);
 
 	if (likely(class))
@@ -338,9 +351,7 @@ static struct blockslab_class *class_for(struct blockslab_heap *heap, size_t siz
 	if (!kind && !size_earned(heap, index, nr))
 		class = class_get(heap, KIND_COARSE, coarse_index(heap, index), gfp);
 	if (!class)
-		class = class_get(heap, kind, index, gfp) ?: coarse_find(heap, kind, index);
-	while (!class && ++index < NR_SIZES)
-		if (!(index_size[index] % align))
-			class = class_find(heap, kind, index);
+		class = class_get(heap, kind, index, gfp) ?: coarse_find(heap, kind, index) ?:
+			class_larger(heap, kind, index);
 	return class;
 }

@@ -275,6 +275,31 @@ static void without_memory_for_notes_a_size_has_its_class(struct kunit *test)
 	blockslab_free(coarse);
 }
 
+/* But no pages for the coarse one either; the size has no class yet. */
+static void without_pages_a_larger_class_serves(struct kunit *test)
+{
+	void *coarse = first_six(test, fixture.heap), *larger[20], **slots = slot_array(test, 100);
+	size_t nr = ARRAY_SIZE(larger), i;
+
+	KUNIT_ASSERT_EQ(test, blockslab_alloc_bulk(fixture.heap, 768, GFP_KERNEL, nr, larger), nr);
+	for (i = 0; i < nr; i += 2)
+		blockslab_free(larger[i]);
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES | BLOCKSLAB_FAIL_CLASS, ULONG_MAX, 100);
+	for (nr = 0; nr < 100 && (slots[nr] = try_alloc(fixture.heap, 700, GFP_TRY)); nr++)
+		memset(slots[nr], nr, 700);
+	blockslab_fail(0, 0, 0);
+	/* Those of the coarse block, but for one, and these. */
+	KUNIT_EXPECT_GE(test, nr, PAGE_SIZE / SZ_1K - 1 + ARRAY_SIZE(larger) / 2);
+	KUNIT_EXPECT_LT(test, nr, 100);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "kunit", SZ_1K, "fails") +
+			      class_cell(test, "kunit", 768, "fails"), 1);
+	for (i = 0; i < nr; i++)
+		blockslab_free_sized(slots[i], 700);
+	for (i = 1; i < ARRAY_SIZE(larger); i += 2)
+		blockslab_free(larger[i]);
+	blockslab_free(coarse);
+}
+
 static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(many_sizes_hold_little),
 	KUNIT_CASE(each_slot_is_as_large_as_its_class_s),
@@ -291,6 +316,7 @@ static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(at_a_limit_a_class_of_ones_own_is_no_loss),
 	KUNIT_CASE(without_memory_for_it_neither),
 	KUNIT_CASE(without_memory_for_notes_a_size_has_its_class),
+	KUNIT_CASE(without_pages_a_larger_class_serves),
 	{}
 };
 
