@@ -424,8 +424,10 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 		return NULL;
 	}
 	slot = take_cached(&class->nodes[numa_mem_id()], size);
-	if (slot)
+	if (slot) {
 		fill_slot(class, slot, size, heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0);
+		trace_blockslab_alloc(_RET_IP_, heap->name, slot, size, class->size, 0);
+	}
 	return slot;
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);

@@ -504,6 +504,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 		count_pages(heap, block, 1);
 		page_words_set(block, class->key);
 		heap_count_block(heap, 1);
+		trace_blockslab_block_get(heap->name, 0, node_id(node), block_order(block));
 	}
 	spin_lock_irqsave(&node->lock, irq);
 	if (block) {

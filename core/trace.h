@@ -2,7 +2,7 @@
 /*
  * Tracepoints blockslab:*. Their fields:
  *
- *	call_site	where blockslab was called from
+ *	call_site	where blockslab was called from; 0 of a free that was deferred
  *	heap		name of the heap
  *	slot		address that the caller holds (printed hashed, as all are)
  *	size		bytes asked for; of a fault, bytes of a slot

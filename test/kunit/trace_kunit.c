@@ -112,6 +112,10 @@ static void every_allocation_and_free_is_traced(struct kunit *test)
 	blockslab_free(must_alloc(test, fixture.heap, 20000));
 	KUNIT_EXPECT_EQ(test, events.allocs, NR_SLOTS + 11);
 	KUNIT_EXPECT_EQ(test, events.frees, NR_SLOTS + 11);
+	slots[0] = blockslab_alloc_nolock(fixture.heap, 50);
+	KUNIT_EXPECT_NOT_NULL(test, slots[0]);
+	KUNIT_EXPECT_EQ(test, events.allocs, NR_SLOTS + 12);
+	blockslab_free(slots[0]);
 }
 
 static void nothing_is_traced_when_off(struct kunit *test)
@@ -142,6 +146,8 @@ static void every_block_comes_and_goes_once(struct kunit *test)
 	alloc_many(test, fixture.heap, 50, slots, NR_SLOTS);
 	KUNIT_EXPECT_EQ(test, events.gets, blocks_of(test, "kunit"));
 	KUNIT_EXPECT_GT(test, events.refills, 0);
+	slots[NR_SLOTS - 1] = blockslab_realloc(NULL, slots[NR_SLOTS - 1], 20000, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, events.gets, blocks_of(test, "kunit"));
 	free_many(slots, NR_SLOTS);
 	blockslab_shrink(fixture.heap);
 	KUNIT_EXPECT_EQ(test, events.puts, events.gets);
