@@ -397,7 +397,7 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 /**
  * blockslab_alloc_nolock() - allocate a slot in any context
  * @heap: to take it from; NULL for the shared heap
- * @size: bytes wanted, up to BLOCKSLAB_SLOT_MAX
+ * @size: bytes wanted, up to BLOCKSLAB_SLOT_MAX; 0 gives ZERO_SIZE_PTR
  *
  * Serves from this CPU's magazines only: no lock is taken and no page asked for. Allocating that
  * size in another context fills them; where a heap has many sizes, only after this has failed once.
@@ -414,12 +414,19 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	heap = heap_or_shared(heap);
 	if (alloc_try(heap, size, &slot))
 		return slot;
-	if (!heap_usable(heap, _RET_IP_) || !heap_caches(heap) || !size ||
-	    size > BLOCKSLAB_SLOT_MAX - heap->zone)
+	if (!heap_usable(heap, _RET_IP_))
+		return NULL;
+	if (unlikely(heap->cache)) {
+		report(CACHE_HEAP, .slot = heap, .caller = _RET_IP_);
+		return NULL;
+	}
+	if (!size)
+		return ZERO_SIZE_PTR;
+	if (!heap_caches(heap) || size > BLOCKSLAB_SLOT_MAX - heap->zone)
 		return NULL;
 	index = heap_index(heap, size);
 	class = class_find(heap, 0, index);
-	if (!class) {
+	if (!class || READ_ONCE(class->cpu) == no_class) {
 		WRITE_ONCE(heap->asked[index], U8_MAX);
 		return NULL;
 	}

@@ -71,14 +71,15 @@ static struct blockslab_cpu __percpu *lines_get(struct blockslab_class *class, g
 /*
  * Whether a class that has no lines yet shall have some. Where there are many CPUs and nodes, they
  * cost more than all else that a class has: it gets them after as many allocations as that are
- * lines, or where it has to be sampled. Without them, as in atomic context, it works on its blocks
- * alone.
+ * lines, or where it has to be sampled, or to serve blockslab_alloc_nolock(). Without them, as in
+ * atomic context, it works on its blocks alone.
  */
 static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
 {
 	if (class->noted || READ_ONCE(class->cpu) != no_class)
 		return false;
 	return lines_bytes() <= LINES_AT_ONCE || READ_ONCE(class->heap->track) > 1 ||
+	       (class->index < NR_SIZES && READ_ONCE(class->heap->asked[class->index]) == U8_MAX) ||
 	       (class->size && allocs >= lines_bytes() / sizeof(struct blockslab_cpu));
 }
 

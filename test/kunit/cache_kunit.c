@@ -448,6 +448,7 @@ static void a_cache_s_heap_gives_nothing_else(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, blockslab_alloc_bulk(heap, 100, GFP_KERNEL, 2, slots), 0);
 	expect_fault(test, what, heap);
 	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(heap, 100));
+	expect_fault(test, what, heap);
 	slot = must_alloc(test, fixture.heap, 10);
 	KUNIT_EXPECT_NULL(test, blockslab_realloc(heap, slot, 1000, GFP_KERNEL));
 	expect_fault(test, what, heap);

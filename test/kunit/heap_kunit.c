@@ -259,7 +259,7 @@ static void a_zeroing_heap_zeroes_by_every_call(struct kunit *test)
 		memset(slots[0], 0xff, 200);
 		blockslab_free(slots[0]);
 	}
-	KUNIT_EXPECT_NULL(test, blockslab_alloc_nolock(heap, 0));
+	KUNIT_EXPECT_PTR_EQ(test, blockslab_alloc_nolock(heap, 0), ZERO_SIZE_PTR);
 	end_heap(test, heap);
 }
 
