@@ -15,10 +15,6 @@ static bool shuffle = IS_ENABLED(CONFIG_SLAB_FREELIST_RANDOM);
 module_param(shuffle, bool, 0644);
 MODULE_PARM_DESC(shuffle, "Give out the slots of a fresh block in random order (default: as CONFIG_SLAB_FREELIST_RANDOM)");
 
-static unsigned int quarantine_kib;
-module_param(quarantine_kib, uint, 0644);
-MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
-
 static unsigned int watch_kib = 192 * (PAGE_SIZE / SZ_1K);
 module_param(watch_kib, uint, 0644);
 MODULE_PARM_DESC(watch_kib, "KiB of blocks in which a heap keeps freed tracked slots from reuse, the latest ones (default 768 with pages of 4 KiB)");

@@ -42,6 +42,24 @@ static unsigned long quarantine_trim(unsigned long most)
 	return pages;
 }
 
+static unsigned int quarantine_kib;
+
+static int quarantine_set(const char *text, const struct kernel_param *param)
+{
+	int error = param_set_uint(text, param);
+
+	quarantine_trim(READ_ONCE(quarantine_kib) / (PAGE_SIZE / SZ_1K));
+	return error;
+}
+
+static const struct kernel_param_ops quarantine_ops = {
+	.set = quarantine_set,
+	.get = param_get_uint,
+};
+
+module_param_cb(quarantine_kib, &quarantine_ops, &quarantine_kib, 0644);
+MODULE_PARM_DESC(quarantine_kib, "KiB of pages of destroyed heaps that are kept from reuse, the latest ones (default 0)");
+
 static void quarantine_add(struct page *page, unsigned int order)
 {
 	unsigned long irq;

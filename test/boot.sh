@@ -582,9 +582,12 @@ quarantine_keeps_pages()
 	rmmod blockslab_sample
 	[ "$(cat $parameters/quarantined)" -gt 0 ]
 	[ "$(cat $parameters/quarantined)" -le 16 ]
-	echo 0 >$parameters/quarantine_kib
+	kept=$(cat $parameters/quarantined)
+	echo 4 >$parameters/quarantine_kib
+	[ "$(cat $parameters/quarantined)" -lt "$kept" ]
 	echo 2 >/proc/sys/vm/drop_caches
 	[ "$(cat $parameters/quarantined)" = 0 ]
+	echo 0 >$parameters/quarantine_kib
 }
 
 memory_can_go_offline()
