@@ -99,7 +99,7 @@ static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_
 
 	if (!heap_charge_bytes(heap, bytes))
 		return NULL;
-	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, bytes, gfp, NUMA_NO_NODE);
+	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, bytes, gfp | __GFP_NORETRY, NUMA_NO_NODE);
 	if (!magazine) {
 		atomic_long_sub(bytes, &heap->held);
 		return NULL;

@@ -87,7 +87,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 
 /* GFP bits of a request that hold for descriptors, magazines and classes too. */
 #define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \
-			 __GFP_NOMEMALLOC | __GFP_NORETRY)
+			 __GFP_NOMEMALLOC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL | __GFP_NOLOCKDEP)
 
 #define HEAP_FLAGS	(BLOCKSLAB_HWCACHE_ALIGN | BLOCKSLAB_ZERO | BLOCKSLAB_POISON | \
 			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | \
