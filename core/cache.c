@@ -125,7 +125,9 @@ static struct blockslab_cache *cache_create(const char *name, size_t size, size_
 /**
  * blockslab_cache_create() - create a cache: slots for objects of one kind
  * @name: as for blockslab_heap_create(), with which caches share their names
- * @size: of an object, 1 to BLOCKSLAB_SLOT_MAX bytes
+ * @size: of an object: 1 byte at least; with what stands beside it (8 bytes where there is a
+ *	constructor or BLOCKSLAB_TYPESAFE_BY_RCU, 8 with BLOCKSLAB_RED_ZONE), and aligned,
+ *	BLOCKSLAB_SLOT_MAX at most
  * @align: of an object: a power of two up to a page and to BLOCKSLAB_SLOT_MAX, or 0 for the natural
  *	alignment of 8
  * @flags: BLOCKSLAB_*
@@ -249,9 +251,10 @@ static __always_inline void *cache_alloc_plain(struct blockslab_cache *cache, gf
  */
 void *blockslab_cache_alloc(struct blockslab_cache *cache, gfp_t gfp)
 {
-	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
-		return cache_alloc_rare(cache, gfp, _RET_IP_);
-	return cache_alloc_plain(cache, gfp);
+	if (likely(!(gfp & BLOCKSLAB_GFP_SLOW)))
+		return cache_alloc_plain(cache, gfp);
+	blockslab_might_alloc(gfp);
+	return cache_alloc_rare(cache, gfp, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc);
 

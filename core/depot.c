@@ -328,7 +328,7 @@ static void *refill(struct blockslab_node *node, struct blockslab_magazine *maga
 	void *slot = NULL;
 
 	/* Flushed, and wanted again: up to an eighth of keep_kib is kept. */
-	most = READ_ONCE(keep_kib) * 128UL / class->size;
+	most = kib_bytes(READ_ONCE(keep_kib)) / 8 / class->size;
 	spin_lock_irqsave(&node->lock, irq);
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 4 + 1,
 		    (unsigned long)REFILL_MAX);

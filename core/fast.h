@@ -430,6 +430,9 @@ static __always_inline void *blockslab_cache_alloc_inline(struct blockslab_cache
 
 static __always_inline void blockslab_free_sized_inline(const void *slot, size_t size)
 {
+	/* as a constant that would be any size */
+	if (__builtin_constant_p(size) && size == SIZE_MAX)
+		size--;
 	if (unlikely(!blockslab_free_try(slot, size, true, NULL)))
 		blockslab_free_sized(slot, size);
 }

@@ -19,6 +19,12 @@ static unsigned int watch_kib = 192 * (PAGE_SIZE / SZ_1K);
 module_param(watch_kib, uint, 0644);
 MODULE_PARM_DESC(watch_kib, "KiB of blocks in which a heap keeps freed tracked slots from reuse, the latest ones (default 768 with pages of 4 KiB)");
 
+/* These parameters in bytes; of 32 bits, as many as there can be. */
+static unsigned long kib_bytes(unsigned int kib)
+{
+	return min_t(unsigned long, kib, LONG_MAX / SZ_1K) * SZ_1K;
+}
+
 /* draw_credit() gives up to 23 times as much. */
 #define PERIOD_MAX	(BITS_PER_LONG == 64 ? SZ_1G : SZ_64M)
 

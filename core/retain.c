@@ -109,7 +109,7 @@ static unsigned int keep_least(const struct blockslab_node *node)
 /* A sixteenth of what a heap holds, or what any heap may have. */
 static long heap_share(struct blockslab_heap *heap)
 {
-	return max(atomic_long_read(&heap->held) / 16UL, READ_ONCE(keep_kib) * 1024UL);
+	return max(atomic_long_read(&heap->held) / 16UL, kib_bytes(READ_ONCE(keep_kib)));
 }
 
 /*

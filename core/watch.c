@@ -339,7 +339,7 @@ static void watch_free(struct blockslab_block *block, void *slot, unsigned long 
 {
 	struct blockslab_note *note = note_at(block, slot);
 	struct blockslab_heap *heap = block->node->class->heap;
-	size_t most = READ_ONCE(watch_kib) * 1024UL;
+	size_t most = kib_bytes(READ_ONCE(watch_kib));
 	/* Large ones are not filled, and go back at once. */
 	bool kept = block->node->class->size || block_bytes(block) <= most;
 	u32 was = READ_ONCE(note->state);
