@@ -273,9 +273,9 @@ blockslab_cache_zalloc(struct blockslab_cache *cache, gfp_t gfp)
 
 /* struct_size() and its kin end at SIZE_MAX. No API. */
 #define __blockslab_alloc_flex(alloc, heap, type, member, count, gfp) ({ \
-	const size_t __bytes = struct_size((type *)NULL, member, count); \
+	const size_t blockslab_bytes__ = struct_size((type *)NULL, member, count); \
 	\
-	__bytes == SIZE_MAX ? NULL : (type *)alloc(heap, __bytes, gfp); \
+	blockslab_bytes__ == SIZE_MAX ? NULL : (type *)alloc(heap, blockslab_bytes__, gfp); \
 })
 
 /**

@@ -741,9 +741,10 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 
 /* An array whose size is too much for a size_t is refused without a word. */
 #define blockslab_compat_array(n, size, call) ({				\
-	size_t __bytes;								\
+	size_t blockslab_bytes__;						\
 										\
-	check_mul_overflow((size_t)(n), (size_t)(size), &__bytes) ? NULL : call; \
+	check_mul_overflow((size_t)(n), (size_t)(size), &blockslab_bytes__) ?	\
+		NULL : call;							\
 })
 
 #undef kmalloc
@@ -760,10 +761,10 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kcalloc(n, size, gfp)	blockslab_zalloc_array(blockslab_compat_heap, n, size, gfp)
 #undef kmalloc_array_node
 #define kmalloc_array_node(n, size, gfp, node) \
-	blockslab_compat_array(n, size, kmalloc_node(__bytes, gfp, node))
+	blockslab_compat_array(n, size, kmalloc_node(blockslab_bytes__, gfp, node))
 #undef kcalloc_node
 #define kcalloc_node(n, size, gfp, node) \
-	blockslab_compat_array(n, size, kzalloc_node(__bytes, gfp, node))
+	blockslab_compat_array(n, size, kzalloc_node(blockslab_bytes__, gfp, node))
 #undef __kmalloc
 #define __kmalloc		kmalloc
 #undef __kmalloc_node
@@ -776,7 +777,7 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define krealloc		blockslab_compat_krealloc
 #undef krealloc_array
 #define krealloc_array(ptr, n, size, gfp) \
-	blockslab_compat_array(n, size, krealloc(ptr, __bytes, gfp))
+	blockslab_compat_array(n, size, krealloc(ptr, blockslab_bytes__, gfp))
 #define kfree			blockslab_compat_kfree
 #define kfree_const		blockslab_compat_kfree_const
 #define kfree_sensitive		blockslab_compat_kfree_sensitive
@@ -799,16 +800,16 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kvzalloc_node(size, gfp, node)	kvmalloc_node(size, (gfp) | __GFP_ZERO, node)
 #undef kvmalloc_array_node
 #define kvmalloc_array_node(n, size, gfp, node) \
-	blockslab_compat_array(n, size, kvmalloc_node(__bytes, gfp, node))
+	blockslab_compat_array(n, size, kvmalloc_node(blockslab_bytes__, gfp, node))
 #undef kvmalloc_array
 #define kvmalloc_array(n, size, gfp) \
-	blockslab_compat_array(n, size, kvmalloc(__bytes, gfp))
+	blockslab_compat_array(n, size, kvmalloc(blockslab_bytes__, gfp))
 #undef kvcalloc
 #define kvcalloc(n, size, gfp) \
-	blockslab_compat_array(n, size, kvzalloc(__bytes, gfp))
+	blockslab_compat_array(n, size, kvzalloc(blockslab_bytes__, gfp))
 #undef kvcalloc_node
 #define kvcalloc_node(n, size, gfp, node) \
-	blockslab_compat_array(n, size, kvzalloc_node(__bytes, gfp, node))
+	blockslab_compat_array(n, size, kvzalloc_node(blockslab_bytes__, gfp, node))
 #undef kvrealloc
 #define kvrealloc		blockslab_compat_kvrealloc
 #define kvfree			blockslab_compat_kvfree
@@ -879,12 +880,12 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 
 /* A slot needs no room for the head; whoever has one, and other memory, gives it. */
 #define blockslab_compat_rcu(ptr, kernels, ...) do {				\
-	typeof(ptr) __ptr = (ptr);						\
+	typeof(ptr) blockslab_ptr__ = (ptr);					\
 										\
-	if (blockslab_owns(__ptr))						\
-		blockslab_free_rcu(__ptr);					\
+	if (blockslab_owns(blockslab_ptr__))					\
+		blockslab_free_rcu(blockslab_ptr__);				\
 	else									\
-		kernels(__ptr, ##__VA_ARGS__);					\
+		kernels(blockslab_ptr__, ##__VA_ARGS__);			\
 } while (0)
 #define blockslab_compat_rcu_1(ptr)		blockslab_compat_rcu(ptr, kvfree_rcu_arg_1)
 #define blockslab_compat_rcu_2(ptr, head)	blockslab_compat_rcu(ptr, kvfree_rcu_arg_2, head)
@@ -910,7 +911,7 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 /* What only newer kernels have, and an older one's module may have of its own. */
 #ifdef kmem_cache_create	/* 6.12, whose kmem_cache_create() is a macro */
 #define kmemdup_array(src, n, size, gfp) \
-	blockslab_compat_array(n, size, kmemdup(src, __bytes, gfp))
+	blockslab_compat_array(n, size, kmemdup(src, blockslab_bytes__, gfp))
 #define kvmemdup		blockslab_compat_kvmemdup
 #define slab_build_skb		blockslab_compat_slab_build_skb
 #define kmem_cache_charge	blockslab_compat_charge

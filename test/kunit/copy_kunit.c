@@ -299,7 +299,8 @@ static void arrays_have_room_for_all(struct kunit *test)
 {
 	u64 *objects = blockslab_alloc_objs(fixture.heap, *objects, 25, GFP_KERNEL);
 	u64 *zeroes = blockslab_zalloc_objs(fixture.heap, u64, 25, GFP_KERNEL);
-	struct item *item = blockslab_zalloc_flex(fixture.heap, *item, values, 9, GFP_KERNEL);
+	size_t __bytes = 9;	/* no macro is to have this name */
+	struct item *item = blockslab_zalloc_flex(fixture.heap, *item, values, __bytes, GFP_KERNEL);
 	struct item *none = blockslab_alloc_flex(fixture.heap, struct item, values, 0, GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, objects);

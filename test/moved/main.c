@@ -186,6 +186,22 @@ static void after_a_grace_period(void)
 	kvfree_rcu_mightsleep(kvmalloc(100000, GFP_KERNEL));
 }
 
+/* Their names are those that a macro might give to what it needs. */
+static void names_of_variables(void)
+{
+	struct thing *__ptr = kmalloc(sizeof(*__ptr), GFP_KERNEL);
+	size_t __bytes = 3;
+	u8 *memory = kcalloc_node(__bytes, 100, GFP_KERNEL, 0);
+
+	kfree_rcu(__ptr, rcu);
+	__ptr = others_thing(sizeof(*__ptr));
+	kfree_rcu(__ptr, rcu);
+	CHECK(is_filled(memory, 0, 300));
+	memory = krealloc_array(memory, __bytes, 900, GFP_KERNEL);
+	CHECK(is_filled(memory, 0, 300) && ksize(memory) >= 2700);
+	kfree(memory);
+}
+
 static void construct(void *object)
 {
 	memset(object, 0x33, sizeof(struct thing));
@@ -327,6 +343,7 @@ int __init moved_init(void)
 	strings();
 	memory_of_others();
 	after_a_grace_period();
+	names_of_variables();
 	caches();
 	at_cache_lines();
 	odd_names();
