@@ -916,6 +916,21 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define slab_build_skb		blockslab_compat_slab_build_skb
 #define kmem_cache_charge	blockslab_compat_charge
 #endif
+/* What a module's own alloc_hooks() are around, where the memory has to be of one heap or cache. */
+#ifdef alloc_hooks	/* 6.10 */
+#undef krealloc_noprof
+#define krealloc_noprof			krealloc
+#undef krealloc_array_noprof
+#define krealloc_array_noprof		krealloc_array
+#undef kvrealloc_noprof
+#define kvrealloc_noprof		kvrealloc
+#define krealloc_node_align_noprof	krealloc_node_align
+#define kvrealloc_node_align_noprof	kvrealloc_node_align
+#define kmem_cache_alloc_noprof		kmem_cache_alloc
+#define kmem_cache_alloc_node_noprof	kmem_cache_alloc_node
+#define kmem_cache_alloc_lru_noprof	kmem_cache_alloc_lru
+#define kmem_cache_alloc_bulk_noprof	kmem_cache_alloc_bulk
+#endif
 #ifdef krealloc_node
 #undef krealloc_node
 #define krealloc_node(ptr, size, gfp, node)	krealloc(ptr, size, gfp)

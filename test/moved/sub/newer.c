@@ -152,12 +152,54 @@ static void charged(void)
 	kfree(objects[0]);
 	kfree(objects[1]);
 }
+
+static void *object_noprof(struct kmem_cache *cache, gfp_t gfp)
+{
+	return kmem_cache_alloc_noprof(cache, gfp);
+}
+
+static void *grown_noprof(void *memory, size_t size)
+{
+	return krealloc_noprof(memory, size, GFP_KERNEL);
+}
+
+/* Wrappers of a module's own, as those of the kernel. */
+static void under_hooks(void)
+{
+	struct kmem_cache *cache = kmem_cache_create("moved_hooks", 100, 0, 0, NULL);
+	void *object = alloc_hooks(object_noprof(cache, GFP_KERNEL)), *bulk[3];
+	u8 *memory = alloc_hooks(grown_noprof(kzalloc(100, GFP_KERNEL), 3000));
+
+	CHECK(object && is_filled(memory, 0, 100));
+	kmem_cache_free(cache, object);
+	object = kmem_cache_alloc_node_noprof(cache, GFP_KERNEL, 0);
+	CHECK(object);
+	kmem_cache_free(cache, object);
+	object = kmem_cache_alloc_lru_noprof(cache, NULL, GFP_KERNEL);
+	CHECK(object);
+	kmem_cache_free(cache, object);
+	CHECK(kmem_cache_alloc_bulk_noprof(cache, GFP_KERNEL, ARRAY_SIZE(bulk), bulk));
+	kmem_cache_free_bulk(cache, ARRAY_SIZE(bulk), bulk);
+	kmem_cache_destroy(cache);
+	memory = krealloc_array_noprof(memory, 50, 100, GFP_KERNEL);
+	CHECK(is_filled(memory, 0, 100));
+#ifdef krealloc_node
+	memory = krealloc_node_align_noprof(memory, 5500, 1, GFP_KERNEL, 0);
+	CHECK(is_filled(memory, 0, 100));
+	memory = kvrealloc_node_align_noprof(memory, 50000, 1, GFP_KERNEL, 0);
+#else
+	memory = kvrealloc_noprof(memory, 50000, GFP_KERNEL);
+#endif
+	CHECK(is_filled(memory, 0, 100));
+	kvfree(memory);
+}
 #endif
 
 void newer_calls(void)
 {
 #ifdef alloc_hooks
 	charged();
+	under_hooks();
 #endif
 #ifdef DEFINE_FREE
 	CHECK(freed_by_scope("scope") == 5);
