@@ -254,18 +254,22 @@ blockslab_compat_krealloc(const void *ptr, size_t size, gfp_t gfp)
 }
 
 /* Beyond a page the kernel would fall back to vmalloc() before it tries hard. */
+static __always_inline gfp_t blockslab_compat_try(size_t size, gfp_t gfp)
+{
+	return size > PAGE_SIZE ? (gfp & ~__GFP_NOFAIL) | __GFP_NOWARN | __GFP_NORETRY : gfp;
+}
+
 static __always_inline __alloc_size(1) void *
 blockslab_compat_kvmalloc_node(size_t size, gfp_t gfp, int node)
 {
-	gfp_t try = gfp;
 	void *slot;
 
-	if (size > BLOCKSLAB_SLOT_MAX)
-		return kvmalloc_node(size, gfp, node);
-	if (size > PAGE_SIZE)
-		try = (gfp & ~__GFP_NOFAIL) | __GFP_NOWARN | __GFP_NORETRY;
-	slot = blockslab_compat_kmalloc_node(size, try, node);
-	return slot || size <= PAGE_SIZE ? slot : kvmalloc_node(size, gfp, node);
+	if (size <= BLOCKSLAB_SLOT_MAX) {
+		slot = blockslab_compat_kmalloc_node(size, blockslab_compat_try(size, gfp), node);
+		if (slot || size <= PAGE_SIZE)
+			return slot;
+	}
+	return kvmalloc_node(size, gfp, node);
 }
 
 /* A slot's content, if it is one, moves to other memory of so many bytes, if there is any. */
@@ -281,11 +285,17 @@ static inline void *blockslab_compat_move(const void *ptr, void *moved, size_t s
 	return moved;
 }
 
-/* A slot that grows past BLOCKSLAB_SLOT_MAX moves to the kernel's memory. */
+/* A slot that grows past BLOCKSLAB_SLOT_MAX, or has no room, moves to the kernel's memory. */
 static inline void *blockslab_compat_kvresize(const void *ptr, size_t size, gfp_t gfp)
 {
-	if (size <= BLOCKSLAB_SLOT_MAX)
-		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
+	void *slot;
+
+	if (size <= BLOCKSLAB_SLOT_MAX) {
+		slot = blockslab_realloc(blockslab_compat_heap, ptr, size,
+					 blockslab_compat_try(size, gfp));
+		if (slot || size <= PAGE_SIZE)
+			return slot;
+	}
 	return blockslab_compat_move(ptr, kvmalloc(size, gfp), size);
 }
 
@@ -362,11 +372,16 @@ blockslab_compat_kvrealloc_node_align(const void *ptr, size_t size, size_t align
 				      int node)
 {
 	size_t room = blockslab_compat_aligned(size, align);
+	void *slot;
 
 	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
 		return kvrealloc_node_align(ptr, size, align, gfp, node);
-	if (room <= BLOCKSLAB_SLOT_MAX)
-		return blockslab_compat_krealloc_node_align(ptr, size, align, gfp, node);
+	if (room <= BLOCKSLAB_SLOT_MAX) {
+		slot = blockslab_compat_krealloc_node_align(ptr, size, align,
+							    blockslab_compat_try(room, gfp), node);
+		if (slot || room <= PAGE_SIZE)
+			return slot;
+	}
 	return blockslab_compat_move(ptr, kvmalloc_node_align(size, align, gfp, node), size);
 }
 #endif
