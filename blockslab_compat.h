@@ -65,6 +65,7 @@
 #define BLOCKSLAB_COMPAT_FMT_GIVEN
 #endif
 
+#include <linux/bitmap.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/log2.h>
@@ -165,6 +166,7 @@ static inline void blockslab_compat_end(void)
 
 /* Inline there; brought before kmalloc() is another. */
 #include <linux/dma-fence-chain.h>
+#include <linux/generic-radix-tree.h>
 #include <linux/textsearch.h>
 
 /* In newer kernels a macro. */
@@ -683,6 +685,22 @@ static __maybe_unused void blockslab_compat_pool_kfree(void *slot, void *size)
 	blockslab_compat_kfree(slot);
 }
 
+/* --- kfree() and kfree_rcu() by other names --------------------------------------------------- */
+
+static __maybe_unused void blockslab_compat_bitmap_free(const unsigned long *bitmap)
+{
+	blockslab_compat_kfree(bitmap);
+}
+
+/* Where a fence's .release ends. */
+static __maybe_unused void blockslab_compat_dma_fence_free(struct dma_fence *fence)
+{
+	if (blockslab_owns(fence))
+		blockslab_free_rcu(fence);
+	else
+		dma_fence_free(fence);
+}
+
 /* --- packets ---------------------------------------------------------------------------------- */
 
 /* <linux/skbuff.h> is for those that have packets. */
@@ -799,6 +817,8 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define ksize			blockslab_compat_ksize
 #define kmalloc_size_roundup	blockslab_size_roundup
 /* What the core calls for a module, and what would kfree() what that allocated. */
+#define bitmap_free		blockslab_compat_bitmap_free
+#define dma_fence_free		blockslab_compat_dma_fence_free
 #define kfree_link		blockslab_compat_kfree_link
 #define seq_release_private	blockslab_compat_seq_release_private
 #define build_skb		blockslab_compat_build_skb

@@ -5,10 +5,13 @@
  */
 #define dev_fmt(fmt) "moved: " fmt
 
+#include <linux/bitmap.h>
 #include <linux/cred.h>
 #include <linux/delayed_call.h>
+#include <linux/dma-fence.h>
 #include <linux/dma-fence-chain.h>
 #include <linux/fs.h>
+#include <linux/generic-radix-tree.h>
 #include <linux/platform_device.h>
 #include <linux/posix_acl.h>
 #include <linux/sched.h>
@@ -110,6 +113,22 @@ static void inline_for_the_core(void)
 #endif
 	others_end(dma_fence_chain_alloc());
 	dma_fence_chain_free(dma_fence_chain_alloc());
+#ifdef GENRADIX_NODE_SIZE	/* 6.10 and later, of which 6.12 is what matters */
+	others_end(genradix_alloc_node(GFP_KERNEL));
+	genradix_free_node(genradix_alloc_node(GFP_KERNEL));
+#endif
+}
+
+/* kfree() and kfree_rcu() by other names. */
+static void by_calls_of_the_core(void)
+{
+	bitmap_free(kcalloc(BITS_TO_LONGS(100), sizeof(long), GFP_KERNEL));
+	bitmap_free(bitmap_zalloc(100, GFP_KERNEL));
+	kfree(bitmap_alloc(100, GFP_KERNEL));
+#ifdef CONFIG_DMA_SHARED_BUFFER
+	dma_fence_free(kzalloc(sizeof(struct dma_fence), GFP_KERNEL));
+	dma_fence_free(others_thing(sizeof(struct dma_fence)));
+#endif
 }
 
 static void of_a_device(void)
@@ -188,6 +207,7 @@ void what_the_core_frees(void)
 	inodes();
 	acls();
 	inline_for_the_core();
+	by_calls_of_the_core();
 	of_a_device();
 	of_user_space();
 	caches_of_others();
