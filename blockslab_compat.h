@@ -198,14 +198,6 @@ blockslab_compat_kmalloc_node(size_t size, gfp_t gfp, int node)
 	return blockslab_alloc_node(blockslab_compat_heap, size, gfp, node);
 }
 
-static __always_inline void blockslab_compat_kvfree(const void *ptr)
-{
-	if (likely(blockslab_owns(ptr)))
-		blockslab_free(ptr);
-	else
-		kvfree(ptr);
-}
-
 /* Came by 7.3, as kfree_rcu_nolock() did. */
 #ifdef kfree_rcu_nolock
 static __always_inline void blockslab_compat_kvfree_atomic(const void *ptr)
@@ -216,22 +208,6 @@ static __always_inline void blockslab_compat_kvfree_atomic(const void *ptr)
 		kvfree_atomic(ptr);
 }
 #endif
-
-static __always_inline void blockslab_compat_kfree_const(const void *ptr)
-{
-	if (blockslab_owns(ptr))
-		blockslab_free(ptr);
-	else
-		kfree_const(ptr);
-}
-
-static __always_inline void blockslab_compat_kfree_sensitive(const void *ptr)
-{
-	if (blockslab_owns(ptr))
-		blockslab_free_sensitive(ptr);
-	else
-		kfree_sensitive(ptr);
-}
 
 static __always_inline void blockslab_compat_kvfree_sensitive(const void *ptr, size_t size)
 {

@@ -72,17 +72,56 @@ unsigned int blockslab_compat_object_size(struct blockslab_cache *cache)
 }
 EXPORT_SYMBOL_GPL(blockslab_compat_object_size);
 
-/* kfree() of anybody's memory: what is not blockslab's is the kernel's. */
-void blockslab_compat_kfree(const void *ptr)
+/*
+ * Frees of anybody's memory: what is not blockslab's is the kernel's. Not inline: pointers to them
+ * are the same in all files, and may be called after the module's end.
+ */
+static __always_inline bool compat_free(const void *ptr, unsigned long caller)
 {
 	if (likely(blockslab_free_try(ptr, ANY_SIZE, true, NULL)))
-		return;
-	if (blockslab_owns(ptr))
-		free_checked(ptr, ANY_SIZE, NULL, _RET_IP_);
-	else
+		return true;
+	if (!blockslab_owns(ptr))
+		return false;
+	free_checked(ptr, ANY_SIZE, NULL, caller);
+	return true;
+}
+
+void blockslab_compat_kfree(const void *ptr)
+{
+	if (!compat_free(ptr, _RET_IP_))
 		kfree(ptr);
 }
 EXPORT_SYMBOL_GPL(blockslab_compat_kfree);
+
+void blockslab_compat_kvfree(const void *ptr)
+{
+	if (!compat_free(ptr, _RET_IP_))
+		kvfree(ptr);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kvfree);
+
+void blockslab_compat_kfree_const(const void *ptr)
+{
+	if (!compat_free(ptr, _RET_IP_))
+		kfree_const(ptr);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kfree_const);
+
+void blockslab_compat_kfree_sensitive(const void *ptr)
+{
+	size_t bytes;
+
+	if (!blockslab_owns(ptr)) {
+		kfree_sensitive(ptr);
+		return;
+	}
+	bytes = usable_size(ptr, _RET_IP_);
+	if (!bytes)	/* reported as no slot */
+		return;
+	memzero_explicit((void *)ptr, bytes);
+	compat_free(ptr, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kfree_sensitive);
 
 /* What the core's functions of these names do. */
 void blockslab_compat_kfree_link(void *link)

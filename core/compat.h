@@ -17,6 +17,9 @@ struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t s
 						      unsigned long flags, void (*ctor)(void *));
 unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);
 void blockslab_compat_kfree(const void *ptr);
+void blockslab_compat_kvfree(const void *ptr);
+void blockslab_compat_kfree_const(const void *ptr);
+void blockslab_compat_kfree_sensitive(const void *ptr);
 void blockslab_compat_kfree_link(void *link);
 int blockslab_compat_seq_release_private(struct inode *inode, struct file *file);
 

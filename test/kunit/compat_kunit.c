@@ -126,6 +126,46 @@ static void memory_of_anybody_is_freed(struct kunit *test)
 	end_heap(test, checked);
 }
 
+static void memory_of_anybody_is_freed_by_other_calls(struct kunit *test)
+{
+	static void (*const frees[])(const void *ptr) = {
+		blockslab_compat_kvfree, blockslab_compat_kfree_const,
+		blockslab_compat_kfree_sensitive,
+	};
+	void *slot;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(frees); i++) {
+		frees[i](NULL);
+		frees[i](kmalloc(24, GFP_KERNEL));
+		frees[i](must_alloc(test, fixture.heap, 3 * PAGE_SIZE));
+		slot = must_alloc(test, fixture.heap, 24);
+		frees[i](slot);
+		frees[i](slot);
+		expect_fault(test, "double free", slot);
+	}
+	blockslab_compat_kvfree(kvmalloc(SZ_1M, GFP_KERNEL));
+	blockslab_compat_kfree_const("a constant");
+	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
+}
+
+static void what_is_secret_is_overwritten(struct kunit *test)
+{
+	struct blockslab_cache *cache;
+	u8 *secret;
+
+	cache = blockslab_compat_cache_create("secrets", 104, 0, BLOCKSLAB_TYPESAFE_BY_RCU, NULL);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
+	secret = blockslab_cache_zalloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, secret);
+	memset(secret, 0x5a, 104);
+	rcu_read_lock();	/* so that it may be looked at */
+	blockslab_compat_kfree_sensitive(secret);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(secret, 0, 104));
+	rcu_read_unlock();
+	blockslab_cache_destroy(cache);
+}
+
 /* A file is no more than that to who opens and releases it. */
 static void a_file_s_private_memory_is_freed(struct kunit *test)
 {
@@ -146,6 +186,8 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE(a_heap_for_dma_has_lines_to_itself),
 	KUNIT_CASE(a_cache_has_the_size_that_was_asked_for),
 	KUNIT_CASE(memory_of_anybody_is_freed),
+	KUNIT_CASE(memory_of_anybody_is_freed_by_other_calls),
+	KUNIT_CASE(what_is_secret_is_overwritten),
 	KUNIT_CASE(a_file_s_private_memory_is_freed),
 	{}
 };

@@ -91,6 +91,7 @@ static void by_pointers(void)
 		frees[i](kmalloc(40 + i, GFP_KERNEL));
 		frees[i](others_thing(40 + i));
 		frees[i](NULL);
+		CHECK(frees[i] == frees_of_other_file[i]);
 	}
 	label_end(label_new("a label"));
 	label_end(library_label("of another module"));

@@ -15,6 +15,7 @@
 } while (0)
 
 extern int moved_failures;
+extern void (*const frees_of_other_file[4])(const void *memory);
 
 int moved_init(void);
 void moved_exit(void);

@@ -7,6 +7,9 @@
 #include <linux/slab.h>
 #include "../moved.h"
 
+void (*const frees_of_other_file[])(const void *memory) = { kfree, kvfree, kfree_sensitive,
+							    kfree_const };
+
 static struct kmem_cache *cache;
 static void *object, *memory;
 static u8 *grown[2];
