@@ -24,6 +24,25 @@ error = tcf_exts_init(&filter->exts, net, 0, 0);
 info->apertures = alloc_apertures(1);
 chip = kunit_alloc_resource(test, begin, end, GFP_KERNEL, NULL);
 pd = rdma_zalloc_drv_obj(device, ib_pd);
+class->devnode = name_of_node;
+	.devnode = name_of_node,
+fc->source = kstrdup(source, GFP_KERNEL);
+ctx->fc->source = kasprintf(GFP_KERNEL, "%s", source);
+pdev->driver_override = kasprintf(GFP_KERNEL, "%s", name);
+sb->s_subtype = kstrdup("sub", GFP_KERNEL);
+seq->buf = kmalloc(4096, GFP_KERNEL);
+pdev->resource = kmemdup(resource, sizeof(*resource), GFP_KERNEL);
+x->aalg = kmalloc(sizeof(*x->aalg), GFP_KERNEL);
+serio_register_port(serio);
+error = input_ff_create_memless(dev, effects, play);
+dma_fence_init(fence, &ops, &lock, context, 1);
+array = dma_fence_array_create(2, fences, context, 1, false);
+	.gem_create_object = create_object,
+	.parse_fn = parse,
+	.destroy = user_destroy,
+	.free_preparse = user_free_preparse,
+inst->free = shash_free_singlespawn_instance;
+debugfs_create_str("name", 0644, dir, &name);
 resync = lc_create("resync", cache, 1, 61, sizeof(*extent), 0);
 ops.kmem_cachep = kmem_cache_create("dst", 256, 0, 0, NULL);
 info->bind_bucket_cachep = cache;
@@ -32,6 +51,10 @@ NONE = """\
 skb = build_skb(data, 0);
 chain = dma_fence_chain_alloc();
 conf = alloc_ts_config(16, GFP_KERNEL);
+dma_fence_free(fence);
+if (fc->source == NULL)
+entry->buf = kmalloc(100, GFP_KERNEL);
+name = class->devnode(dev, &mode);
 inode_cachep = kmem_cache_create("inode", 256, 0, 0, NULL);
 if (ops.kmem_cachep == cache)
 """
