@@ -32,7 +32,8 @@
  *   a cgroup looks for a list which only SLUB would have made, and oopses.
  * - Copies to and from user space are checked against slots and usercopy windows where they are
  *   copy_to_user() and copy_from_user() of a length that is no constant, as the kernel does it, and
- *   not in copy_to_iter() and the like.
+ *   not in copy_to_iter() and the like. Without CONFIG_HARDENED_USERCOPY windows are not looked at,
+ *   slots are; modules cannot see hardened_usercopy=off at boot, which changes nothing here.
  * - A parameter whose .set allocates what its .free = kfree is to free: the kernel does that after
  *   the heap's end, so a value written at run time is reported as a leak, and then freed. (One that
  *   is given at load comes from the shared heap: the module's own is made later.)
@@ -508,7 +509,8 @@ blockslab_compat_create_usercopy(const char *name, unsigned int size, unsigned i
 					      ctor);
 	if (IS_ERR(cache))
 		return NULL;
-	blockslab_cache_usercopy(cache, useroffset, usersize);
+	if (IS_ENABLED(CONFIG_HARDENED_USERCOPY))	/* else nobody minds windows */
+		blockslab_cache_usercopy(cache, useroffset, usersize);
 	return (struct kmem_cache *)((unsigned long)cache | BLOCKSLAB_COMPAT_TAG);
 }
 
