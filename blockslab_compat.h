@@ -15,15 +15,19 @@
  * What does not work, and is to be found by `tools/port`, or by a report at run time:
  *
  * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
- *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data; and, with no call
- *   to be seen, what inline functions of headers allocate: gameport_allocate_port(),
- *   kunit_alloc_resource(), in 6.1 tcf_exts_init() and alloc_apertures(). Such a slot is lost, each
- *   time, and the kernel warns once a boot. (Where the module names who frees, it works:
- *   kfree_link() for a symlink's target, seq_release_private(). So do dma_fence_chain_alloc(),
- *   alloc_ts_config(), and build_skb(), which is given a copy.) Build the file that allocates it
- *   without this header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF; its kfree() then is for
- *   the kernel's memory alone, and a cache that another file made is none for its
- *   kmem_cache_alloc().
+ *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data, what a class's
+ *   devnode() returns, a port for serio_register_port(), a fence whose ops have no release(); and,
+ *   with no call to be seen, what inline functions of headers allocate: gameport_allocate_port(),
+ *   kunit_alloc_resource(), rdma_zalloc_drv_obj(), vmcore_alloc_add_range(), in 6.1
+ *   tcf_exts_init() and alloc_apertures(). Such a slot is lost, each time, and the kernel warns
+ *   once a boot; 6.1 takes a page off SUnreclaim for each. Its kfree_sensitive(), as in
+ *   user_destroy(), warns each time, and the slot keeps its content; 7.3 wipes a page from there
+ *   on, other slots with it. (Where the module names who frees, it works: kfree_link() for a
+ *   symlink's target, seq_release_private(), dma_fence_free(). So do dma_fence_chain_alloc(),
+ *   alloc_ts_config(), genradix_alloc_node(), and build_skb(), which is given a copy.) Build the
+ *   file that allocates it without this header's calls: CFLAGS_file.o := -DBLOCKSLAB_COMPAT_OFF;
+ *   its kfree() then is for the kernel's memory alone, and a cache that another file made is none
+ *   for its kmem_cache_alloc().
  * - A cache that others use, be it exported, or handed to a call or a struct of the core's
  *   (lc_create(), dst_ops.kmem_cachep): its pointer is none of the kernel's.
  * - References of a slot's page that outlive the slot (get_page() on virt_to_page(slot)).
@@ -33,7 +37,9 @@
  * - Copies to and from user space are checked against slots and usercopy windows where they are
  *   copy_to_user() and copy_from_user() of a length that is no constant, as the kernel does it, and
  *   not in copy_to_iter() and the like. Without CONFIG_HARDENED_USERCOPY windows are not looked at,
- *   slots are; modules cannot see hardened_usercopy=off at boot, which changes nothing here.
+ *   slots are; hardened_usercopy=off, which modules cannot see, makes no difference.
+ * - debugobjects and lockdep are not told of frees: an active timer or a held lock in a slot that
+ *   is freed is not reported.
  * - A parameter whose .set allocates what its .free = kfree is to free: the kernel does that after
  *   the heap's end, so a value written at run time is reported as a leak, and then freed. (One that
  *   is given at load comes from the shared heap: the module's own is made later.)
@@ -47,6 +53,8 @@
  * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or
  *   pm_pr_dbg(), does not build, and one that includes <linux/suspend.h> has "PM: " before its
  *   lines, until the Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
+ * - init_module() and cleanup_module() may be defined by these names, but a declaration before, or
+ *   a call (of cleanup_module() where init fails), does not build.
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
  *
  * What blockslab exports is for modules whose MODULE_LICENSE goes with the GPL; no others build.
