@@ -5,7 +5,9 @@
 //   spatch --sp-file tools/port.cocci --in-place --dir path/to/module
 //
 // What is freed by kfree() is taken for the module's own: where it may be somebody else's (see
-// README, "Moving a module over"), undo that hunk. Caches are left alone.
+// README, "Moving a module over"), undo that hunk. So do where it comes from kasprintf(), kvasprintf(),
+// kstrndup() or kmemdup_nul(), which blockslab has nothing like, and which stay. kvmalloc() and its kin
+// stay, too, with kvfree(), and so do caches.
 
 @object@
 type T;
@@ -74,6 +76,51 @@ identifier tail;
 + pointer = blockslab_zalloc_flex(heap, *pointer, tail, count, gfp)
 )
 
+// As newer kernels write it, with a variable or a type; without gfp it is GFP_KERNEL.
+@typed@
+expression list[1] one;
+expression list[2] two;
+expression list[3] three;
+expression list[4] four;
+@@
+(
+- kmalloc_obj(one)
++ blockslab_alloc_obj(heap, one, GFP_KERNEL)
+|
+- kmalloc_obj(two)
++ blockslab_alloc_obj(heap, two)
+|
+- kzalloc_obj(one)
++ blockslab_zalloc_obj(heap, one, GFP_KERNEL)
+|
+- kzalloc_obj(two)
++ blockslab_zalloc_obj(heap, two)
+|
+- kmalloc_objs(two)
++ blockslab_alloc_objs(heap, two, GFP_KERNEL)
+|
+- kmalloc_objs(three)
++ blockslab_alloc_objs(heap, three)
+|
+- kzalloc_objs(two)
++ blockslab_zalloc_objs(heap, two, GFP_KERNEL)
+|
+- kzalloc_objs(three)
++ blockslab_zalloc_objs(heap, three)
+|
+- kmalloc_flex(three)
++ blockslab_alloc_flex(heap, three, GFP_KERNEL)
+|
+- kmalloc_flex(four)
++ blockslab_alloc_flex(heap, four)
+|
+- kzalloc_flex(three)
++ blockslab_zalloc_flex(heap, three, GFP_KERNEL)
+|
+- kzalloc_flex(four)
++ blockslab_zalloc_flex(heap, four)
+)
+
 @plain@
 expression size, count, gfp, node, from, text;
 @@
@@ -95,6 +142,12 @@ expression size, count, gfp, node, from, text;
 |
 - kcalloc(count, size, gfp)
 + blockslab_zalloc_array(heap, count, size, gfp)
+|
+- kmalloc_array_node(count, size, gfp, node)
++ blockslab_alloc_node(heap, array_size(count, size), gfp, node)
+|
+- kcalloc_node(count, size, gfp, node)
++ blockslab_alloc_node(heap, array_size(count, size), gfp | __GFP_ZERO, node)
 |
 - krealloc(from, size, gfp)
 + blockslab_realloc(heap, from, size, gfp)
