@@ -470,9 +470,10 @@ static size_t held_at_worst(struct kunit *test, const struct mix *mix, unsigned 
 	struct blockslab_heap *heap = make_heap(test, "mixed", flags, 0, 0);
 	size_t nr_sizes = 1, nr, i, bytes, held;
 	unsigned long block;
-	DEFINE_XARRAY(last);
+	struct xarray last;
 	void **slots, *slot;
 
+	xa_init(&last);
 	while (nr_sizes < ARRAY_SIZE(mix->sizes) && mix->sizes[nr_sizes])
 		nr_sizes++;
 	nr = nr_sizes == 1 ? 9000 : 2000 * nr_sizes;
