@@ -458,13 +458,13 @@ static void __exit blockslab_exit(void)
 	cpuhp_remove_state_nocalls(cpu_states[1]);
 	cpuhp_remove_state_nocalls(cpu_states[0]);
 	heap_put(&blockslab_shared);	/* nobody else has references on heaps now */
-	flush_workqueue(workqueue);	/* heaps that are being freed remove their directories */
-	debugfs_exit();
+	flush_workqueue(workqueue);
 	rcu_barrier();
 	cancel_delayed_work_sync(&referenced_work);
 	irq_work_sync(&report_irq);
 	irq_work_sync(&deferred_irq);
 	destroy_workqueue(workqueue);	/* after what they queued: all that was found is told */
+	debugfs_exit();			/* heaps that are freed remove their directories */
 	rcu_barrier();
 	quarantine_trim(0);
 	heaps_exit();
