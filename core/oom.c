@@ -12,29 +12,6 @@
 #define HEAPS_TOLD	10
 #define OOM_SILENCE	(10 * HZ)	/* between two times: memory runs out in bursts */
 
-/* The largest heaps, the largest first, and how many there are. */
-struct large_heaps {
-	struct blockslab_heap *heap[HEAPS_TOLD];
-	size_t held[HEAPS_TOLD];
-	size_t sum;
-	unsigned int nr;
-};
-
-static void keep_large(struct large_heaps *large, struct blockslab_heap *heap)
-{
-	size_t held = held_bytes(heap);
-	unsigned int i;
-
-	large->nr++;
-	large->sum += held;
-	for (i = 0; i < HEAPS_TOLD; i++) {
-		if (held <= large->held[i])
-			continue;
-		swap(held, large->held[i]);
-		swap(heap, large->heap[i]);
-	}
-}
-
 /* A class's bytes, those of its tracked slots included. */
 static size_t class_held(struct blockslab_class *class)
 {
@@ -76,11 +53,11 @@ static void tell_large(unsigned long irq) __releases(&heaps_lock)
 	unsigned int i;
 
 	list_for_each_entry(heap, &heaps, list)
-		keep_large(&large, heap);
+		keep_large(&large, heap, held_bytes(heap));
 	spin_unlock_irqrestore(&heaps_lock, irq);
 	pr_warn("%u heaps hold %zu KiB; the largest:\n", large.nr, large.sum >> 10);
 	for (i = 0; i < HEAPS_TOLD && large.heap[i]; i++)
-		tell_heap(large.heap[i], large.held[i]);
+		tell_heap(large.heap[i], large.bytes[i]);
 }
 
 /* The kernel calls one at a time, and before it chooses whom to kill. */

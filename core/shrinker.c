@@ -26,41 +26,52 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return (bytes / PAGE_SIZE + READ_ONCE(quarantined)) ?: SHRINK_EMPTY;
 }
 
-#define TIE	1024U		/* so many, or fewer, are told apart that have as much unused */
+#define LARGE_HEAPS	32
 
-/* The heap that has most unused, but less than @below, which that becomes; with a reference. */
-static struct blockslab_heap *least_used(u64 *below)
+/* The heaps of which something is largest, the largest first; and of all. */
+struct large_heaps {
+	struct blockslab_heap *heap[LARGE_HEAPS];
+	size_t bytes[LARGE_HEAPS];
+	size_t sum;
+	unsigned int nr;
+};
+
+/* Returns the one that has no place any more, or none. */
+static struct blockslab_heap *keep_large(struct large_heaps *large, struct blockslab_heap *heap,
+					 size_t bytes)
 {
-	struct blockslab_heap *heap, *largest = NULL;
-	u64 most = TIE - 1, unused;
+	unsigned int i;
 
-	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
-		unused = (u64)heap_unused(heap) * TIE + hash_ptr(heap, ilog2(TIE));
-		if (unused <= most || unused >= *below)
+	large->nr++;
+	large->sum += bytes;
+	for (i = 0; i < LARGE_HEAPS; i++) {
+		if (bytes <= large->bytes[i])
 			continue;
-		if (largest)
-			heap_put(largest);
-		refcount_inc(&heap->refs);
-		largest = heap;
-		most = unused;
+		swap(bytes, large->bytes[i]);
+		swap(heap, large->heap[i]);
 	}
-	*below = most;
-	return largest;
+	return heap;
 }
 
 /* Each heap once at most: what it keeps may be in use, and stay where it is. */
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
 {
 	bool wait = gfpflags_allow_blocking(control->gfp_mask);
+	struct blockslab_heap *heap, *small;
+	struct large_heaps large = {};
 	unsigned long pages = 0;
-	u64 below = U64_MAX;
-	struct blockslab_heap *heap;
+	unsigned int i;
 
-	while (pages < control->nr_to_scan) {
-		heap = least_used(&below);
-		if (!heap)
-			break;
-		pages += heap_trim(heap, wait && heap_may_ask(heap)) / PAGE_SIZE;
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
+		refcount_inc(&heap->refs);
+		small = keep_large(&large, heap, heap_unused(heap));
+		if (small)
+			heap_put(small);
+	}
+	for (i = 0; i < LARGE_HEAPS && large.heap[i]; i++) {
+		heap = large.heap[i];
+		if (pages < control->nr_to_scan)
+			pages += heap_trim(heap, wait && heap_may_ask(heap)) / PAGE_SIZE;
 		heap_put(heap);
 	}
 	if (!pages)
