@@ -97,8 +97,8 @@ static size_t charge_block(const struct blockslab_node *node, unsigned int *orde
 /*
  * All pages come from here. Flags that pages of slots cannot have are left out: what is mapped by
  * need or may be moved is no memory that has one address. As kmalloc() does, this is told. Who may
- * not fail waits in alloc_surely(); but what is charged to a memory cgroup is forced on it only by
- * the page allocator: a task that the cgroup's OOM killer has chosen would wait for its own end.
+ * not fail waits in alloc_surely(); what is charged to a memory cgroup is forced on it by
+ * __GFP_HIGH: a task that the cgroup's OOM killer has chosen would wait for its own end.
  */
 static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int nid,
 			      unsigned int order)
@@ -113,9 +113,9 @@ static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int 
 	}
 	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
 		return NULL;
-	if (!(gfp & __GFP_ACCOUNT && gfpflags_allow_blocking(gfp)) || order > 1)
-		gfp &= ~__GFP_NOFAIL;
-	gfp &= ~(bad | __GFP_COMP | __GFP_WRITE | __GFP_RECLAIMABLE);
+	if (gfp & __GFP_NOFAIL && gfp & __GFP_ACCOUNT && gfpflags_allow_blocking(gfp))
+		gfp |= __GFP_HIGH;
+	gfp &= ~(bad | __GFP_COMP | __GFP_WRITE | __GFP_RECLAIMABLE | __GFP_NOFAIL);
 	if (heap->flags & BLOCKSLAB_RECLAIMABLE)
 		gfp |= __GFP_RECLAIMABLE;
 	return alloc_pages_node(nid, gfp, order);
