@@ -359,7 +359,10 @@ static void reserve_drop(struct blockslab_heap *heap)
 	spin_unlock_irqrestore(&heap->lock, irq);
 	list_for_each_entry_safe(block, next, &gone, list) {
 		count_pages(heap, block, -1);
-		pages_put(heap, first_page(block), RESERVE_ORDER);
+		if (block->node)	/* it was in use */
+			pages_put(heap, first_page(block), RESERVE_ORDER);
+		else
+			__free_pages(first_page(block), RESERVE_ORDER);
 		descriptor_put(block);
 	}
 }

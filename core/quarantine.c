@@ -16,27 +16,33 @@ static void quarantine_count(struct page *page, unsigned int order, long sign)
 			    sign * (long)(PAGE_SIZE << order));
 }
 
+/* Takes out the oldest, if there are more than @most pages; NULL if not. */
+static struct page *quarantine_oldest(unsigned long most)
+{
+	struct page *page = NULL;
+	unsigned long irq;
+
+	spin_lock_irqsave(&quarantine_lock, irq);
+	if (quarantined > most) {
+		page = list_first_entry(&quarantine, struct page, lru);
+		quarantine_count(page, page_private(page), -1);
+		list_del_init(&page->lru);
+	}
+	spin_unlock_irqrestore(&quarantine_lock, irq);
+	return page;
+}
+
 /* Gives back all but @most pages; how many. */
 static unsigned long quarantine_trim(unsigned long most)
 {
-	unsigned long pages = 0, irq;
-	struct page *page, *next;
-	LIST_HEAD(gone);
+	unsigned long pages = 0;
+	struct page *page;
 
-	spin_lock_irqsave(&quarantine_lock, irq);
-	list_for_each_entry_safe(page, next, &quarantine, lru) {
-		if (quarantined <= most)
-			break;
-		quarantine_count(page, page_private(page), -1);
-		list_move(&page->lru, &gone);
-	}
-	spin_unlock_irqrestore(&quarantine_lock, irq);
-	list_for_each_entry_safe(page, next, &gone, lru) {
+	while ((page = quarantine_oldest(most))) {
 		unsigned int order = page_private(page);
 
 		pages += 1UL << order;
 		set_page_private(page, 0);
-		INIT_LIST_HEAD(&page->lru);
 		__free_pages(page, order);
 	}
 	return pages;
