@@ -91,21 +91,23 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 /*
  * For who may not fail: waits a little longer each time, as a refusal costs next to nothing, and
  * whatever makes room is not told. A limit holds for him too; if he waits for it, he is named. What
- * he has of many goes back if there is no more for long: two that each have a part of a limit would
- * wait for ever.
+ * he has of many goes back if others wait for many, too, and there is no more for long: two that
+ * each have a part of a limit would wait for ever.
  */
 static size_t alloc_surely(const struct request *want, size_t got, size_t nr, void **slots)
 {
 	size_t before = want->nr - nr, had = SIZE_MAX;
 	unsigned long tell = jiffies + HZ;
 	struct blockslab_heap *heap = want->heap;
+	static atomic_t want_many = ATOMIC_INIT(0);
 	unsigned int pause = 1, vain = 0;
 	bool told = false;
 
+	atomic_add(want->nr > 1, &want_many);
 	slots -= before;
 	for (got += before; got < want->nr && !heap_destroyed(heap);) {
 		vain = got == had ? vain + 1 : 0;
-		if (vain == 8 && READ_ONCE(heap->limit)) {
+		if (vain >= 8 && got && READ_ONCE(heap->limit) && atomic_read(&want_many) > 1) {
 			blockslab_free_bulk(got, slots);
 			got = 0;
 		}
@@ -120,6 +122,7 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 				    heap->name, (void *)want->caller, want->size, held_bytes(heap),
 				    READ_ONCE(heap->limit));
 	}
+	atomic_sub(want->nr > 1, &want_many);
 	return got - before;	/* which may be less than 0, if the heap has ended */
 }
 
