@@ -403,7 +403,8 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
  * @size: bytes wanted, up to BLOCKSLAB_SLOT_MAX; 0 gives ZERO_SIZE_PTR
  *
  * Serves from this CPU's magazines only: no lock is taken and no page asked for. Allocating that
- * size in another context fills them; where a heap has many sizes, only after this has failed once.
+ * size in another context fills them; where a heap has many sizes, or the machine many CPUs, only
+ * after this has failed once.
  *
  * Context: any, NMI too.
  * Return: the slot, zeroed as by blockslab_alloc(); or NULL, which callers must expect.

@@ -36,9 +36,11 @@ static int heaps_show(struct seq_file *m, void *unused)
 	struct blockslab_heap *heap;
 
 	seq_puts(m, VERSION_LINE "# name limit reserve held requested slots blocks waste state module\n");
-	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap)) {
 		if (!READ_ONCE(heap->leaving))
 			heap_line(m, heap);
+		cond_resched();
+	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(heaps);

@@ -10,9 +10,9 @@
  * no tracking the credit is never used up; where all is tracked, there is none.
  *
  * Once the period changes, every line's credit is stale, and marked so: whoever claims the line on
- * the slow path, or loads a magazine, gives it a new one. A CPU whose magazines would suffice for long is interrupted for
- * that, and left alone if it happens to be at work on the line time and again, as it then comes by
- * the mark soon. So nobody waits until all are quiet.
+ * the slow path, or loads a magazine, gives it a new one. A CPU whose magazines would suffice for
+ * long is interrupted for that, and left alone if it happens to be at work on the line time and
+ * again, as it then comes by the mark soon. So nobody waits until all are quiet.
  *
  * What it does not do: it keeps nothing of an allocation; notes do. Who switches it is at the end
  * of grow.c. Lock: heap->control for the period; a line is its CPU's own.

@@ -540,13 +540,13 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 	LIST_HEAD(gone);
 
 	heap_arm(heap);
-	if (class_coarse(node->class))		/* that it was asked for stays: size_earned() */
-		blockslab_sub(heap->asked[heap_index(heap, size)], size / COARSE_LEAST);
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, number)) {
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
-		       .locked = true);
+		       .done = "the slot is free once", .locked = true);
 	} else {
+		if (class_coarse(node->class))	/* that it was asked for stays: size_earned() */
+			blockslab_sub(heap->asked[heap_index(heap, size)], size / COARSE_LEAST);
 		blockslab_add(node->frees, 1);
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
