@@ -373,7 +373,6 @@ static int __init hotplug_init(void)
 
 static void caches_destroy(void)
 {
-	kmem_cache_destroy(heap_cache);
 	kmem_cache_destroy(class_cache);
 	kmem_cache_destroy(block_cache);
 }
@@ -382,8 +381,7 @@ static bool __init caches_init(void)
 {
 	block_cache = kmem_cache_create("blockslab_block", descriptor_bytes(1), 0, 0, NULL);
 	class_cache = kmem_cache_create("blockslab_class", class_bytes(), 0, 0, NULL);
-	heap_cache = kmem_cache_create("blockslab_heap", sizeof(struct blockslab_heap), 0, 0, NULL);
-	if (block_cache && class_cache && heap_cache)
+	if (block_cache && class_cache)
 		return true;
 	caches_destroy();
 	return false;

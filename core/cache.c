@@ -88,13 +88,12 @@ static struct blockslab_cache *cache_new(const char *name, size_t size, size_t a
 	cache = meta_alloc(BLOCKSLAB_FAIL_CLASS, sizeof(*cache), GFP_KERNEL, NUMA_NO_NODE);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);
-	heap = heap_new(name, attrs, ctor, caller);
+	heap = heap_new(name, attrs, cache, ctor, caller);
 	if (IS_ERR(heap)) {
 		kfree(cache);
 		return ERR_CAST(heap);
 	}
 	cache->heap = heap;
-	heap->cache = cache;		/* which goes with it */
 	error = cache_class(cache, size, align);
 	if (!error)
 		return cache;

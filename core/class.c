@@ -139,6 +139,8 @@ static unsigned int coarse_index(const struct blockslab_heap *heap, unsigned int
 static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kind,
 					  unsigned int index)
 {
+	if (unlikely(heap->cache))	/* has none by size */
+		return NULL;
 	if (likely(!kind))
 		return smp_load_acquire(&heap->class[index]);	/* class_add() */
 	return xa_load(&heap->rare, rare_index(kind, index));

@@ -44,7 +44,7 @@ struct blockslab_heap *blockslab_compat_heap_create(const char *name, unsigned l
 
 	mutex_lock(&compat_names);
 	name_find(fit, name);
-	heap = heap_new(fit, &(struct blockslab_heap_attrs){ .flags = flags }, NULL, _RET_IP_);
+	heap = heap_new(fit, &(struct blockslab_heap_attrs){ .flags = flags }, NULL, NULL, _RET_IP_);
 	mutex_unlock(&compat_names);
 	return heap;
 }

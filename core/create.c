@@ -216,20 +216,23 @@ static void heap_made_by(struct blockslab_heap *heap, unsigned long caller)
 }
 
 static struct blockslab_heap *heap_new(const char *name, const struct blockslab_heap_attrs *attrs,
-				       void (*ctor)(void *object), unsigned long caller)
+				       struct blockslab_cache *cache, void (*ctor)(void *object),
+				       unsigned long caller)
 {
+	size_t bytes = cache ? offsetof(struct blockslab_heap, class) : sizeof(struct blockslab_heap);
 	struct blockslab_heap *heap;
 	int error;
 
 	if (!try_module_get(THIS_MODULE))
 		return ERR_PTR(-ENODEV);
-	heap = meta_cache_alloc(BLOCKSLAB_FAIL_CLASS, heap_cache, GFP_KERNEL | __GFP_ZERO,
-				NUMA_NO_NODE);
+	heap = meta_alloc(BLOCKSLAB_FAIL_CLASS, bytes, GFP_KERNEL, NUMA_NO_NODE);
 	if (!heap) {
 		module_put(THIS_MODULE);
 		return ERR_PTR(-ENOMEM);
 	}
 	heap_init(heap, name, attrs);
+	atomic_long_set(&heap->fixed, kmalloc_size_roundup(bytes));
+	heap->cache = cache;	/* which goes with it, if all goes well */
 	heap->ctor = ctor;
 	heap_made_by(heap, caller);
 	error = heap_track_first(heap);
@@ -238,6 +241,7 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 	if (!error)
 		return heap;
 	heap->state = HEAP_DESTROYED;
+	heap->cache = NULL;
 	reserve_drop(heap);
 	heap_put(heap);
 	if (error == -EEXIST)
@@ -274,7 +278,7 @@ struct blockslab_heap *blockslab_heap_create(const char *name,
 	attrs = attrs ?: &no_attrs;
 	why = heap_refusal(name, attrs, HEAP_FLAGS);
 	heap = why ? refuse(name, _RET_IP_, why, -EINVAL) :
-		     heap_new(name, attrs, NULL, _RET_IP_);
+		     heap_new(name, attrs, NULL, NULL, _RET_IP_);
 	panic_if_asked(attrs->flags, name, heap);
 	return heap;
 }

@@ -15,7 +15,7 @@ static struct blockslab_heap *graves[GRAVES];	/* heaps that are gone, the latest
 static void heap_end_memory(struct blockslab_heap *heap)
 {
 	kfree(heap->cache);
-	kmem_cache_free(heap_cache, heap);
+	kfree(heap);
 }
 
 static void heap_free_classes(struct blockslab_heap *heap)

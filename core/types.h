@@ -189,9 +189,7 @@ enum heap_state {
 /* An isolated set of classes */
 struct blockslab_heap {
 	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* by size; first: blockslab_heap_cpus */
-	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
 	struct xarray rare;		/* classes of rare GFP kinds, and coarse ones */
-	u8 asked[NR_SIZES];		/* for a size without a class: size_earned(); near enough */
 	u8 own_classes;			/* sizes that have one */
 	struct list_head classes;	/* all of them */
 	unsigned long flags;		/* BLOCKSLAB_* */
@@ -239,6 +237,10 @@ struct blockslab_heap {
 	unsigned long validated;	/* result of the debugfs file */
 	unsigned long shrunk;		/* the same */
 	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];	/* with room for an ending */
+
+	/* By size; what follows a cache has not: heap_new(), class_find(). */
+	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
+	u8 asked[NR_SIZES];		/* for a size without a class: size_earned(); near enough */
 };
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);
@@ -302,8 +304,8 @@ static DEFINE_SPINLOCK(heaps_lock);	/* heaps */
 static DEFINE_MUTEX(heap_names);	/* names, and debugfs, which follows them */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
-/* Of sizes that kmalloc() would round up by a third: most descriptors, all classes, all heaps. */
-static struct kmem_cache *block_cache, *class_cache, *heap_cache;
+/* Of sizes that kmalloc() would round up by a third: most descriptors, and all classes. */
+static struct kmem_cache *block_cache, *class_cache;
 static struct shrinker *shrinker;
 static struct dentry *debugfs_dir, *debugfs_heaps;
 static bool heaps_unseen;		/* some may have no directory yet (heap_names) */
