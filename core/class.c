@@ -262,6 +262,16 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 }
 
 /*
+ * What a slot in use counts for, as requests do. The largest take two pages at least, of a coarse
+ * class or their own, where each that is rare would have a magazine with one in it: of the 4.2 MiB
+ * of a btrfs, 40 KiB.
+ */
+static unsigned int coarse_asks(size_t size)
+{
+	return size <= SZ_4K ? size / COARSE_LEAST : SZ_1K / COARSE_LEAST;
+}
+
+/*
  * Whether a size of a heap that has no class yet is to get one for @nr requests more. A module with
  * many sizes has few slots of most, and a class has a block at least, lines and magazines. So all
  * but a heap's first sizes share coarse classes until their slots would fill a page, or they are
@@ -271,7 +281,7 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
  */
 static bool size_earned(struct blockslab_heap *heap, unsigned int index, size_t nr)
 {
-	size_t asked = READ_ONCE(heap->asked[index]) + nr * (1 + index_size[index] / COARSE_LEAST);
+	size_t asked = READ_ONCE(heap->asked[index]) + nr * (1 + coarse_asks(index_size[index]));
 
 	if (READ_ONCE(heap->own_classes) < OWN_CLASSES || asked > COARSE_ASKS ||
 	    heap == &blockslab_shared || !heap_caches(heap) || READ_ONCE(heap->track) ||

@@ -546,7 +546,7 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		       .done = "the slot is free once", .locked = true);
 	} else {
 		if (class_coarse(node->class))	/* that it was asked for stays: size_earned() */
-			blockslab_sub(heap->asked[heap_index(heap, size)], size / COARSE_LEAST);
+			blockslab_sub(heap->asked[heap_index(heap, size)], coarse_asks(size));
 		blockslab_add(node->frees, 1);
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
