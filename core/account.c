@@ -98,20 +98,6 @@ static struct blockslab_class *class_in_list(struct blockslab_heap *heap, struct
 	return next == &heap->classes ? NULL : list_entry(next, struct blockslab_class, list);
 }
 
-/*
- * The class after a class, without those of tracked slots, and coarse ones whose size has a class
- * of its own, too; NULL at both ends. None is removed. class_node() has their nodes.
- */
-static struct blockslab_class *class_after(struct blockslab_heap *heap,
-					   struct blockslab_class *class)
-{
-	do {
-		class = class_in_list(heap, class ? &class->list : &heap->classes);
-	} while (class && (class->of || (class_coarse(class) &&
-					 READ_ONCE(heap->class[class->index]))));
-	return class;
-}
-
 /* The node after a node, over all classes, those of tracked slots too; NULL at both ends. */
 static struct blockslab_node *node_after(struct blockslab_heap *heap, struct blockslab_node *node)
 {

@@ -126,11 +126,6 @@ static void cache_publish(struct blockslab_cache *cache)
 	WRITE_ONCE(cache->cpu, open ? cache->class->cpu : no_class);
 }
 
-static unsigned long rare_index(gfp_t kind, unsigned int index)
-{
-	return (__force unsigned long)kind * NR_INDEXES + index;
-}
-
 static unsigned int coarse_index(const struct blockslab_heap *heap, unsigned int index)
 {
 	return heap_index(heap, max_t(size_t, roundup_pow_of_two(index_size[index]), COARSE_LEAST));
@@ -139,11 +134,27 @@ static unsigned int coarse_index(const struct blockslab_heap *heap, unsigned int
 static struct blockslab_class *class_find(struct blockslab_heap *heap, gfp_t kind,
 					  unsigned int index)
 {
-	if (unlikely(heap->cache))	/* has none by size */
-		return NULL;
-	if (likely(!kind))
-		return smp_load_acquire(&heap->class[index]);	/* class_add() */
-	return xa_load(&heap->rare, rare_index(kind, index));
+	struct blockslab_class *class = NULL;
+
+	if (likely(!heap->cache))	/* which has none by size */
+		class = smp_load_acquire(&heap->class[index]);	/* class_add() */
+	while (class && class->kind != kind)
+		class = class->next;
+	return class;
+}
+
+/*
+ * The class after a class, without those of tracked slots, and coarse ones whose size has a class
+ * of its own, too; NULL at both ends. None is removed. class_node() has their nodes.
+ */
+static struct blockslab_class *class_after(struct blockslab_heap *heap,
+					   struct blockslab_class *class)
+{
+	do {
+		class = class_in_list(heap, class ? &class->list : &heap->classes);
+	} while (class && (class->of || (class_coarse(class) &&
+					 class_find(heap, 0, class->index))));
+	return class;
 }
 
 /*
@@ -159,45 +170,28 @@ static struct blockslab_class *coarse_find(struct blockslab_heap *heap, gfp_t ki
 	return class_find(heap, KIND_COARSE, coarse_index(heap, index));
 }
 
-/* Callers may have interrupts off, so this does not use xa_insert_irq(), which turns them on. */
-static bool rare_add(struct blockslab_class *class)
-{
-	struct xarray *rare = &class->heap->rare;
-	unsigned long irq;
-	int error;
-
-	xa_lock_irqsave(rare, irq);
-	error = should_fail_request(BLOCKSLAB_FAIL_CLASS) ? -ENOMEM :
-		__xa_insert(rare, rare_index(class->kind, class->index), class,
-			    GFP_NOWAIT | __GFP_NOWARN);
-	xa_unlock_irqrestore(rare, irq);
-	return !error;
-}
-
-/* Adds a class to its heap; false where somebody else was quicker, or there is no memory. */
+/* Adds a class to its heap; false where somebody else was quicker. */
 static bool class_add(struct blockslab_class *class)
 {
 	struct blockslab_class *of = class->of, **place;
 	struct blockslab_heap *heap = class->heap;
-	bool rare = class->kind && !of, added;
+	bool own = !class->kind && !of, added;
 	unsigned long irq;
 
-	if (rare && !rare_add(class))
-		return false;
 	place = of ? &of->tracked : &heap->class[class->index];
 	spin_lock_irqsave(&heap->lock, irq);
-	added = rare || !*place;
+	added = !(of ? of->tracked : class_find(heap, class->kind, class->index));
 	if (added) {
 		list_add_tail_rcu(&class->list, &heap->classes);
-		if (!rare)
-			smp_store_release(place, class);	/* initialized */
-		blockslab_add(heap->own_classes, !rare && !of && class->index < NR_SIZES);
+		class->next = *place;
+		smp_store_release(place, class);	/* initialized */
+		blockslab_add(heap->own_classes, own && class->index < NR_SIZES);
 		atomic_long_add(class_bytes(), &heap->fixed);
 		if (class->cpu != no_class)
 			atomic_long_add(lines_bytes(), &heap->fixed);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
-	if (added && !rare && !of)
+	if (added && own)
 		class_publish(class);
 	return added;
 }

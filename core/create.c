@@ -19,7 +19,6 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 	strscpy(heap->name, name, sizeof(heap->name));
 	for (i = 0; i < NR_INDEXES; i++)
 		heap->cpu[i] = no_class;
-	xa_init_flags(&heap->rare, XA_FLAGS_LOCK_IRQ);
 	INIT_LIST_HEAD(&heap->classes);
 	INIT_LIST_HEAD(&heap->reserve);
 	INIT_LIST_HEAD(&heap->list);

@@ -24,7 +24,6 @@ static void heap_free_classes(struct blockslab_heap *heap)
 
 	list_for_each_entry_safe(class, next, &heap->classes, list)
 		class_free(class);
-	xa_destroy(&heap->rare);
 	growth_free(heap->growth);
 	kfree(heap->watch);
 }

@@ -154,6 +154,7 @@ struct blockslab_class {
 	bool noted;			/* its blocks have notes, its slots are not cached */
 	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
 	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
+	struct blockslab_class *next;	/* of its size, of another kind; or NULL */
 	struct list_head list;		/* in heap->classes, RCU, never removed */
 	struct blockslab_node nodes[];	/* nr_node_ids of them */
 };
@@ -189,7 +190,6 @@ enum heap_state {
 /* An isolated set of classes */
 struct blockslab_heap {
 	struct blockslab_cpu __percpu *cpu[NR_INDEXES];	/* by size; first: blockslab_heap_cpus */
-	struct xarray rare;		/* classes of rare GFP kinds, and coarse ones */
 	u8 own_classes;			/* sizes that have one */
 	struct list_head classes;	/* all of them */
 	unsigned long flags;		/* BLOCKSLAB_* */
@@ -239,7 +239,7 @@ struct blockslab_heap {
 	char name[BLOCKSLAB_NAME_MAX + 1 + HEAP_ENDING];	/* with room for an ending */
 
 	/* By size; what follows a cache has not: heap_new(), class_find(). */
-	struct blockslab_class *class[NR_INDEXES];	/* NULL until used */
+	struct blockslab_class *class[NR_INDEXES];	/* the latest, then @next; or NULL */
 	u8 asked[NR_SIZES];		/* for a size without a class: size_earned(); near enough */
 };
 
