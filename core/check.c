@@ -131,7 +131,6 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
  */
 
 #define FINDINGS	8
-#define FINDING_BYTES	16
 
 /* What is wrong with a block, found under a lock and told after */
 struct findings {
@@ -140,19 +139,15 @@ struct findings {
 		const char *what;
 		const void *where;
 		unsigned long is, should;
-		unsigned int nr_bytes;
-		u8 bytes[FINDING_BYTES];
-	} kept[FINDINGS];	/* the first ones; of bytes, the first wrong ones */
+	} kept[FINDINGS];	/* the first ones */
 };
 
-static struct finding *invalid(struct findings *findings, const char *what, const void *where,
-			       unsigned long is, unsigned long should)
+static void invalid(struct findings *findings, const char *what, const void *where,
+		    unsigned long is, unsigned long should)
 {
-	struct finding *finding = &findings->kept[min(findings->nr, FINDINGS - 1U)];
-
+	if (findings->nr < FINDINGS)
+		findings->kept[findings->nr] = (struct finding){ what, where, is, should };
 	findings->nr++;
-	*finding = (struct finding){ .what = what, .where = where, .is = is, .should = should };
-	return finding;
 }
 
 /* How many there were; they are told now. */
@@ -163,14 +158,9 @@ static unsigned int tell_findings(struct findings *findings, struct blockslab_cl
 	for (i = 0; i < min(nr, FINDINGS + 0U); i++) {
 		const struct finding *finding = &findings->kept[i];
 
-		if (finding->nr_bytes)
-			pr_err("validate: heap %s, class of %u bytes: %s at %p: from byte %lu on %*ph, where 0x%02lx was expected\n",
-			       class->heap->name, object_size(class), finding->what, finding->where,
-			       finding->is, finding->nr_bytes, finding->bytes, finding->should);
-		else
-			pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
-			       class->heap->name, object_size(class), finding->what, finding->where,
-			       finding->is, finding->should);
+		pr_err("validate: heap %s, class of %u bytes: %s at %p: is %lu, should be %lu\n",
+		       class->heap->name, object_size(class), finding->what, finding->where,
+		       finding->is, finding->should);
 	}
 	findings->nr = 0;
 	return nr;
@@ -194,24 +184,25 @@ static void validate_pages(struct blockslab_block *block, struct findings *findi
 			block->nr_pages);
 }
 
-static void validate_poison(struct blockslab_block *block, struct findings *findings)
+/* How many free slots were written to; each is told. */
+static unsigned int validate_poison(struct blockslab_block *block)
 {
-	unsigned int number, size = block->node->class->size;
-	struct finding *finding;
+	unsigned int number, size = block->node->class->size, faults = 0;
 	const void *slot, *wrong;
 
 	if (!poisoned(block->node->class->heap) || !size)
-		return;
+		return 0;
 	for_each_set_bit(number, block->map, block->nr_slots) {
 		slot = slot_address(block, size, number);
 		wrong = first_other(slot, POISON_FREE, size);
 		if (!wrong)
 			continue;
-		finding = invalid(findings, "free slot written to", slot, wrong - slot,
-				  POISON_FREE);
-		finding->nr_bytes = min_t(size_t, FINDING_BYTES, slot + size - wrong);
-		memcpy(finding->bytes, wrong, finding->nr_bytes);
+		faults++;
+		report(AFTER_FREE, .slot = slot, .block = block, .damage = wrong,
+		       .expected = POISON_FREE, .locked = true,
+		       .done = "the slot is free, and was left as it is");
 	}
+	return faults;
 }
 
 static void validate_block(struct blockslab_block *block, struct findings *findings)
@@ -220,7 +211,6 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
 
 	validate_pages(block, findings);
-	validate_poison(block, findings);
 	if (bits != block->nr_free)
 		invalid(findings, "free slots of block", block->base, bits, block->nr_free);
 	if (block->state != block_state(block))
@@ -248,6 +238,7 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 		block = place_next(&place);
 		if (block) {
 			validate_block(block, &findings);
+			faults += validate_poison(block);
 			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
 				faults += validate_watched(block, number);
 			sums->held += block_bytes(block);

@@ -139,6 +139,7 @@ static void validate_finds_a_write_to_a_free_slot(struct kunit *test)
 	was = slot[SLOT_SIZE / 2];
 	slot[SLOT_SIZE / 2] = was + 1;
 	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write after free", slot);
 	slot[SLOT_SIZE / 2] = was;
 	kasan_enable_current();
 	blockslab_free(keeps);
