@@ -75,17 +75,12 @@ struct fault_facts {
 	bool locked;				/* found under a lock */
 };
 
-/* The same until it is told. From @size to @note nothing has a meaning without @base. */
+/* The same until it is told. */
 struct fault_report {
 	struct llist_node node;			/* in fault_reports */
 	enum fault fault;
 	struct fault_facts facts;
-	unsigned int size;			/* of slots, 0 for whole pages */
-	unsigned int number;			/* of the slot in its block */
-	unsigned int nr_slots, nr_pages;	/* of the block */
-	int nid;				/* node of the block */
-	const void *base;			/* of the block */
-	char heap[sizeof_field(struct blockslab_heap, name)];
+	char place[192];			/* heap, class and block in words; or empty */
 	bool noted;				/* there is a note, */
 	bool coarse;				/* and its slot is one that sizes share */
 	struct blockslab_note note;		/* what was remembered of the slot */
@@ -183,21 +178,6 @@ static const char *foreign_kind(const void *pointer)
 	return "a page of others, or of a block that was given back";
 }
 
-static void print_place(const struct fault_report *report)
-{
-	if (!report->base)
-		return;
-	if (report->size)
-		pr_err("heap %s, class of %u bytes, slot %u of %u, block at %p on node %d\n",
-		       report->heap, report->size, report->number, report->nr_slots, report->base,
-		       report->nid);
-	else
-		pr_err("heap %s, %u whole pages at %p\n", report->heap, report->nr_pages,
-		       report->base);
-	if (report->noted)
-		print_note(&report->note, report->coarse);
-}
-
 static void print_report(const struct fault_report *report)
 {
 	int untold = atomic_xchg(&reports_untold[report->fault], 0);
@@ -210,9 +190,10 @@ static void print_report(const struct fault_report *report)
 		pr_err("fault: %s: slot %p\n", faults[report->fault].name, report->facts.slot);
 	if (report->fault == FOREIGN)
 		pr_err("it is %s\n", foreign_kind(report->facts.slot));
-	if (report->fault == DESTROYED || report->fault == CACHE_HEAP)
-		pr_err("heap %s\n", report->heap);
-	print_place(report);
+	if (*report->place)
+		pr_err("%s\n", report->place);
+	if (report->noted)
+		print_note(&report->note, report->coarse);
 	if (report->nr_found)
 		pr_err("from byte %td of the slot on: %*ph, where 0x%02x was expected\n",
 		       report->facts.damage - report->facts.slot, report->nr_found, report->found,
@@ -262,18 +243,22 @@ static struct fault_report *report_get(enum fault fault)
 static void report_place(struct fault_report *report, const struct blockslab_block *block)
 {
 	const struct blockslab_class *class = block->node->class;
-	const void *slot = report->facts.slot;
+	unsigned int number = 0;
 
-	report->size = object_size(class);
-	report->number = class->size ? (slot - block->base) / class->size : 0;
-	report->nr_slots = block->nr_slots;
-	report->nr_pages = block->nr_pages;
-	report->nid = node_id(block->node);
-	report->base = block->base;
+	if (class->size) {
+		number = (report->facts.slot - block->base) / class->size;
+		scnprintf(report->place, sizeof(report->place),
+			  "heap %s, class of %u bytes, slot %u of %u, block at %p on node %d",
+			  class->heap->name, object_size(class), number, block->nr_slots,
+			  block->base, node_id(block->node));
+	} else {
+		scnprintf(report->place, sizeof(report->place), "heap %s, %u whole pages at %p",
+			  class->heap->name, block->nr_pages, block->base);
+	}
 	report->coarse = class_coarse(class);
-	report->noted = block->notes && report->number < block->nr_slots;
+	report->noted = block->notes && number < block->nr_slots;
 	if (report->noted)
-		report->note = block->notes[report->number];
+		report->note = block->notes[number];
 }
 
 static noinline __cold void report_facts(enum fault fault, const struct fault_facts *facts)
@@ -291,9 +276,10 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 	memset(report, 0, sizeof(*report));
 	report->fault = fault;
 	report->facts = *facts;
-	strscpy(report->heap, heap ? heap->name : "", sizeof(report->heap));
 	if (facts->block)
 		report_place(report, facts->block);
+	else if (heap)
+		scnprintf(report->place, sizeof(report->place), "heap %s", heap->name);
 	if (facts->damage) {
 		report->nr_found = min_t(size_t, REPORT_BYTES,
 					 PAGE_SIZE - offset_in_page(facts->damage));
