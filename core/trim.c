@@ -324,11 +324,11 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 /* Memory has been brought in: have it taken back when it is not used. */
 static void heap_arm(struct blockslab_heap *heap)
 {
-	if (likely(READ_ONCE(heap->armed)) || heap_destroyed(heap))
-		return;
-	WRITE_ONCE(heap->armed, true);
-	queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+	if (unlikely(!delayed_work_pending(&heap->trim)) && !heap_destroyed(heap))
+		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 }
+
+/* From its start on, which is a full barrier, who brings memory in arms it again. */
 
 static void heap_trim_work(struct work_struct *work)
 {
@@ -350,13 +350,10 @@ static void heap_trim_work(struct work_struct *work)
 		trim = trim_begin(heap);
 		trim_quiet_nodes(heap, drain);
 		trim_end(heap, trim);
-		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+	} else if (heap_trim_cpus(heap, ALL_NODES)) {
 		return;
 	}
-	WRITE_ONCE(heap->armed, false);
-	smp_mb();	/* who brings memory in from now on arms it again */
-	if (!heap_trim_cpus(heap, ALL_NODES))
-		heap_arm(heap);
+	heap_arm(heap);
 }
 
 #define CREDIT_TRIES	64	/* of interrupting a CPU that is at work on its line */

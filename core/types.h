@@ -222,7 +222,6 @@ struct blockslab_heap {
 
 	unsigned long reclaimed;	/* jiffies when CPUs were asked for others */
 	struct delayed_work trim;	/* gives back what is not used */
-	bool armed;			/* @trim is pending */
 
 	refcount_t refs;		/* of owner, blocks and readers */
 	struct work_struct free_work;	/* after the last reference */
