@@ -73,9 +73,8 @@ static void heap_put(struct blockslab_heap *heap)
 static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 {
 	struct blockslab_heap *next = NULL, *pos;
-	unsigned long irq;
 
-	spin_lock_irqsave(&heaps_lock, irq);
+	spin_lock(&heaps_lock);
 	/* From the start only where @heap has left the list meanwhile. */
 	pos = heap && !list_empty(&heap->list) ? heap : NULL;
 	pos = list_prepare_entry(pos, &heaps, list);
@@ -85,7 +84,7 @@ static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 			break;
 		}
 	}
-	spin_unlock_irqrestore(&heaps_lock, irq);
+	spin_unlock(&heaps_lock);
 	if (heap)
 		heap_put(heap);
 	return next;

@@ -132,16 +132,15 @@ static const char *frame_name(unsigned long entry, char *text)
 static void client_new(struct module *module)
 {
 	struct client *client = kzalloc(sizeof(*client), GFP_KERNEL);
-	unsigned long irq;
 
 	if (!client)
 		return;
 	client->module = module;
 	client->coming = true;
-	spin_lock_irqsave(&clients_lock, irq);
+	spin_lock_irq(&clients_lock);
 	nr_coming++;
 	list_add_rcu(&client->list, &clients);
-	spin_unlock_irqrestore(&clients_lock, irq);
+	spin_unlock_irq(&clients_lock);
 }
 
 /* Follows a module's life: @state is what it enters. */
@@ -149,11 +148,10 @@ static void client_follow(struct module *module, unsigned long state)
 {
 	struct client *client, *next;
 	struct frame *frame;
-	unsigned long irq;
 
 	if (state == MODULE_STATE_COMING)
 		return client_new(module);
-	spin_lock_irqsave(&clients_lock, irq);
+	spin_lock_irq(&clients_lock);
 	list_for_each_entry_safe(client, next, &clients, list) {
 		if (client->module != module)
 			continue;
@@ -168,7 +166,7 @@ static void client_follow(struct module *module, unsigned long state)
 			kfree_rcu(client, rcu);
 		}
 	}
-	spin_unlock_irqrestore(&clients_lock, irq);
+	spin_unlock_irq(&clients_lock);
 }
 #endif
 

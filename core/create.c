@@ -54,13 +54,12 @@ static bool name_taken(const char *name, bool any)
 {
 	struct blockslab_heap *heap;
 	bool taken = false;
-	unsigned long irq;
 
-	spin_lock_irqsave(&heaps_lock, irq);
+	spin_lock(&heaps_lock);
 	list_for_each_entry(heap, &heaps, list)
 		if (!strcmp(heap->name, name))
 			taken |= any || !heap_destroyed(heap) || heap->renamed;
-	spin_unlock_irqrestore(&heaps_lock, irq);
+	spin_unlock(&heaps_lock);
 	return taken;
 }
 
@@ -86,7 +85,6 @@ static void heap_rename(struct blockslab_heap *heap)
 static int heap_enter(struct blockslab_heap *heap)
 {
 	struct blockslab_heap *other;
-	unsigned long irq;
 
 	lockdep_assert_held(&heap_names);
 	if (name_taken(heap->name, false))
@@ -96,10 +94,10 @@ static int heap_enter(struct blockslab_heap *heap)
 			heap_rename(other);
 	while (name_taken(heap->name, true))	/* by one that is about to leave debugfs */
 		schedule_timeout_uninterruptible(1);
-	spin_lock_irqsave(&heaps_lock, irq);
+	spin_lock(&heaps_lock);
 	heap->id = ++last_id;
 	list_add_tail(&heap->list, &heaps);
-	spin_unlock_irqrestore(&heaps_lock, irq);
+	spin_unlock(&heaps_lock);
 	return 0;
 }
 

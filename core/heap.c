@@ -46,14 +46,13 @@ static void heap_free_rcu(struct rcu_head *rcu)
 static void heap_free(struct blockslab_heap *heap)
 {
 	bool holds = heap != &blockslab_shared && !heap_forgotten(heap) && !heap->leaving;
-	unsigned long irq;
 
 	cancel_delayed_work_sync(&heap->trim);
 	debugfs_remove_recursive(heap->dir);
 	WRITE_ONCE(heap->state, HEAP_GONE);
-	spin_lock_irqsave(&heaps_lock, irq);
+	spin_lock(&heaps_lock);
 	list_del_init(&heap->list);	/* next_heap() */
-	spin_unlock_irqrestore(&heaps_lock, irq);
+	spin_unlock(&heaps_lock);
 	reserve_drop(heap);	/* a block of it may have come back since heap_empty() */
 	call_rcu(&heap->rcu, heap_free_rcu);
 	if (holds)
@@ -374,10 +373,10 @@ static bool release_blocks(struct blockslab_node *node, size_t *released)
 {
 	struct blockslab_block *block, *next;
 	unsigned int run = BLOCKS_RUN;
-	unsigned long irq, live = 0;
+	unsigned long live = 0;
 	LIST_HEAD(gone);
 
-	spin_lock_irqsave(&node->lock, irq);
+	spin_lock_irq(&node->lock);
 	list_for_each_entry_safe(block, next, &node->all, all) {
 		if (!run--)
 			break;
@@ -386,7 +385,7 @@ static bool release_blocks(struct blockslab_node *node, size_t *released)
 		block_unlink(block, &gone);
 	}
 	blockslab_add(node->frees, live);
-	spin_unlock_irqrestore(&node->lock, irq);
+	spin_unlock_irq(&node->lock);
 	put_blocks(&gone);
 	*released += live;
 	return run == UINT_MAX;

@@ -46,7 +46,8 @@ static void tell_heap(struct blockslab_heap *heap, size_t held)
 }
 
 /* Locked by the caller, and unlocked here: nothing is printed under a lock. */
-static void tell_large(unsigned long irq) __releases(&heaps_lock)
+static void tell_large(void)
+	__releases(&heaps_lock)
 {
 	struct large_heaps large = {};
 	struct blockslab_heap *heap;
@@ -54,7 +55,7 @@ static void tell_large(unsigned long irq) __releases(&heaps_lock)
 
 	list_for_each_entry(heap, &heaps, list)
 		keep_large(&large, heap, held_bytes(heap));
-	spin_unlock_irqrestore(&heaps_lock, irq);
+	spin_unlock(&heaps_lock);
 	pr_warn("%u heaps hold %zu KiB; the largest:\n", large.nr, large.sum >> 10);
 	for (i = 0; i < HEAPS_TOLD && large.heap[i]; i++)
 		tell_heap(large.heap[i], large.bytes[i]);
@@ -64,14 +65,13 @@ static void tell_large(unsigned long irq) __releases(&heaps_lock)
 static int out_of_memory_is(struct notifier_block *self, unsigned long unused, void *freed)
 {
 	static unsigned long last;
-	unsigned long irq;
 
 	if (last && jiffies - last < OOM_SILENCE)	/* right after months, too */
 		return NOTIFY_OK;
 	last = jiffies;
 	rcu_read_lock();
-	spin_lock_irqsave(&heaps_lock, irq);
-	tell_large(irq);
+	spin_lock(&heaps_lock);
+	tell_large();
 	rcu_read_unlock();
 	return NOTIFY_OK;
 }
@@ -79,10 +79,8 @@ static int out_of_memory_is(struct notifier_block *self, unsigned long unused, v
 /* On PREEMPT_RT the lock would sleep. */
 static int panic_is(struct notifier_block *self, unsigned long unused, void *message)
 {
-	unsigned long irq;
-
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT) && spin_trylock_irqsave(&heaps_lock, irq))
-		tell_large(irq);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT) && spin_trylock(&heaps_lock))
+		tell_large();
 	return NOTIFY_OK;
 }
 

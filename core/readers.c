@@ -107,14 +107,13 @@ static bool read_block(struct blocks_reader *reader)
 {
 	struct blockslab_node *node = reader->place.node;
 	struct blockslab_block *block;
-	unsigned long irq;
 
 	rcu_read_lock();	/* its descriptor stays, be it that its pages go */
-	spin_lock_irqsave(&node->lock, irq);
+	spin_lock_irq(&node->lock);
 	block = place_next(&reader->place);
 	if (block)
 		bitmap_copy(reader->map, block->map, block->nr_slots);
-	spin_unlock_irqrestore(&node->lock, irq);
+	spin_unlock_irq(&node->lock);
 	if (block) {
 		reader->nr_slots = block->nr_slots;
 		reader->order = block_order(block);

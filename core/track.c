@@ -131,17 +131,16 @@ static bool read_notes(struct callers *callers)
 	struct blockslab_node *node = callers->place.node;
 	struct blockslab_block *block;
 	unsigned int end;
-	unsigned long irq;
 
 	callers->nr_notes = 0;
-	spin_lock_irqsave(&node->lock, irq);
+	spin_lock_irq(&node->lock);
 	block = next_notes(&callers->place, &callers->number, &end);
 	if (block) {
 		callers->bytes = slot_bytes(block);
 		for (; callers->number < end; callers->number++)
 			copy_note(callers, block);
 	}
-	spin_unlock_irqrestore(&node->lock, irq);
+	spin_unlock_irq(&node->lock);
 	return block;
 }
 
@@ -245,11 +244,10 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 	depot_stack_handle_t got;
 	struct caller *caller;
 	struct place place;
-	unsigned long irq;
 
 	place_start(&place, node);
 	do {
-		spin_lock_irqsave(&node->lock, irq);
+		spin_lock_irq(&node->lock);
 		block = next_notes(&place, &number, &end);
 		for (; number < end; number++) {
 			got = READ_ONCE(block->notes[number].got);
@@ -261,7 +259,7 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 				forget_name(&block->notes[number].got, going);
 			forget_name(&block->notes[number].gone, going);
 		}
-		spin_unlock_irqrestore(&node->lock, irq);
+		spin_unlock_irq(&node->lock);
 		cond_resched();
 	} while (block);
 	place_end(&place);
@@ -304,9 +302,8 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 {
 	struct blockslab_block *block;
 	unsigned int number, found = 0;
-	unsigned long irq;
 
-	spin_lock_irqsave(&node->lock, irq);
+	spin_lock_irq(&node->lock);
 	list_for_each_entry(block, &node->all, all) {
 		for_each_clear_bit(number, block->map, block->nr_slots)
 			if (found < nr && !slot_waits(block, number))
@@ -314,7 +311,7 @@ static unsigned int find_live(struct blockslab_node *node, void **slots, unsigne
 		if (found == nr)
 			break;
 	}
-	spin_unlock_irqrestore(&node->lock, irq);
+	spin_unlock_irq(&node->lock);
 	return found;
 }
 

@@ -329,7 +329,6 @@ static void heap_arm(struct blockslab_heap *heap)
 }
 
 /* From its start on, which is a full barrier, who brings memory in arms it again. */
-
 static void heap_trim_work(struct work_struct *work)
 {
 	struct blockslab_heap *heap = container_of(work, struct blockslab_heap, trim.work);

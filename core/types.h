@@ -299,7 +299,7 @@ static DEFINE_STATIC_KEY_FALSE(rare_free);
 struct blockslab_heap blockslab_shared;
 EXPORT_SYMBOL_GPL(blockslab_shared);
 static LIST_HEAD(heaps);
-static DEFINE_SPINLOCK(heaps_lock);	/* heaps */
+static DEFINE_SPINLOCK(heaps_lock);	/* heaps; of processes, and a panic */
 static DEFINE_MUTEX(heap_names);	/* names, and debugfs, which follows them */
 static u64 last_id;			/* heaps_lock */
 static struct workqueue_struct *workqueue;
