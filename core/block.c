@@ -134,8 +134,7 @@ static void place_start(struct place *place, struct blockslab_node *node)
 
 	spin_lock_irqsave(&node->lock, irq);
 	place->node = node;
-	place->next = node->all.next;
-	place->last = node->all.prev;
+	place->next = node->all.prev;
 	place->block = NULL;
 	list_add(&place->list, &node->places);
 	spin_unlock_irqrestore(&node->lock, irq);
@@ -144,15 +143,12 @@ static void place_start(struct place *place, struct blockslab_node *node)
 /* The next block, which stays valid while the lock is held; NULL at the end. */
 static struct blockslab_block *place_next(struct place *place)
 {
-	struct list_head *all = &place->node->all;
-
 	lockdep_assert_held(&place->node->lock);
-	if (place->next == all) {
-		place->block = NULL;
-		return NULL;
+	place->block = NULL;
+	if (place->next != &place->node->all) {
+		place->block = list_entry(place->next, struct blockslab_block, all);
+		place->next = place->next->prev;
 	}
-	place->block = list_entry(place->next, struct blockslab_block, all);
-	place->next = place->next == place->last ? all : place->next->next;
 	return place->block;
 }
 
@@ -172,18 +168,13 @@ static void place_end(struct place *place)
 /* A block is about to leave node->all: nobody is to come to it any more. */
 static void places_leave(struct blockslab_block *block)
 {
-	struct list_head *all = &block->node->all;
 	struct place *place;
 
 	list_for_each_entry(place, &block->node->places, list) {
 		if (place->block == block)
 			place->block = NULL;
-		if (place->last == &block->all) {
-			place->next = place->next == &block->all ? all : place->next;
-			place->last = block->all.prev;
-		} else if (place->next == &block->all) {
-			place->next = block->all.next;
-		}
+		if (place->next == &block->all)
+			place->next = block->all.prev;
 	}
 }
 

@@ -131,12 +131,14 @@ struct blockslab_node {
 	struct blockslab_depot depot;
 };
 
-/* Where somebody has got to in node->all who lets go of its lock in between, which guards these */
+/*
+ * Where somebody has got to in node->all who lets go of its lock in between, which guards these.
+ * The newest blocks come first: what comes meanwhile is not seen, so that it ends.
+ */
 struct place {
 	struct list_head list;		/* in node->places */
 	struct blockslab_node *node;	/* whose; NULL before the start and after the end */
 	struct list_head *next;		/* the block that comes next */
-	struct list_head *last;		/* to come: what is newer is not seen, so that it ends */
 	struct blockslab_block *block;	/* that place_next() returned last, NULL once gone */
 };
 
