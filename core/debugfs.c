@@ -102,11 +102,6 @@ static int validate_set(struct blockslab_heap *heap, u64 value)
 	return 0;
 }
 
-static int forget_set(struct blockslab_heap *heap, u64 value)
-{
-	return heap_forget(heap);
-}
-
 /* A file that is written to act, and read for the current value or last result */
 struct control {
 	const char *name;
@@ -124,7 +119,7 @@ static const struct control controls[] = {
 	{ "track", AT(track), heap_track, 0, PERIOD_MAX, .locked = true, .live = true },
 	{ "shrink", AT(shrunk), shrink_set, 1, 1, .locked = true, .live = true },
 	{ "validate", AT(validated), validate_set, 1, 1, .locked = true },
-	{ "forget", 0, forget_set, 1, 1 },
+	{ "forget", 0, heap_forget, 1, 1 },
 };
 
 static const struct control *control_of(struct file *file)

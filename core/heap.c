@@ -308,7 +308,7 @@ static void lose_slots(struct blockslab_block *block)
  * slots are lost from now on: a slot that is freed late is free, and that is all. For heaps that
  * were destroyed and stay, and those that a module left behind. An error, or 0.
  */
-static int heap_forget(struct blockslab_heap *heap)
+static int heap_forget(struct blockslab_heap *heap, u64 value)
 {
 	bool left = !heap->module && strcmp(heap->maker, "-");
 	int error = -EBUSY;
