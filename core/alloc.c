@@ -285,13 +285,11 @@ static noinline void *alloc_refill(struct blockslab_heap *heap, size_t size, gfp
 static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t size, gfp_t gfp,
 					  unsigned long caller)
 {
-	/* in no order, as in blockslab_beyond() */
-	if (unlikely(size > data_race(blockslab_fast_size)))
-		return alloc_rare(heap, size, gfp, caller);
 	if (unlikely(heap->flags & EXACT_FLAGS))
 		return alloc_exact(heap, size, gfp, NUMA_NO_NODE, caller);
-	if (unlikely(heap->flags & BLOCKSLAB_ZERO))
-		return alloc_zeroing(heap, size, gfp, NUMA_NO_NODE, caller);
+	/* in no order, as in blockslab_beyond() */
+	if (unlikely(size > data_race(blockslab_fast_size) || heap->flags & BLOCKSLAB_ZERO))
+		return alloc_rare(heap, size, gfp, caller);
 	return alloc_refill(heap, size, gfp, caller);
 }
 

@@ -374,14 +374,6 @@ void blockslab_free_sized(const void *slot, size_t size)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_sized);
 
-/* One of many; reports name the client. */
-static noinline void free_one(const void *slot, const struct blockslab_cache *cache,
-			      unsigned long caller)
-{
-	if (cache || !blockslab_free_try(slot, ANY_SIZE, true, NULL))
-		free_missed(slot, ANY_SIZE, cache, caller);
-}
-
 /* What the magazines did not take of many: all but the first @done. */
 static noinline void free_rest(size_t done, size_t nr, void **slots,
 			       const struct blockslab_cache *cache, unsigned long caller)
@@ -395,9 +387,9 @@ static noinline void free_rest(size_t done, size_t nr, void **slots,
 		done += return_rest(put, nr - done, slots + done, cache);
 		rcu_read_unlock();
 		/* What ended the run, be it the lack of room. */
-		if (done < nr)
-			free_one(slots[done++], cache, caller);
-		put = done < nr ? push_run(nr - done, slots + done, cache) : 0;
+		if (done < nr && (cache || !blockslab_free_try(slots[done], ANY_SIZE, true, NULL)))
+			free_missed(slots[done], ANY_SIZE, cache, caller);
+		put = ++done < nr ? push_run(nr - done, slots + done, cache) : 0;
 		done += put;
 	}
 }
