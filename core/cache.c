@@ -3,49 +3,34 @@
  * Caches: heaps of one class
  */
 
-/* Every slot of a block is aligned if the slot size is a multiple of the alignment. */
-static int cache_layout(struct blockslab_class *class, size_t size, size_t align,
-			const struct blockslab_heap *heap)
+static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
 {
-	size_t room = size + heap->zone;
+	struct blockslab_heap *heap = cache->heap;
+	/* zeroed by eights up to it */
+	unsigned int canary = keeps_content(heap) ? ALIGN(size + heap->zone, 8) : 0;
+	size_t room = canary ? canary + sizeof(long) : max_t(size_t, size + heap->zone, 8);
+	struct blockslab_class *class;
 
 	align = max_t(size_t, align, ARCH_KMALLOC_MINALIGN);
 	if (heap->flags & BLOCKSLAB_HWCACHE_ALIGN)
 		align = max_t(size_t, align, cache_line_size());
-	if (keeps_content(heap)) {
-		room = ALIGN(room, 8);	/* zeroed by eights */
-		class->canary = room;
-		room += sizeof(long);
-		class->key = class->key == BLOCKSLAB_KEY_FAST ? KEY_CACHE : class->key;
-	}
-	room = ALIGN(max_t(size_t, room, 8), align);
+	/* Every slot of a block is aligned if the slot size is a multiple of the alignment. */
+	room = ALIGN(room, align);
 	if (room > BLOCKSLAB_SLOT_MAX)
 		return -EINVAL;
-	class->size = room;
-	return 0;
-}
-
-static int cache_class(struct blockslab_cache *cache, size_t size, size_t align)
-{
-	struct blockslab_heap *heap = cache->heap;
-	struct blockslab_class *class = class_alloc(heap, size, 0, GFP_KERNEL);
-	int error, nid;
-
+	class = class_alloc(heap, room, 0, GFP_KERNEL);
 	if (!class)
 		return -ENOMEM;
-	error = cache_layout(class, size, align, heap);
-	if (!error) {
-		class->cpu = lines_get(class, GFP_KERNEL) ?: no_class;
-		error = class->cpu == no_class ? -ENOMEM : 0;
-	}
-	if (error) {
+	class->canary = canary;
+	if (canary && class->key == BLOCKSLAB_KEY_FAST)
+		class->key = KEY_CACHE;
+	class->cpu = lines_get(class, GFP_KERNEL) ?: no_class;
+	if (class->cpu == no_class) {
 		class_free(class);
-		return error;
+		return -ENOMEM;
 	}
 	class->index = INDEX_CACHE;
 	class->asked = size;
-	for (nid = 0; nid < nr_node_ids; nid++)
-		class->nodes[nid].capacity = capacity_least(class->size);
 	list_add_tail_rcu(&class->list, &heap->classes);
 	atomic_long_add(class_bytes() + lines_bytes() + sizeof(*cache), &heap->fixed);
 	cache->class = class;

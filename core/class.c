@@ -19,12 +19,8 @@ static unsigned int heap_index(const struct blockslab_heap *heap, size_t size)
 
 static void node_init(struct blockslab_node *node, struct blockslab_class *class)
 {
-	unsigned int i;
-
 	node->class = class;
 	spin_lock_init(&node->lock);
-	for (i = 0; i < NR_BLOCK_STATES; i++)
-		INIT_HLIST_HEAD(&node->blocks[i]);
 	INIT_LIST_HEAD(&node->all);
 	INIT_LIST_HEAD(&node->places);
 	node->capacity = capacity_least(class->size);
