@@ -496,10 +496,6 @@ EXPORT_SYMBOL_GPL(blockslab_usable_size);
  */
 size_t blockslab_size_roundup(size_t size)
 {
-	if (!size)
-		return 0;
-	if (size <= BLOCKSLAB_SLOT_MAX)
-		return index_size[blockslab_size_index[size]];
-	return size > SIZE_MAX - PAGE_SIZE ? size : PAGE_ALIGN(size);
+	return size > SIZE_MAX - PAGE_SIZE ? size : blockslab_room(size);
 }
 EXPORT_SYMBOL_GPL(blockslab_size_roundup);
