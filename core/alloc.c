@@ -36,7 +36,7 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 static void tell_stand_ins(const struct request *want, const struct blockslab_class *class,
 			   size_t nr, void **slots)
 {
-	if (likely(want->class || class->index == heap_index(want->heap, want->size)) ||
+	if (likely(want->heap->cache || class->index == heap_index(want->heap, want->size)) ||
 	    class_coarse(class))
 		return;
 	while (nr--)
@@ -72,18 +72,14 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 	if (unlikely(got < nr) && class && class_coarse(class)) {
 		unsigned int index = heap_index(want->heap, want->size);
 		struct request own = *want;
-		size_t more;
 
 		/* A block of its own has no notes, for which there may be no room. */
 		own.class = class_get(want->heap, 0, index, want->gfp) ?:
 			    class_larger(want->heap, 0, index);
-		if (own.class) {
-			more = alloc_some(&own, nr - got, slots + got);
-			tell_stand_ins(want, own.class, more, slots + got);
-			got += more;
-		} else {
+		if (own.class)
+			got += alloc_some(&own, nr - got, slots + got);
+		else
 			count_fail(&class->nodes[nid], want->gfp);
-		}
 	}
 	return got;
 }
