@@ -142,9 +142,11 @@ struct findings {
 	} kept[FINDINGS];	/* the first ones */
 };
 
-static void invalid(struct findings *findings, const char *what, const void *where,
+static void must_be(struct findings *findings, const char *what, const void *where,
 		    unsigned long is, unsigned long should)
 {
+	if (is == should)
+		return;
 	if (findings->nr < FINDINGS)
 		findings->kept[findings->nr] = (struct finding){ what, where, is, should };
 	findings->nr++;
@@ -179,9 +181,7 @@ static void validate_pages(struct blockslab_block *block, struct findings *findi
 			 ((unsigned long)page->lru.next == lines ||
 			  (unsigned long)page->lru.next == none) &&
 			 (page_key(page) == node->class->key || key_is_slow(page_key(page)));
-	if (right != block->nr_pages)
-		invalid(findings, "pages with the right words in block", block, right,
-			block->nr_pages);
+	must_be(findings, "pages with the right words in block", block, right, block->nr_pages);
 }
 
 /* How many free slots were written to; each is told. */
@@ -211,15 +211,17 @@ static void validate_block(struct blockslab_block *block, struct findings *findi
 	unsigned int bits = bitmap_weight(block->map, block->nr_slots);
 
 	validate_pages(block, findings);
-	if (bits != block->nr_free)
-		invalid(findings, "free slots of block", block->base, bits, block->nr_free);
-	if (block->state != block_state(block))
-		invalid(findings, "list of block", block->base, block->state, block_state(block));
-	if (class->size && (block->size != class->size ||
-			    (block->sizes != class_sizes(class) && block->sizes <= block->size) ||
-			    block->recip != (u32)div_u64(1ULL << 32, class->size) + 1 ||
-			    block->nr_slots > slots_in(class, block->nr_pages * PAGE_SIZE)))
-		invalid(findings, "class of block", block->base, block->size, class->size);
+	must_be(findings, "free slots of block", block->base, bits, block->nr_free);
+	must_be(findings, "list of block", block->base, block->state, block_state(block));
+	if (!class->size)
+		return;
+	must_be(findings, "slot size of block", block->base, block->size, class->size);
+	must_be(findings, "reciprocal of block", block->base, block->recip,
+		(u32)div_u64(1ULL << 32, class->size) + 1);
+	must_be(findings, "sizes of block", block->base, block->sizes,
+		block->sizes > block->size ? block->sizes : class_sizes(class));
+	must_be(findings, "slots of block", block->base, block->nr_slots,
+		min(block->nr_slots + 0U, slots_in(class, block->nr_pages * PAGE_SIZE)));
 }
 
 /* Checks the node's blocks one by one, live as they are, and adds up what they hold. */
@@ -255,18 +257,13 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 static unsigned int validate_sums(struct blockslab_node *node, const struct sums *sums,
 				  const struct sums *counted)
 {
-	unsigned long held = counted->held + sums->magazines;
 	struct findings findings = {};
 
-	if (sums->slots != counted->slots)
-		invalid(&findings, "slots", node, sums->slots, counted->slots);
-	if (sums->free != counted->free)
-		invalid(&findings, "free slots", node, sums->free, counted->free);
-	if (sums->allocs - sums->frees != sums_allocated(sums))
-		invalid(&findings, "allocs - frees", node, sums->allocs - sums->frees,
-			sums_allocated(sums));
-	if (sums->held != held)
-		invalid(&findings, "held bytes", node, sums->held, held);
+	must_be(&findings, "slots", node, sums->slots, counted->slots);
+	must_be(&findings, "free slots", node, sums->free, counted->free);
+	must_be(&findings, "allocs - frees", node, sums->allocs - sums->frees,
+		sums_allocated(sums));
+	must_be(&findings, "held bytes", node, sums->held, counted->held + sums->magazines);
 	return tell_findings(&findings, node->class);
 }
 
