@@ -29,7 +29,7 @@ struct blocks_reader {
 	unsigned int nr_slots, nr_used, order;
 	bool done;
 	unsigned long map[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];
-	unsigned long cached[BITS_TO_LONGS(BLOCK_SLOTS_MAX + 1)];	/* or kept */
+	char text[BLOCK_SLOTS_MAX];	/* the same as it is shown */
 };
 
 static int compare_holders(const void *a, const void *b)
@@ -78,26 +78,26 @@ static void read_holders(struct blocks_reader *reader, const struct blockslab_bl
 	reader->age = oldest ? note_age(oldest) : block_age(block);
 }
 
-/* Which slots are on a CPU, in a depot or kept. */
+/* Which slots are free in the block, which on a CPU, in a depot or kept, and which in use. */
 static void read_cached(struct blocks_reader *reader, struct blockslab_block *block)
 {
 	const struct blockslab_class *class = block->node->class;
 	unsigned int number;
 	unsigned long word;
+	bool cached;
 	void *slot;
 
 	reader->nr_used = 0;
-	bitmap_zero(reader->cached, block->nr_slots);
+	memset(reader->text, '.', block->nr_slots);
 	kasan_disable_current();	/* free slots are looked at, too */
 	for_each_clear_bit(number, reader->map, block->nr_slots) {
 		slot = slot_address(block, class->size, number);
-		if (slot_waits(block, number) ||
-		    (class->key != KEY_SLOW &&
-		     !get_kernel_nofault(word, blockslab_word(slot, class->canary)) &&
-		     word == blockslab_canary(slot)))
-			__set_bit(number, reader->cached);
-		else
-			reader->nr_used++;
+		cached = slot_waits(block, number) ||
+			 (class->key != KEY_SLOW &&
+			  !get_kernel_nofault(word, blockslab_word(slot, class->canary)) &&
+			  word == blockslab_canary(slot));
+		reader->text[number] = cached ? 'c' : '#';
+		reader->nr_used += !cached;
 	}
 	kasan_enable_current();
 }
@@ -209,15 +209,6 @@ static void show_holders(struct seq_file *m, struct blocks_reader *reader)
 	}
 }
 
-static void show_map(struct seq_file *m, struct blocks_reader *reader)
-{
-	unsigned int number;
-
-	for (number = 0; number < reader->nr_slots; number++)
-		seq_putc(m, test_bit(number, reader->map) ? '.' :
-			    test_bit(number, reader->cached) ? 'c' : '#');
-}
-
 static int blocks_show(struct seq_file *m, void *v)
 {
 	struct blocks_reader *reader = m->private;
@@ -233,7 +224,7 @@ static int blocks_show(struct seq_file *m, void *v)
 	if (reader->sparse)
 		show_holders(m, reader);
 	else
-		show_map(m, reader);
+		seq_write(m, reader->text, reader->nr_slots);
 	seq_putc(m, '\n');
 	return 0;
 }
