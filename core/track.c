@@ -98,16 +98,11 @@ static int count_note(struct callers *callers, const struct blockslab_note *note
 static void copy_note(struct callers *callers, struct blockslab_block *block)
 {
 	const struct blockslab_note *note = &block->notes[callers->number];
-	struct blockslab_note *copy = &callers->notes[callers->nr_notes];
 
-	copy->period = smp_load_acquire(&note->period);		/* note_alloc() */
-	if (!copy->period || slot_is_free(block, callers->number))
+	/* note_alloc() */
+	if (!smp_load_acquire(&note->period) || slot_is_free(block, callers->number))
 		return;
-	copy->asked = READ_ONCE(note->asked);
-	copy->got = READ_ONCE(note->got);
-	copy->when = READ_ONCE(note->when);
-	copy->cpu = READ_ONCE(note->cpu);
-	callers->nr_notes++;
+	callers->notes[callers->nr_notes++] = data_race(*note);	/* it may change */
 }
 
 /* The block that has the next notes, from @number up to @end; NULL at the end of the node. */

@@ -117,19 +117,17 @@ static void drain_this_cpu(void *data)
 	}
 }
 
-/* Those that are to be left alone by the rest of the kernel are by trims, too. */
-static bool cpu_isolated(int cpu)
-{
-	return !housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) ||
-	       !housekeeping_test_cpu(cpu, HK_TYPE_TICK);
-}
-
-/* Interrupts a CPU for nothing else than what it holds. */
+/*
+ * Interrupts a CPU for nothing else than what it holds. Those that are to be left alone by the rest
+ * of the kernel are by trims, too.
+ */
 static void drain_cpu(struct drain *drain, int cpu)
 {
 	int tries = 0;
 
-	if (drain->which < STALE_LINES && cpu != raw_smp_processor_id() && cpu_isolated(cpu))
+	if (drain->which < STALE_LINES && cpu != raw_smp_processor_id() &&
+	    !(housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) &&
+	      housekeeping_test_cpu(cpu, HK_TYPE_TICK)))
 		return;
 	do {
 		if (!drain_concerns_cpu(drain, cpu))
