@@ -387,30 +387,25 @@ static size_t alloc_many(const struct request *want, struct blockslab_class *cla
 	return got;
 }
 
-/* Gives back what is more than a block needs, one by one: see page_words_set(). */
-static void pages_cut(struct page *page, unsigned int order, unsigned int nr)
-{
-	split_page(page, order);
-	for (; nr < 1U << order; nr++)
-		__free_page(page + nr);
-}
-
 /* As many whole pages as a descriptor has, charged first. */
 static bool large_fill(struct blockslab_block *block, struct blockslab_class *class, gfp_t gfp,
 		       int nid)
 {
+	unsigned int order = block_order(block), nr = block->nr_pages;
 	struct page *page;
 
 	if (!heap_charge_bytes(class->heap, block_bytes(block)))
 		return false;
-	page = pages_get(class->heap, gfp, nid, block_order(block));
+	page = pages_get(class->heap, gfp, nid, order);
 	if (!page) {
 		atomic_long_sub(block_bytes(block), &class->heap->held);
 		return false;
 	}
 	block->charged = !!(gfp & __GFP_ACCOUNT);
-	if (!is_power_of_2(block->nr_pages))
-		pages_cut(page, block_order(block), block->nr_pages);
+	if (!is_power_of_2(nr))		/* the rest goes back page by page: page_words_set() */
+		split_page(page, order);
+	for (; nr < 1U << order; nr++)
+		__free_page(page + nr);
 	block->base = page_address(page);
 	block->node = &class->nodes[page_to_nid(page)];
 	block->born = block_clock();

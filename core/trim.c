@@ -188,32 +188,25 @@ static int home_this_cpu(unsigned int cpu)
 	return 0;
 }
 
-/* Up to BLOCKS_RUN empty blocks go back, and are not missed. */
-static void retained_put(struct blockslab_node *node)
-{
-	unsigned int run = BLOCKS_RUN;
-	unsigned long irq;
-	LIST_HEAD(gone);
-
-	spin_lock_irqsave(&node->lock, irq);
-	retention_reset(&node->retention);
-	hand_down(node);
-	while (node->nr[BLOCK_RETAINED] && run--)
-		block_unlink(first_block(node, BLOCK_RETAINED), &gone);
-	spin_unlock_irqrestore(&node->lock, irq);
-	put_blocks(&gone);
-}
-
+/* The depot, and empty blocks, BLOCKS_RUN at a time: they are not missed. */
 static void node_trim(struct blockslab_node *node)
 {
-	unsigned int runs;
+	unsigned int runs, run;
+	unsigned long irq;
+	LIST_HEAD(gone);
 
 	if (heap_forgotten(node->class->heap))
 		return;
 	depot_drain(node);
 	runs = READ_ONCE(node->nr[BLOCK_RETAINED]) / BLOCKS_RUN + 1;	/* others may bring more */
 	do {
-		retained_put(node);
+		spin_lock_irqsave(&node->lock, irq);
+		retention_reset(&node->retention);
+		hand_down(node);
+		for (run = BLOCKS_RUN; node->nr[BLOCK_RETAINED] && run; run--)
+			block_unlink(first_block(node, BLOCK_RETAINED), &gone);
+		spin_unlock_irqrestore(&node->lock, irq);
+		put_blocks(&gone);
 	} while (--runs && READ_ONCE(node->nr[BLOCK_RETAINED]));
 }
 
