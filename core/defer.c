@@ -176,12 +176,6 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 	return true;
 }
 
-static bool put_cached_now(struct blockslab_block *block, const void *slot)
-{
-	return !static_branch_unlikely(&rare_free) &&
-	       block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
-}
-
 /* Checks and defers, unless it may be freed at once and there is room for it. */
 static noinline void free_deferred(const void *slot, bool now, unsigned long caller)
 {
@@ -191,7 +185,9 @@ static noinline void free_deferred(const void *slot, bool now, unsigned long cal
 		return;
 	rcu_read_lock();
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
-	if (block && !(now && put_cached_now(block, slot)) && !defer_free(block, slot, caller))
+	now = now && block && !static_branch_unlikely(&rare_free) &&
+	      block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
+	if (block && !now && !defer_free(block, slot, caller))
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	rcu_read_unlock();
 }
