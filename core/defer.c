@@ -35,7 +35,7 @@ static unsigned int ripe_size(const struct blockslab_block *block)
 
 /*
  * Notes the marks of a block that was queued, which stays as long as it has any; false where there
- * is none. Who marks from now on queues it again.
+ * is none. Who marks from now on queues it again; none can where its only slot is marked.
  */
 static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 {
@@ -53,8 +53,11 @@ static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 	return any;
 }
 
-/* Notes as many blocks as there is room for, and takes them off @rest; how many words that took. */
-static unsigned int ripe_gather(struct llist_node **rest)
+/*
+ * Notes as many blocks as there is room for, and takes them off @rest; how many words that took.
+ * Those of one slot, which hold most, need no note, and go to @alone, however many they are.
+ */
+static unsigned int ripe_gather(struct llist_node **rest, struct llist_node **alone)
 {
 	struct blockslab_block *block;
 	unsigned int used = 0, size;
@@ -66,8 +69,14 @@ static unsigned int ripe_gather(struct llist_node **rest)
 		if (used + size > RIPE_WORDS)
 			break;
 		*rest = block->deferred.next;	/* before it may be queued again */
-		if (ripe_note((struct ripe *)&ripe_words[used], block))
+		if (!ripe_note((struct ripe *)&ripe_words[used], block))
+			continue;
+		if (block->nr_slots > 1) {
 			used += size;
+		} else {
+			block->deferred.next = *alone;
+			*alone = &block->deferred;
+		}
 	}
 	rcu_read_unlock();
 	return used;
@@ -109,14 +118,32 @@ static void ripe_free(const struct ripe *ripe)
 	rcu_read_unlock();
 }
 
+static void ripe_free_alone(struct llist_node *alone)
+{
+	struct blockslab_block *block;
+
+	while (alone) {
+		block = llist_entry(alone, struct blockslab_block, deferred);
+		alone = alone->next;
+		rcu_read_lock();
+		ripe_free_slot(block, 0);
+		rcu_read_unlock();
+		cond_resched();
+	}
+}
+
+static unsigned long deferred_turns;	/* that are over */
+
 /* A turn: what is queued from now on has its own, so that who waits for one does so for a while. */
 static void deferred_work_fn(struct work_struct *work)
 {
-	struct llist_node *rest = llist_del_all(&deferred_blocks);
+	struct llist_node *rest = llist_del_all(&deferred_blocks), *alone = NULL;
 	unsigned int used, at;
 
-	while ((used = ripe_gather(&rest))) {
+	while ((used = ripe_gather(&rest, &alone)) || alone) {
 		synchronize_rcu();
+		ripe_free_alone(alone);
+		alone = NULL;
 		for (at = 0; at < used;) {
 			struct ripe *ripe = (struct ripe *)&ripe_words[at];
 
@@ -125,6 +152,7 @@ static void deferred_work_fn(struct work_struct *work)
 			cond_resched();
 		}
 	}
+	WRITE_ONCE(deferred_turns, deferred_turns + 1);
 }
 
 static DECLARE_WORK(deferred_work, deferred_work_fn);
@@ -170,8 +198,8 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 
 	if (!defer_mark(block, virt_to_page(slot), number))
 		return false;
-	/* Stacks are kept under locks, which sleep on PREEMPT_RT. */
-	if (note && !in_nmi() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
+	/* Stacks are kept under locks: who was interrupted may have one; on PREEMPT_RT they sleep. */
+	if (note && !in_nmi() && !irqs_disabled() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		note_freed_by(note, caller);
 	return true;
 }
@@ -231,11 +259,18 @@ void blockslab_free_rcu(const void *slot)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
-/* Waits until all that was deferred so far is freed: in the turn that comes next, at the latest. */
+/*
+ * Waits until all that was deferred so far is freed: in the turn after the present one, at the
+ * latest. What another CPU is about to queue cannot be waited for, as it is in no queue yet.
+ */
 static void deferred_finish(void)
 {
-	if (llist_empty(&deferred_blocks) && !work_busy(&deferred_work))
-		return;
-	queue_work(workqueue, &deferred_work);
-	flush_work(&deferred_work);
+	unsigned long turns = READ_ONCE(deferred_turns);
+
+	while (READ_ONCE(deferred_turns) - turns < 2 &&
+	       (!llist_empty(&deferred_blocks) || work_busy(&deferred_work))) {
+		queue_work(workqueue, &deferred_work);
+		if (!flush_work(&deferred_work))
+			schedule_timeout_uninterruptible(1);
+	}
 }

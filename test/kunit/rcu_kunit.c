@@ -74,7 +74,7 @@ static void thousands_can_wait(struct kunit *test)
 
 static void slots_of_thousands_of_blocks_can_wait(struct kunit *test)
 {
-	void **slots = slot_array(test, NR_BLOCKS);
+	void **slots = slot_array(test, 2 * NR_BLOCKS);
 	int i;
 
 	if (PAGE_SIZE > SZ_4K)
@@ -83,6 +83,34 @@ static void slots_of_thousands_of_blocks_can_wait(struct kunit *test)
 	for (i = 0; i < NR_BLOCKS; i++)
 		blockslab_free_rcu(slots[i]);
 	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+	/* two to a block */
+	alloc_many(test, fixture.heap, 2048, slots, 2 * NR_BLOCKS);
+	for (i = 0; i < 2 * NR_BLOCKS; i++)
+		blockslab_free_rcu(slots[i]);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
+/* Whoever was interrupted may hold a lock under which stacks are kept. */
+static void no_stack_is_kept_while_interrupts_are_off(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "tracked", BLOCKSLAB_TRACK, 0, 0);
+	void *slots[4];
+	unsigned long flags, stacks;
+
+	alloc_many(test, heap, 100, slots, ARRAY_SIZE(slots));
+	blockslab_fail(BLOCKSLAB_FAIL_TRACK, ULONG_MAX, 0);
+	local_irq_save(flags);
+	blockslab_free_rcu(slots[0]);
+	blockslab_free_nolock(slots[1]);
+	local_irq_restore(flags);
+	KUNIT_EXPECT_EQ(test, blockslab_fail(BLOCKSLAB_FAIL_TRACK, ULONG_MAX, 0), 0);
+	blockslab_free_rcu(slots[2]);
+	blockslab_free_nolock(slots[3]);
+	stacks = blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, stacks, IS_ENABLED(CONFIG_PREEMPT_RT) ? stacks : 2);
+	KUNIT_EXPECT_TRUE(test, drains(heap));
+	end_heap(test, heap);
 }
 
 static void destroy_loses_none_that_wait(struct kunit *test)
@@ -431,6 +459,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE_PARAM(slots_of_every_size_can_wait, rcu_size_gen_params),
 	KUNIT_CASE(thousands_can_wait),
 	KUNIT_CASE(slots_of_thousands_of_blocks_can_wait),
+	KUNIT_CASE(no_stack_is_kept_while_interrupts_are_off),
 	KUNIT_CASE(destroy_loses_none_that_wait),
 	KUNIT_CASE(release_takes_those_that_wait),
 	KUNIT_CASE(it_works_in_atomic_context),
