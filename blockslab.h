@@ -60,7 +60,8 @@ struct blockslab_cache;
  *	_RECLAIMABLE
  * @limit: most bytes the heap may hold, 0 for no limit. With __GFP_NOFAIL a call waits for room,
  *	for ever, if it wants more than the limit; the log says so after a second
- * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none
+ * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none; they serve
+ *	slots, not whole pages, and count, with what blocks need beside, for the limit
  */
 struct blockslab_heap_attrs {
 	unsigned long flags;

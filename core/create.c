@@ -179,7 +179,8 @@ static void *refuse(const char *name, unsigned long caller, const char *why, int
 
 	rcu_read_lock();
 	client = client_of(caller);
-	pr_warn("heap \"%.*s\" was refused to %s (%pS): %s\n", BLOCKSLAB_NAME_MAX, name ?: "",
+	pr_warn("heap \"%*pE\" was refused to %s (%pS): %s\n",
+		name ? (int)strnlen(name, BLOCKSLAB_NAME_MAX) : 0, name ?: "",
 		client ? module_name(client->module) : "the kernel", (void *)caller, why);
 	rcu_read_unlock();
 	return ERR_PTR(error);
