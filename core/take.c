@@ -329,7 +329,7 @@ static size_t pop_many(struct blockslab_cpu __percpu *lines, size_t credit, unsi
 			if (line->node && !READ_ONCE(line->node->class->heap->track))
 				grant(line, CREDIT);
 			/* the next one may have to be tracked */
-			nr = min_t(size_t, nr, line->credit / credit);
+			nr = min_t(size_t, nr, max_t(long, line->credit, 0) / credit);
 		}
 		while (got < nr && has_slots(line))
 			got += pop(line, nr - got, slots + got, canary);
