@@ -53,7 +53,7 @@ static struct blockslab_heap *keep_large(struct large_heaps *large, struct block
 	return heap;
 }
 
-/* Each heap once at most: what it keeps may be in use, and stay where it is. */
+/* What the largest keep may be in use, and stay where it is; then all others are asked, too. */
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *control)
 {
 	bool wait = gfpflags_allow_blocking(control->gfp_mask);
@@ -74,6 +74,9 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 			pages += heap_trim(heap, wait && heap_may_ask(heap)) / PAGE_SIZE;
 		heap_put(heap);
 	}
+	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
+		if (large.nr > LARGE_HEAPS && pages < control->nr_to_scan)
+			pages += heap_trim(heap, false) / PAGE_SIZE;
 	if (!pages)
 		pages = quarantine_trim(0);
 	return pages ?: SHRINK_STOP;
