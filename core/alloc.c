@@ -87,23 +87,23 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 /*
  * For who may not fail: waits a little longer each time, as a refusal costs next to nothing, and
  * whatever makes room is not told. A limit holds for him too; if he waits for it, he is named. What
- * he has of many goes back if others wait for many, too, and there is no more for long: two that
- * each have a part of a limit would wait for ever.
+ * he has of many goes back if others wait, too, and there is no more for long: two that each have
+ * a part of a limit would wait for ever.
  */
 static size_t alloc_surely(const struct request *want, size_t got, size_t nr, void **slots)
 {
 	size_t before = want->nr - nr, had = SIZE_MAX;
 	unsigned long tell = jiffies + HZ;
 	struct blockslab_heap *heap = want->heap;
-	static atomic_t want_many = ATOMIC_INIT(0);
+	static atomic_t waiting = ATOMIC_INIT(0);
 	unsigned int pause = 1, vain = 0;
 	bool told = false;
 
-	atomic_add(want->nr > 1, &want_many);
+	atomic_inc(&waiting);
 	slots -= before;
 	for (got += before; got < want->nr && !heap_destroyed(heap);) {
 		vain = got == had ? vain + 1 : 0;
-		if (vain >= 8 && got && READ_ONCE(heap->limit) && atomic_read(&want_many) > 1) {
+		if (vain >= 8 && got && READ_ONCE(heap->limit) && atomic_read(&waiting) > 1) {
 			blockslab_free_bulk(got, slots);
 			got = 0;
 		}
@@ -111,14 +111,15 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 		schedule_timeout_uninterruptible(1 + get_random_u32() % pause);
 		pause = min_t(unsigned int, 2 * pause, HZ / 10 + 1);
 		got += alloc_some(want, want->nr - got, slots + got);
-		if (told || got == want->nr || !READ_ONCE(heap->limit) || time_before(jiffies, tell))
+		if (told || got == want->nr || !READ_ONCE(heap->limit) ||
+		    time_before(jiffies, tell))
 			continue;
 		told = true;
 		pr_warn_ratelimited("heap %s: %pS may not fail, and waits until there is room for %zu bytes: %zu of the limit of %zu are held\n",
 				    heap->name, (void *)want->caller, want->size, held_bytes(heap),
 				    READ_ONCE(heap->limit));
 	}
-	atomic_sub(want->nr > 1, &want_many);
+	atomic_dec(&waiting);
 	return got - before;	/* which may be less than 0, if the heap has ended */
 }
 
