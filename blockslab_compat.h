@@ -268,6 +268,9 @@ static inline void *blockslab_compat_move(const void *ptr, void *moved, size_t s
 		OPTIMIZER_HIDE_VAR(ptr);	/* all of the slot, not what was asked for */
 		memcpy(moved, ptr, min(old, size));
 		blockslab_free(ptr);
+	} else if (blockslab_owns(ptr)) {	/* no slot of anybody's, as was reported */
+		kvfree(moved);
+		return NULL;
 	}
 	return moved;
 }
