@@ -39,12 +39,13 @@ static void name_find(char *fit, const char *name)
 /* The heap that all of a module's kmalloc() family is served from. */
 struct blockslab_heap *blockslab_compat_heap_create(const char *name, unsigned long flags)
 {
+	struct blockslab_heap_attrs attrs = { .flags = flags };
 	char fit[BLOCKSLAB_NAME_MAX + 1];
 	struct blockslab_heap *heap;
 
 	mutex_lock(&compat_names);
 	name_find(fit, name);
-	heap = heap_new(fit, &(struct blockslab_heap_attrs){ .flags = flags }, NULL, NULL, _RET_IP_);
+	heap = heap_new(fit, &attrs, NULL, NULL, _RET_IP_);
 	mutex_unlock(&compat_names);
 	return heap;
 }

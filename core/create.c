@@ -217,8 +217,8 @@ static struct blockslab_heap *heap_new(const char *name, const struct blockslab_
 				       struct blockslab_cache *cache, void (*ctor)(void *object),
 				       unsigned long caller)
 {
-	size_t bytes = cache ? offsetof(struct blockslab_heap, class) : sizeof(struct blockslab_heap);
 	struct blockslab_heap *heap;
+	size_t bytes = cache ? offsetof(typeof(*heap), class) : sizeof(*heap);
 	int error;
 
 	if (!try_module_get(THIS_MODULE))

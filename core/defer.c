@@ -198,8 +198,9 @@ static bool defer_free(struct blockslab_block *block, const void *slot, unsigned
 
 	if (!defer_mark(block, virt_to_page(slot), number))
 		return false;
-	/* Stacks are kept under locks: who was interrupted may have one; on PREEMPT_RT they sleep. */
-	if (note && !in_nmi() && !irqs_disabled() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
+	/* Stacks are kept under locks: the interrupted may have one, and on RT they sleep. */
+	if (note && !in_nmi() && !irqs_disabled() &&
+	    (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		note_freed_by(note, caller);
 	return true;
 }
@@ -261,7 +262,7 @@ EXPORT_SYMBOL_GPL(blockslab_free_rcu);
 
 /*
  * Waits until all that was deferred so far is freed: in the turn after the present one, at the
- * latest. What another CPU is about to queue cannot be waited for, as it is in no queue yet.
+ * latest. A work that another CPU is about to put in its queue cannot be waited for yet.
  */
 static void deferred_finish(void)
 {
