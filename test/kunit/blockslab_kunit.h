@@ -213,6 +213,20 @@ static inline bool all_bytes_are(const void *start, int byte, size_t size)
 	return size == 0 || !memchr_inv(start, byte, size);
 }
 
+/* @wipe frees an object of a BLOCKSLAB_TYPESAFE_BY_RCU cache, of 104 bytes, and overwrites it. */
+static inline void expect_wiped(struct kunit *test, struct blockslab_cache *cache,
+				void (*wipe)(const void *object))
+{
+	u8 *secret = blockslab_cache_zalloc(cache, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, secret);
+	memset(secret, 0x5a, 104);
+	rcu_read_lock();	/* so that it may be looked at */
+	wipe(secret);
+	KUNIT_EXPECT_TRUE(test, all_bytes_are(secret, 0, 104));
+	rcu_read_unlock();
+}
+
 /* All that blockslab itself looks at in slots that are free: poison, red zones, canaries. */
 static inline void use_checked_heap(struct kunit *test)
 {

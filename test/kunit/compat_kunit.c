@@ -152,17 +152,10 @@ static void memory_of_anybody_is_freed_by_other_calls(struct kunit *test)
 static void what_is_secret_is_overwritten(struct kunit *test)
 {
 	struct blockslab_cache *cache;
-	u8 *secret;
 
 	cache = blockslab_compat_cache_create("secrets", 104, 0, BLOCKSLAB_TYPESAFE_BY_RCU, NULL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
-	secret = blockslab_cache_zalloc(cache, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, secret);
-	memset(secret, 0x5a, 104);
-	rcu_read_lock();	/* so that it may be looked at */
-	blockslab_compat_kfree_sensitive(secret);
-	KUNIT_EXPECT_TRUE(test, all_bytes_are(secret, 0, 104));
-	rcu_read_unlock();
+	expect_wiped(test, cache, blockslab_compat_kfree_sensitive);
 	blockslab_cache_destroy(cache);
 }
 

@@ -352,16 +352,9 @@ static void a_sensitive_slot_is_wiped(struct kunit *test)
 {
 	struct blockslab_cache *cache = blockslab_cache_create("secrets", 104, 0,
 							       BLOCKSLAB_TYPESAFE_BY_RCU, NULL);
-	u8 *secret;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, cache);
-	secret = blockslab_cache_zalloc(cache, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, secret);
-	memset(secret, 0x5a, 104);
-	rcu_read_lock();	/* so that it may be looked at */
-	blockslab_free_sensitive(secret);
-	KUNIT_EXPECT_TRUE(test, all_bytes_are(secret, 0, 104));
-	rcu_read_unlock();
+	expect_wiped(test, cache, blockslab_free_sensitive);
 	blockslab_free_sensitive(NULL);
 	blockslab_free_sensitive(ZERO_SIZE_PTR);
 	blockslab_cache_destroy(cache);
