@@ -123,18 +123,25 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 	return got - before;	/* which may be less than 0, if the heap has ended */
 }
 
+/* Whether a heap gives out slots by their size; that it does not is told. */
+static bool heap_has_sizes(struct blockslab_heap *heap, unsigned long caller)
+{
+	if (!heap_usable(heap, caller))
+		return false;
+	if (unlikely(heap->cache))
+		report(CACHE_HEAP, .slot = heap, .caller = caller);
+	return !heap->cache;
+}
+
 /* The special way: @nr slots, or fewer where there are no more. */
 static noinline size_t alloc_special(struct request *want, size_t nr, void **slots)
 {
 	size_t got;
 
 	might_alloc(want->gfp);
-	if (!heap_usable(want->heap, want->caller))
+	if (want->class ? !heap_usable(want->heap, want->caller) :
+			  !heap_has_sizes(want->heap, want->caller))
 		return 0;
-	if (unlikely(!want->class && want->heap->cache)) {
-		report(CACHE_HEAP, .slot = want->heap, .caller = want->caller);
-		return 0;
-	}
 	if (!want->size) {
 		memset_p(slots, ZERO_SIZE_PTR, nr);
 		return nr;
@@ -413,12 +420,8 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	heap = heap_or_shared(heap);
 	if (alloc_try(heap, size, &slot))
 		return slot;
-	if (!heap_usable(heap, _RET_IP_))
+	if (!heap_has_sizes(heap, _RET_IP_))
 		return NULL;
-	if (unlikely(heap->cache)) {
-		report(CACHE_HEAP, .slot = heap, .caller = _RET_IP_);
-		return NULL;
-	}
 	if (!size)
 		return ZERO_SIZE_PTR;
 	if (!heap_caches(heap) || size > BLOCKSLAB_SLOT_MAX - heap->zone)
