@@ -112,10 +112,8 @@ void blockslab_compat_kfree_sensitive(const void *ptr)
 {
 	size_t bytes;
 
-	if (!blockslab_owns(ptr)) {
-		kfree_sensitive(ptr);
-		return;
-	}
+	if (!blockslab_owns(ptr))
+		return kfree_sensitive(ptr);
 	bytes = usable_size(ptr, _RET_IP_);
 	if (!bytes)	/* reported as no slot */
 		return;

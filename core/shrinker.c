@@ -68,14 +68,13 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 		if (small)
 			heap_put(small);
 	}
-	for (i = 0; i < LARGE_HEAPS && large.heap[i]; i++) {
-		heap = large.heap[i];
+	for (i = 0; i < LARGE_HEAPS && (heap = large.heap[i]); i++) {
 		if (pages < control->nr_to_scan)
 			pages += heap_trim(heap, wait && heap_may_ask(heap)) / PAGE_SIZE;
 		heap_put(heap);
 	}
-	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
-		if (large.nr > LARGE_HEAPS && pages < control->nr_to_scan)
+	for (heap = large.nr > LARGE_HEAPS ? next_heap(NULL) : NULL; heap; heap = next_heap(heap))
+		if (pages < control->nr_to_scan)
 			pages += heap_trim(heap, false) / PAGE_SIZE;
 	if (!pages)
 		pages = quarantine_trim(0);
