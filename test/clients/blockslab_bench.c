@@ -779,6 +779,32 @@ static struct {
 	unsigned long got ____cacheline_aligned_in_smp;	/* the giver's; taken out */
 } queue;
 
+/*
+ * smp_load_acquire() and smp_store_release() as a kernel of these processors has them. User Mode
+ * Linux has a fence in each: it would wait, at every operation, for whatever line is on its way
+ * from the other CPU, which is not what is measured.
+ */
+static __always_inline unsigned long queue_acquire(const unsigned long *from)
+{
+	unsigned long value;
+
+	if (!IS_ENABLED(CONFIG_UML_X86))
+		return smp_load_acquire(from);	/* pairs with queue_release() */
+	value = READ_ONCE(*from);
+	barrier();
+	return value;
+}
+
+static __always_inline void queue_release(unsigned long *to, unsigned long value)
+{
+	if (!IS_ENABLED(CONFIG_UML_X86)) {
+		smp_store_release(to, value);	/* pairs with queue_acquire() */
+		return;
+	}
+	barrier();
+	WRITE_ONCE(*to, value);
+}
+
 static __always_inline int put_with(const enum side side, size_t size, bool use, unsigned long ops)
 {
 	unsigned long put, end = queue.put + ops;
@@ -791,12 +817,11 @@ static __always_inline int put_with(const enum side side, size_t size, bool use,
 			err = -ENOMEM;
 		else if (use)
 			*(unsigned long *)slot = put;
-		/* the other has read the place: pairs with its release */
-		while (put - smp_load_acquire(&queue.got) == NR_QUEUE)
+		/* the other has read the place */
+		while (put - queue_acquire(&queue.got) == NR_QUEUE)
 			cpu_relax();
 		queue.slots[put % NR_QUEUE] = slot;
-		/* the slot first: pairs with the acquire of get_with() */
-		smp_store_release(&queue.put, put + 1);
+		queue_release(&queue.put, put + 1);	/* the slot first */
 	}
 	return err;
 }
@@ -807,14 +832,12 @@ static __always_inline int get_with(const enum side side, bool use, unsigned lon
 	int err = 0;
 
 	for (got = queue.got; got != end; got++) {
-		/* pairs with the release of put_with() */
-		while (got == smp_load_acquire(&queue.put))
+		while (got == queue_acquire(&queue.put))
 			cpu_relax();
 		if (use && *(unsigned long *)queue.slots[got % NR_QUEUE] != got)
 			err = -EIO;
 		give(side, queue.slots[got % NR_QUEUE]);
-		/* read, before the place is used again: pairs with the acquire of put_with() */
-		smp_store_release(&queue.got, got + 1);
+		queue_release(&queue.got, got + 1);	/* read, before the place is used again */
 	}
 	return err;
 }
