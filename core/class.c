@@ -74,6 +74,9 @@ static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
 {
 	if (class->noted || READ_ONCE(class->cpu) != no_class)
 		return false;
+	/* blockslab_alloc_nolock() asks so much, less what coarse slots that come back did */
+	if (class->index < NR_SIZES && READ_ONCE(class->heap->asked[class->index]) > COARSE_ASKS)
+		return true;
 	return lines_bytes() <= LINES_AT_ONCE || READ_ONCE(class->heap->track) > 1 ||
 	       (class->index < NR_SIZES && READ_ONCE(class->heap->asked[class->index]) == U8_MAX) ||
 	       (class->size && allocs >= lines_bytes() / sizeof(struct blockslab_cpu));
@@ -187,7 +190,8 @@ static bool class_add(struct blockslab_class *class)
 			atomic_long_add(lines_bytes(), &heap->fixed);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
-	if (added && own)
+	/* Without lines it is published by who gives it some, and by nobody else. */
+	if (added && own && READ_ONCE(class->cpu) != no_class)
 		class_publish(class);
 	return added;
 }
