@@ -357,7 +357,7 @@ static void credits_renew(struct blockslab_heap *heap)
 	int cpu, tries = CREDIT_TRIES, trim = trim_begin(heap);
 	struct blockslab_node *node;
 
-	smp_wmb();	/* credit_follow() */
+	smp_mb();	/* credit_follow() */
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		for_each_cpu(cpu, line_cpus(node))
 			WRITE_ONCE(node_line(node, cpu)->stale, 1);
