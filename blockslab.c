@@ -391,6 +391,7 @@ static int __init blockslab_init(void)
 {
 	int error = -ENOMEM;
 
+	quarantined = 0;	/* whoever would have set it */
 	blockslab_span.canary = get_random_long();
 	blockslab_span.base = PAGE_OFFSET;
 	blockslab_span.page = virt_to_page((void *)PAGE_OFFSET);

@@ -8,7 +8,7 @@
  * state, heaps_lock for the list.
  */
 
-#define GRAVES	64U
+#define GRAVES	65U
 
 static struct blockslab_heap *graves[GRAVES];	/* heaps that are gone, the latest ones */
 
