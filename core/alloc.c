@@ -88,38 +88,42 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
  * For who may not fail: waits a little longer each time, as a refusal costs next to nothing, and
  * whatever makes room is not told. A limit holds for him too; if he waits for it, he is named. What
  * he has of many goes back if others wait, too, and there is no more for long: two that each have
- * a part of a limit would wait for ever.
+ * a part of a limit would wait for ever. After a second, and each one more, CPUs that a trim would
+ * leave alone are asked, too: what an isolated one caches may be all that there is.
  */
 static size_t alloc_surely(const struct request *want, size_t got, size_t nr, void **slots)
 {
 	size_t before = want->nr - nr, had = SIZE_MAX;
 	unsigned long tell = jiffies + HZ;
 	struct blockslab_heap *heap = want->heap;
-	static atomic_t waiting = ATOMIC_INIT(0);
 	unsigned int pause = 1, vain = 0;
 	bool told = false;
 
-	atomic_inc(&waiting);
+	atomic_inc(&heap->waiting);
 	slots -= before;
 	for (got += before; got < want->nr && !heap_destroyed(heap);) {
 		vain = got == had ? vain + 1 : 0;
-		if (vain >= 8 && got && READ_ONCE(heap->limit) && atomic_read(&waiting) > 1) {
+		if (vain >= 8 && got && READ_ONCE(heap->limit) && atomic_read(&heap->waiting) > 1) {
 			blockslab_free_bulk(got, slots);
+			heap_trim(heap, false);		/* to where the others find them */
 			got = 0;
 		}
 		had = got;
 		schedule_timeout_uninterruptible(1 + get_random_u32() % pause);
 		pause = min_t(unsigned int, 2 * pause, HZ / 10 + 1);
 		got += alloc_some(want, want->nr - got, slots + got);
-		if (told || got == want->nr || !READ_ONCE(heap->limit) ||
-		    time_before(jiffies, tell))
+		if (got == want->nr || !READ_ONCE(heap->limit) || time_before(jiffies, tell))
+			continue;
+		tell = jiffies + HZ;
+		heap_trim_cpus(heap, EVERY_CPU);
+		if (told)
 			continue;
 		told = true;
 		pr_warn_ratelimited("heap %s: %pS may not fail, and waits until there is room for %zu bytes: %zu of the limit of %zu are held\n",
 				    heap->name, (void *)want->caller, want->size, held_bytes(heap),
 				    READ_ONCE(heap->limit));
 	}
-	atomic_dec(&waiting);
+	atomic_dec(&heap->waiting);
 	return got - before;	/* which may be less than 0, if the heap has ended */
 }
 

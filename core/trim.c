@@ -19,6 +19,7 @@ enum drained {
 	QUIET_NODES,	/* of all CPUs, but for isolated ones */
 	ALL_NODES,	/* the same */
 	STALE_LINES,	/* of every CPU: see credits_renew() */
+	EVERY_CPU,	/* for who can wait for nothing else */
 	HEAPS_END,	/* of every CPU and all ending_heaps from this one on */
 	HEAP_ENDS,	/* of every CPU, as often as it takes */
 };

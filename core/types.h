@@ -222,6 +222,7 @@ struct blockslab_heap {
 	unsigned long allowance;	/* beyond what any may keep: heap_missed() */
 	unsigned long more_room;	/* beyond what any's magazines may have: heap_has_room() */
 
+	atomic_t waiting;		/* in alloc_surely() */
 	unsigned long reclaimed;	/* jiffies when CPUs were asked for others */
 	struct delayed_work trim;	/* gives back what is not used */
 

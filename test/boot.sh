@@ -928,6 +928,33 @@ trims_spare_the_isolated()
 	rmmod blockslab_errand
 }
 
+# A request that may not fail has what an isolated CPU caches, if there is nothing else.
+the_isolated_give_what_must_be_had()
+{
+	load blockslab_errand
+	echo surely 3 >/sys/module/blockslab_errand/parameters/run & errand=$!
+	within 30 refused kill -0 $errand 2>/dev/null
+	wait $errand
+	rmmod blockslab_errand
+}
+
+# CPU 3's node has none.
+nodes_without_memory_have_slots()
+{
+	[ "$(cat /sys/devices/system/node/has_memory)" = 0 ]
+	load blockslab_errand
+	echo nolock 3 >/sys/module/blockslab_errand/parameters/run
+	rmmod blockslab_errand
+}
+
+# What a CPU defers on its way out is freed, and all that others defer afterwards.
+dying_cpus_defer()
+{
+	load blockslab_errand
+	echo dying 1 >/sys/module/blockslab_errand/parameters/run
+	rmmod blockslab_errand
+}
+
 some_is_cached()
 {
 	echo cpu 0 >/sys/module/blockslab_errand/parameters/run
@@ -1001,6 +1028,7 @@ left)
 	;;
 isolated)
 	step 'a trim leaves an isolated CPU alone' trims_spare_the_isolated
+	step 'but a request that may not fail does not' the_isolated_give_what_must_be_had
 	step 'heaps end without an interrupt each' heaps_end_without_interrupts
 	exit $failed
 	;;

@@ -8,6 +8,11 @@
  *	classes N	one slot each of so many classes of the heap errand is taken and freed;
  *			-E2BIG where the heap's own structures grow by over 8 KiB a class for that
  *	everywhere N	so many heaps are made, used on every CPU, and then destroyed
+ *	nolock N	on CPU N, slots are taken and freed, and one is had without a lock
+ *	dying N		CPU N gives a slot to blockslab_free_rcu() as it goes offline, interrupts
+ *			off, and comes back; -EBUSY where what is given so is not freed afterwards
+ *	surely N	all that a heap may hold is cached on CPU N, and wanted on this one by a
+ *			request that may not fail
  */
 #include <linux/cpu.h>
 #include <linux/err.h>
@@ -93,6 +98,73 @@ static int everywhere(unsigned int nr)
 	return err;
 }
 
+static void *last;
+
+static int dies(unsigned int cpu)
+{
+	blockslab_free_rcu(xchg(&last, NULL));
+	return 0;
+}
+
+static size_t allocated(struct blockslab_heap *heap)
+{
+	struct blockslab_heap_stats stats;
+
+	blockslab_heap_stats(heap, &stats);
+	return stats.allocated;
+}
+
+static int dying(unsigned int cpu)
+{
+	int err, tries = 0;
+
+	last = blockslab_alloc(errand, 96, GFP_KERNEL);
+	err = cpuhp_setup_state_nocalls(CPUHP_AP_DUMMY_TIMER_STARTING, "errand", NULL, dies);
+	if (err)
+		return err;
+	err = remove_cpu(cpu);
+	if (!err)
+		err = add_cpu(cpu);
+	cpuhp_remove_state_nocalls(CPUHP_AP_DUMMY_TIMER_STARTING);
+	blockslab_free_rcu(blockslab_alloc(errand, 1000, GFP_KERNEL));
+	while (!err && allocated(errand) && tries++ < 100)
+		msleep(100);
+	return err ?: allocated(errand) ? -EBUSY : 0;
+}
+
+#define NR_WANTED	16
+#define WANTED_BYTES	1000
+
+/* As many as there are may be had; those that this CPU then has again stay in its magazines. */
+static long take_all(void *heap)
+{
+	void *slots[NR_WANTED];
+	int nr = 0, left;
+
+	while (nr < NR_WANTED &&
+	       (slots[nr] = blockslab_alloc(heap, WANTED_BYTES, GFP_NOWAIT | __GFP_NOWARN)))
+		nr++;
+	for (left = nr; left; left--)
+		blockslab_free(slots[left - 1]);
+	return nr ? 0 : -ENOMEM;
+}
+
+static int surely(unsigned int cpu)
+{
+	struct blockslab_heap_attrs attrs = { .limit = 2 * PAGE_SIZE };
+	struct blockslab_heap *heap = blockslab_heap_create("surely", &attrs);
+	void *slot;
+	int err;
+
+	if (IS_ERR(heap))
+		return PTR_ERR(heap);
+	err = work_on_cpu(cpu, take_all, heap);
+	slot = blockslab_alloc(heap, 4000, GFP_KERNEL | __GFP_NOFAIL);
+	blockslab_free(slot);
+	blockslab_heap_destroy(heap);
+	return err;
+}
+
 static int run_set(const char *text, const struct kernel_param *param)
 {
 	unsigned int nr;
@@ -105,6 +177,12 @@ static int run_set(const char *text, const struct kernel_param *param)
 		return everywhere(nr);
 	if (sscanf(text, "cpu %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
 		return work_on_cpu(nr, use, errand);
+	if (sscanf(text, "nolock %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+		return work_on_cpu(nr, use_nolock, errand);
+	if (sscanf(text, "dying %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+		return dying(nr);
+	if (sscanf(text, "surely %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+		return surely(nr);
 	return -EINVAL;
 }
 
