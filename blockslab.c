@@ -257,12 +257,22 @@ static void span_grow(void)
 		WRITE_ONCE(blockslab_span.size, (unsigned long)high_memory - blockslab_span.base);
 }
 
+static void cpus_home(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		home_cpu(cpu);
+}
+
 static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
 {
 	if (action == MEM_ONLINE) {
 		span_grow();
 		follow_keys();
 	}
+	if (action == MEM_ONLINE || action == MEM_OFFLINE)
+		cpus_home();
 	return NOTIFY_OK;
 }
 
@@ -337,35 +347,44 @@ static void __init cpus_init(void)
 {
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
-		home_this_cpu(cpu);
+	cpus_home();
+	for_each_possible_cpu(cpu)
 		prandom_seed_state(per_cpu_ptr(&credit_random, cpu), get_random_u64());
-	}
-}
-
-static int __init shrinker_init(void)
-{
-	shrinker = shrinker_alloc(0, "blockslab");
-	if (!shrinker)
-		return -ENOMEM;
-	shrinker->count_objects = shrink_count;
-	shrinker->scan_objects = shrink_scan;
-	shrinker->seeks = DEFAULT_SEEKS;
-	shrinker_register(shrinker);
-	return 0;
 }
 
 static int cpu_states[2];
 
-/* A CPU that is gone leaves its magazines; one that comes may have another node. */
+/* It could not ask: see ask_by_irq(). */
+static void works_ask(void)
+{
+	queue_work(workqueue, &report_work);
+	queue_work(workqueue, &deferred_work);
+}
+
+/* It leaves its magazines. */
+static int cpu_gone(unsigned int cpu)
+{
+	drain_dead_cpu(cpu);
+	works_ask();
+	return 0;
+}
+
+/* It may have another node. */
+static int cpu_comes(unsigned int cpu)
+{
+	home_cpu(cpu);
+	works_ask();
+	return 0;
+}
+
 static int __init hotplug_init(void)
 {
 	cpu_states[0] = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "blockslab:dead", NULL,
-						  drain_dead_cpu);
+						  cpu_gone);
 	if (cpu_states[0] < 0)
 		return cpu_states[0];
 	cpu_states[1] = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "blockslab:online",
-						  home_this_cpu, NULL);
+						  cpu_comes, NULL);
 	if (cpu_states[1] < 0)
 		cpuhp_remove_state_nocalls(cpu_states[0]);
 	return min(cpu_states[1], 0);

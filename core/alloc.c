@@ -47,7 +47,7 @@ static void tell_stand_ins(const struct request *want, const struct blockslab_cl
 static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 {
 	struct blockslab_class *class = want->class;
-	int nid = want->nid == NUMA_NO_NODE ? numa_mem_id() : want->nid;
+	int nid = want->nid == NUMA_NO_NODE ? home_node() : want->nid;
 	size_t got = 0;
 
 	if (!class && want->size > BLOCKSLAB_SLOT_MAX - want->heap->zone) {
@@ -152,7 +152,8 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	}
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))
 		return 0;
-	if (want->nid < 0 || want->nid >= nr_node_ids || !node_online(want->nid))
+	if (want->nid < 0 || want->nid >= nr_node_ids || !node_online(want->nid) ||
+	    !(node_state(want->nid, N_MEMORY) || want->gfp & __GFP_THISNODE))
 		want->nid = NUMA_NO_NODE;
 	if (want->heap->flags & BLOCKSLAB_ZERO)
 		want->gfp |= __GFP_ZERO;
@@ -218,7 +219,7 @@ static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size,
 		       READ_ONCE(heap->cpu[blockslab_size_index[size]]);
 	if (nid != NUMA_NO_NODE)
 		preempt_disable();
-	took = (nid == NUMA_NO_NODE || nid == numa_mem_id()) &&
+	took = (nid == NUMA_NO_NODE || nid == home_node()) &&
 	       likely(blockslab_alloc_fast(cpu, size, 0, &slot));
 	if (nid != NUMA_NO_NODE)
 		preempt_enable();
@@ -251,7 +252,7 @@ static noinline void *alloc_exact(struct blockslab_heap *heap, size_t size, gfp_
 	if (size && size <= BLOCKSLAB_SLOT_MAX - heap->zone && request_plain(size, gfp) &&
 	    nid == NUMA_NO_NODE && !heap_destroyed(heap))
 		class = class_find(heap, 0, heap_index(heap, size));
-	slot = class ? take_in_hand(&class->nodes[numa_mem_id()], size) : NULL;
+	slot = class ? take_in_hand(&class->nodes[home_node()], size) : NULL;
 	return slot ? after_alloc(heap, slot, size, gfp, caller) :
 		      alloc_slow(heap, size, gfp, nid, caller);
 }
@@ -395,7 +396,7 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 	blockslab_might_alloc(gfp);
 	if (likely(fast)) {
 		preempt_disable();	/* the CPU's own node stays the one that was asked for */
-		fast = (node == NUMA_NO_NODE || node == numa_mem_id()) &&
+		fast = (node == NUMA_NO_NODE || node == home_node()) &&
 		       alloc_try(heap, size, &slot);
 		preempt_enable();
 	}
@@ -436,7 +437,7 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 		WRITE_ONCE(heap->asked[index], U8_MAX);
 		return NULL;
 	}
-	slot = take_cached(&class->nodes[numa_mem_id()], size);
+	slot = take_cached(&class->nodes[home_node()], size);
 	if (slot) {
 		fill_slot(class, slot, size, heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0);
 		trace_blockslab_alloc(_RET_IP_, heap->name, slot, size, class->size, 0);

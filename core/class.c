@@ -78,7 +78,6 @@ static bool lines_due(const struct blockslab_class *class, unsigned long allocs)
 	if (class->index < NR_SIZES && READ_ONCE(class->heap->asked[class->index]) > COARSE_ASKS)
 		return true;
 	return lines_bytes() <= LINES_AT_ONCE || READ_ONCE(class->heap->track) > 1 ||
-	       (class->index < NR_SIZES && READ_ONCE(class->heap->asked[class->index]) == U8_MAX) ||
 	       (class->size && allocs >= lines_bytes() / sizeof(struct blockslab_cpu));
 }
 

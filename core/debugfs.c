@@ -47,7 +47,7 @@ DEFINE_SHOW_ATTRIBUTE(heaps);
 
 static void class_line(struct seq_file *m, struct blockslab_class *class)
 {
-	struct blockslab_node *node = &class->nodes[numa_mem_id()];
+	struct blockslab_node *node = &class->nodes[home_node()];
 	unsigned int order = class->size ? new_block_order(node) : 0;
 	struct sums sums;
 

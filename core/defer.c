@@ -171,7 +171,7 @@ static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 	if (!queued)
 		queued = cmpxchg(&block->queued, 0, BLOCK_QUEUED);
 	if (!queued && llist_add(&block->deferred, &deferred_blocks))
-		irq_work_queue(&deferred_irq);
+		ask_by_irq(&deferred_irq);
 	return queued != BLOCK_GONE;
 }
 

@@ -226,6 +226,16 @@ static void report_irq_work(struct irq_work *work)
 /* In an interrupt on PREEMPT_RT too, as deferred_irq. */
 static struct irq_work report_irq = IRQ_WORK_INIT_HARD(report_irq_work);
 
+/*
+ * A CPU that goes, or comes, and is not online would not run it, nor anything that it is asked for
+ * later: cpu_gone() and cpu_comes() ask for what such a one left.
+ */
+static void ask_by_irq(struct irq_work *irq)
+{
+	if (likely(cpu_online(raw_smp_processor_id())))
+		irq_work_queue(irq);
+}
+
 /* A record that nobody else has, or NULL. Any context. */
 static struct fault_report *report_get(enum fault fault)
 {
@@ -288,7 +298,7 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 	report->nr_frames = stack_trace_save(report->frames, REPORT_FRAMES, 1);
 	llist_add(&report->node, &fault_reports);
 	if (facts->locked || irqs_disabled() || in_nmi())
-		irq_work_queue(&report_irq);
+		ask_by_irq(&report_irq);
 	else
 		print_reports(NULL);
 }

@@ -80,3 +80,15 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *c
 		pages = quarantine_trim(0);
 	return pages ?: SHRINK_STOP;
 }
+
+static int __init shrinker_init(void)
+{
+	shrinker = shrinker_alloc(0, "blockslab");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker->seeks = DEFAULT_SEEKS;
+	shrinker_register(shrinker);
+	return 0;
+}

@@ -275,7 +275,7 @@ static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, s
 	if (take_again(lines, credit, canary, slot))
 		return true;
 	might_alloc(gfp);
-	line = raw_cpu_ptr(lines + numa_mem_id());
+	line = raw_cpu_ptr(lines + home_node());
 	*slot = alloc_from(line->node, size, gfp, !(READ_ONCE(line->tally) & BLOCKSLAB_COUNT),
 			   caller);
 	return *slot || !(gfp & __GFP_NOFAIL) || !gfpflags_allow_blocking(gfp);
@@ -363,7 +363,7 @@ static size_t many(const struct blockslab_cpu *line)
 static size_t alloc_many(const struct request *want, struct blockslab_class *class, size_t nr,
 			 void **slots)
 {
-	struct blockslab_node *node = &class->nodes[numa_mem_id()];
+	struct blockslab_node *node = &class->nodes[home_node()];
 	size_t got = pop_class(class, want->size, nr, slots);
 
 	/* One magazine shall hold such a call, if it may. */
@@ -481,7 +481,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 
 	if (!class)
 		return NULL;
-	node = &class->nodes[nid == NUMA_NO_NODE ? numa_mem_id() : nid];
+	node = &class->nodes[nid == NUMA_NO_NODE ? home_node() : nid];
 	track = READ_ONCE(heap->track) && sampled(node, size);
 	block = track ? NULL : large_kept(node, size, gfp);
 	if (block) {

@@ -163,7 +163,7 @@ static bool drain_cpus(struct blockslab_heap *heap, enum drained which)
 }
 
 /* The magazines of a CPU that is gone. */
-static int drain_dead_cpu(unsigned int cpu)
+static void drain_dead_cpu(unsigned int cpu)
 {
 	struct blockslab_node *node;
 	struct blockslab_heap *heap;
@@ -177,16 +177,21 @@ static int drain_dead_cpu(unsigned int cpu)
 		magazines_dispose(&drain.magazines);
 		trim_end(heap, trim);
 	}
-	return 0;
 }
 
-static int home_this_cpu(unsigned int cpu)
+/* For its allocations a CPU has the lines of the nearest node that has memory. */
+static void home_cpu(unsigned int cpu)
 {
 	unsigned long *home = per_cpu_ptr(&blockslab_home, cpu);
 	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
+	int own = cpu_to_mem(cpu), near = own, nid;
 
-	*home = offset + cpu_to_mem(cpu) * sizeof(struct blockslab_cpu);
-	return 0;
+	if (!node_state(own, N_MEMORY))
+		for_each_node_state(nid, N_MEMORY)
+			if (near == own || node_distance(own, nid) < node_distance(own, near))
+				near = nid;
+	WRITE_ONCE(per_cpu(home_nid, cpu), near);
+	WRITE_ONCE(*home, offset + near * sizeof(struct blockslab_cpu));
 }
 
 /* The depot, and empty blocks, BLOCKS_RUN at a time: they are not missed. */

@@ -289,6 +289,13 @@ static u16 index_size[NR_SIZES] __ro_after_init;
 /* This CPU's per-CPU offset, plus the offset of its own node's line in a class's per-CPU state. */
 DEFINE_PER_CPU(unsigned long, blockslab_home);
 EXPORT_PER_CPU_SYMBOL_GPL(blockslab_home);
+static DEFINE_PER_CPU(int, home_nid);	/* that node */
+
+static int home_node(void)
+{
+	return raw_cpu_read(home_nid);
+}
+
 /* Lines without slots and room, a node each, for classes that are not there or go the slow way. */
 static struct blockslab_cpu __percpu *no_class __ro_after_init;
 

@@ -1030,6 +1030,7 @@ isolated)
 	step 'a trim leaves an isolated CPU alone' trims_spare_the_isolated
 	step 'but a request that may not fail does not' the_isolated_give_what_must_be_had
 	step 'heaps end without an interrupt each' heaps_end_without_interrupts
+	step 'a CPU whose node has no memory has slots cached' nodes_without_memory_have_slots
 	exit $failed
 	;;
 faults)
@@ -1105,6 +1106,8 @@ stress
 [ ! -d $blockslab/fail_pages ] ||
 	step 'failures by fault attributes are survived' failures_by_attributes_are_survived
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
+[ ! -e /sys/devices/system/cpu/cpu1/online ] ||
+	step 'what a CPU defers on its way out is freed' dying_cpus_defer
 step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
 [ ! -e /sys/kernel/debug/kmemleak ] || {
 	step 'kmemleak sees what is lost' kmemleak_sees_what_is_lost

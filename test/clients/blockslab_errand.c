@@ -15,6 +15,8 @@
  *			request that may not fail
  */
 #include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
@@ -39,6 +41,15 @@ static long use(void *heap)
 	for (i = 0; i < NR_SLOTS; i++)
 		blockslab_free(slots[i]);
 	return failed ? -ENOMEM : 0;
+}
+
+static long use_nolock(void *heap)
+{
+	long err = use(heap);
+	void *slot = blockslab_alloc_nolock(heap, 64);
+
+	blockslab_free(slot);
+	return err ?: slot ? 0 : -ENOMEM;
 }
 
 static int classes(unsigned int nr)

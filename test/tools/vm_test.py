@@ -166,6 +166,11 @@ class QemuTest(Common, unittest.TestCase):
                              "cd /sys/devices/system; cat node/node[01]/cpulist; echo 0 >cpu/cpu3/online; nproc")
         self.assertEqual(result.stdout.split(), ["0-1", "2-3", "3"])
 
+    def test_node_without_memory(self):
+        result = self.expect(0, "--smp", "2", "--numa", "2", "--bare",
+                             "cd /sys/devices/system/node; cat node[01]/cpulist has_memory")
+        self.assertEqual(result.stdout.split(), ["0", "1", "0"])
+
     def test_possible_processors(self):
         for possible, expected in (("3", "0-2"), ("256", "0-255")):
             result = self.expect(0, "--possible-cpus", possible, "--numa", "2",
