@@ -1086,7 +1086,11 @@ DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvf
 #define pr_debug_once(...) blockslab_compat_pr_debug(printk_once, __VA_ARGS__)
 #if defined(CONFIG_DYNAMIC_DEBUG) ||						\
 	(defined(CONFIG_DYNAMIC_DEBUG_CORE) && defined(DYNAMIC_DEBUG_MODULE))
-/* Behind pr_debug() and net_dbg_ratelimited(), which are left as they are. */
+/* Where formats of pr_debug() and the *_ratelimited() ones arrive, which are left as they are. */
+#undef DEFINE_DYNAMIC_DEBUG_METADATA
+#define DEFINE_DYNAMIC_DEBUG_METADATA(name, fmt)				\
+	DEFINE_DYNAMIC_DEBUG_METADATA_CLS(name, _DPRINTK_CLASS_DFLT,		\
+					  blockslab_compat_u8(fmt))
 #define __dynamic_pr_debug(descriptor, fmt, ...) ({				\
 	(__dynamic_pr_debug)(descriptor, blockslab_compat_u8(fmt), ##__VA_ARGS__);	\
 })

@@ -11,4 +11,5 @@ void with_given_prefix(void)
 	pr_info("moved, this file has its prefix from the Makefile\n");
 	pr_debug("none %d\n", 1);
 	net_dbg_ratelimited("none %d\n", 1);
+	pr_debug_ratelimited("none %d\n", 1);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* No pr_fmt() here; what it allocates lives until the module's exit. */
+#include <linux/dev_printk.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/net.h>
@@ -44,6 +45,8 @@ int in_other_file(void)
 	pr_info("moved, other file: no prefix\n");
 	pr_warn_once("moved, other file: once\n");
 	net_dbg_ratelimited("none %d\n", 1);
+	pr_debug_ratelimited("none %d\n", 1);
+	dev_dbg_ratelimited(NULL, "none %d\n", 1);
 	cache = kmem_cache_create("moved_other", 40, 0, 0, NULL);
 	object = cache ? kmem_cache_alloc(cache, GFP_KERNEL) : NULL;
 	memory = kmalloc(200, GFP_KERNEL);
