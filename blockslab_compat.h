@@ -852,7 +852,13 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #undef copy_from_user
 #define copy_from_user		blockslab_compat_copy_from_user
 
+/* 6.12, and what came by then: of an older kernel a module may have such of its own. */
 #ifdef kmem_cache_create
+#define kmemdup_array(src, n, size, gfp) \
+	blockslab_compat_array(n, size, kmemdup(src, blockslab_bytes__, gfp))
+#define kvmemdup		blockslab_compat_kvmemdup
+#define slab_build_skb		blockslab_compat_slab_build_skb
+#define kmem_cache_charge	blockslab_compat_charge
 #undef kmem_cache_create
 #define kmem_cache_create(name, size, args, ...)				\
 	_Generic((args),							\
@@ -932,14 +938,6 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define dma_fence_chain_alloc	blockslab_compat_dma_fence_chain_alloc
 #endif
 
-/* What only newer kernels have, and an older one's module may have of its own. */
-#ifdef kmem_cache_create	/* 6.12, whose kmem_cache_create() is a macro */
-#define kmemdup_array(src, n, size, gfp) \
-	blockslab_compat_array(n, size, kmemdup(src, blockslab_bytes__, gfp))
-#define kvmemdup		blockslab_compat_kvmemdup
-#define slab_build_skb		blockslab_compat_slab_build_skb
-#define kmem_cache_charge	blockslab_compat_charge
-#endif
 /* What a module's own alloc_hooks() are around, where the memory has to be of one heap or cache. */
 #ifdef alloc_hooks	/* 6.10 */
 #undef krealloc_noprof

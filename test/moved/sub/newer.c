@@ -5,9 +5,35 @@
 #undef pr_fmt
 #define pr_fmt(fmt) "moved, newer: " fmt
 
+#include <linux/mm.h>
+#include <linux/overflow.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include "../moved.h"
+
+/* What a module brings of its own for kernels that have it not. */
+#ifndef alloc_hooks	/* before 6.10 */
+static void *kvmemdup(const void *src, size_t len, gfp_t gfp)
+{
+	void *copy = kvmalloc(len, gfp);
+
+	return copy ? memcpy(copy, src, len) : NULL;
+}
+
+#define kmemdup_array(src, n, size, gfp) kmemdup(src, array_size(n, size), gfp)
+#endif
+
+static void copies(void)
+{
+	static const u8 text[] = "a text that is copied";
+	u8 *copy = kvmemdup(text, sizeof(text), GFP_KERNEL);
+	u8 *array = kmemdup_array(text, sizeof(text) / 2, 2, GFP_KERNEL);
+
+	CHECK(copy && !memcmp(copy, text, sizeof(text)));
+	CHECK(array && !memcmp(array, text, sizeof(text) / 2 * 2));
+	kvfree(copy);
+	kfree(array);
+}
 
 #ifdef DEFINE_FREE
 static size_t freed_by_scope(const char *text)
@@ -197,6 +223,7 @@ static void under_hooks(void)
 
 void newer_calls(void)
 {
+	copies();
 #ifdef alloc_hooks
 	charged();
 	under_hooks();
