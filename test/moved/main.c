@@ -154,6 +154,23 @@ static void strings(void)
 	kfree(copy);
 }
 
+/* Of a string that may be none: where -Wformat-overflow sees a NULL, these do not build. */
+static noinline void strings_of(const char *any)
+{
+	char *copy, *part, *memory;
+
+	copy = kstrdup(any, GFP_KERNEL);
+	pr_info("%s\n", copy);
+	part = kstrndup(any, 3, GFP_KERNEL);
+	pr_info("%s\n", part);
+	memory = kmemdup_nul(any, 3, GFP_KERNEL);
+	pr_info("%s\n", memory);
+	CHECK(any ? copy && part && memory : !copy && !part && !memory);
+	kfree(memory);
+	kfree(part);
+	kfree(copy);
+}
+
 /* What the kernel allocated, by calls that are not moved. */
 static void memory_of_others(void)
 {
@@ -342,6 +359,8 @@ int __init moved_init(void)
 	by_pointers();
 	by_vmalloc();
 	strings();
+	strings_of("a string");
+	strings_of(NULL);
 	memory_of_others();
 	after_a_grace_period();
 	names_of_variables();
