@@ -19,6 +19,16 @@ die()
 	exit 1
 }
 
+# want_number OPTION VALUE LEAST MOST: ends the tool where that is no such number.
+want_number()
+{
+	case $2 in
+	'' | *[!0-9]* | 0?* | ???????????*) ;;
+	*) [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ] || return 0 ;;
+	esac
+	die "$1 wants a number from $3 to $4, not $2; see tools/$me -h"
+}
+
 # usage FILE: the comment at the top of a tool is its help.
 usage()
 {
