@@ -46,6 +46,9 @@ class OptionsTest(unittest.TestCase):
             for number in bad.split():
                 self.refused(tool, option, option, number)
 
+    def test_names(self):
+        self.refused("port", "one module", "first", "second")
+
 
 if __name__ == "__main__":
     unittest.main()

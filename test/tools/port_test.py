@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Tests which lines of a module tools/port says are to be looked at. It is built for the stock 6.1 kernel; no guest.
+"""Tests which lines of a module tools/port says are to be looked at, and what it refuses. It is built for the stock
+6.1 kernel; no guest.
 
     python3 test/tools/port_test.py [-v] [PortTest.test_NAME]...
 """
@@ -68,17 +69,27 @@ class PortTest(unittest.TestCase):
         os.mkdir(self.dir)
         self.addCleanup(lambda: [shutil.rmtree(made) for made in glob.glob(f"{CACHE}/port/*-of_port_test-*")])
 
+    def write(self, **files):
+        for name, text in files.items():
+            with open(os.path.join(self.dir, name.replace("_", ".")), "w", encoding="utf-8") as file:
+                file.write(text)
+
     def listed(self, code):
         """The lines that tools/port names of a header, which nothing includes, beside a module."""
-        for name, text in ("module.c", MODULE), ("Kbuild", "obj-m := module.o\n"), ("header.h", code):
-            with open(os.path.join(self.dir, name), "w", encoding="utf-8") as file:
-                file.write(text)
+        self.write(module_c=MODULE, Kbuild="obj-m := module.o\n", header_h=code)
         said = subprocess.run([TOOL, self.dir], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
         self.assertRegex(said.pop(), r"/module\.ko$")
         return {line.split(":", 2)[2] for line in said if line.startswith("hand-over? header.h:")}
 
     def test_what_the_core_would_free_or_use_is_listed_and_no_more(self):
         self.assertEqual(self.listed(HAND_OVERS + NONE), set(HAND_OVERS.splitlines()))
+
+    def test_a_makefile_of_no_module_is_refused_also_where_there_was_one(self):
+        self.listed("")
+        self.write(Kbuild="# module.o no more\n")
+        result = subprocess.run([TOOL, self.dir], capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertIn(f"{self.dir} makes no module", result.stderr.splitlines()[-1])
 
 
 if __name__ == "__main__":
