@@ -164,6 +164,11 @@ class BenchTest(unittest.TestCase):
             self.assertEqual((answer.returncode, answer.stdout), (status, ""), answer.stderr)
             self.assertIn(said, answer.stderr)
 
+    def test_no_workload_of_the_name(self):
+        answer = tool("--quick", "--only", "nosuch")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("no workload is named nosuch", answer.stderr.splitlines()[-1])
+
     def test_profile_of_a_row(self):
         answer = tool("--quick", "--profile", "grow")
         self.assertEqual(answer.returncode, 0, answer.stderr)
