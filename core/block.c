@@ -408,7 +408,8 @@ static unsigned int return_run(struct blockslab_block *block, void **slots, unsi
 /* Empty blocks that were not needed go back. */
 static void retained_look(struct blockslab_node *node, struct list_head *gone)
 {
-	unsigned int unneeded = retention_look(&node->retention, retained_words(node), 1);
+	unsigned int unneeded = retention_look(&node->retention, retained_words(node), 1,
+					       node->class->size ? ROUND : ROUND_LARGE);
 	struct blockslab_block *block;
 
 	lockdep_assert_held(&node->lock);

@@ -101,7 +101,7 @@ static bool depot_admits(struct blockslab_node *node, const struct blockslab_mag
 	unsigned int full = depot_full(node);
 
 	/* For magazines that were not needed it has no room any more, and so drains. */
-	retention_look(retention, full, READ_ONCE(node->capacity));
+	retention_look(retention, full, READ_ONCE(node->capacity), ROUND);
 	return (full + 1) * magazine->capacity <= READ_ONCE(retention->keep) &&
 	       !overstocked(node->class->heap);
 }

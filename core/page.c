@@ -100,7 +100,8 @@ static unsigned int object_size(const struct blockslab_class *class)
 /* Of whole pages that are watched, there are more before and behind: bytes of these. */
 static size_t bytes_around(const struct blockslab_block *block)
 {
-	return !block->node->class->size && block->base != block_start(block) ? 2 * PAGE_SIZE : 0;
+	return block->notes && !block->node->class->size && block->base != block_start(block) ?
+	       2 * PAGE_SIZE : 0;
 }
 
 /* Bytes from a slot to where the next may begin. */

@@ -87,6 +87,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define LINES_AT_ONCE	SZ_2K	/* of all CPUs, that a class gets at its making: lines_due() */
 #define ROUND			2	/* turns: see round_ends() */
+#define ROUND_LARGE		8	/* of whole pages */
 #define LARGE_KEPT_MAX		8	/* empty blocks of whole pages, per node */
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 #define RESERVE_NOTES		128U	/* slots of a block of the reserve that have notes */

@@ -530,9 +530,9 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_node *node = block->node;
 	struct blockslab_heap *heap = node->class->heap;
-	size_t size = usable_bytes(block, number);
 	unsigned long irq;
 	LIST_HEAD(gone);
+	size_t size;
 
 	heap_arm(heap);
 	spin_lock_irqsave(&node->lock, irq);
@@ -540,8 +540,11 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
 		       .done = "the slot is free once", .locked = true);
 	} else {
-		if (class_coarse(node->class))	/* that it was asked for stays: size_earned() */
+		/* That it was asked for stays: size_earned(). */
+		if (class_coarse(node->class)) {
+			size = usable_bytes(block, number);
 			blockslab_sub(heap->asked[heap_index(heap, size)], coarse_asks(size));
+		}
 		blockslab_add(node->frees, 1);
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
