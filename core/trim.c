@@ -4,7 +4,7 @@
  *
  * By the heap's own timer, when it is quiet; by shrinker, limit and client, when they ask; and
  * where the heap ends. A CPU is interrupted only if it holds something, and an isolated one only
- * where the heap ends. What it does not do: what is kept while a heap is in use is decided in
+ * where the heap ends, or a request may not fail. What it does not do: what is kept while a heap is in use is decided in
  * retain.c. Locks: node->lock, for BLOCKS_RUN blocks at a time; none in the interrupt.
  */
 
