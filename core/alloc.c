@@ -382,7 +382,7 @@ EXPORT_SYMBOL_GPL(blockslab_zalloc);
  * @heap: to take it from; NULL for the shared heap
  * @size: bytes wanted
  * @gfp: as for kmalloc_node(); with __GFP_THISNODE no other node will do
- * @node: wanted; NUMA_NO_NODE, and one that is offline or cannot be, stand for any
+ * @node: wanted; NUMA_NO_NODE, and one that is offline, has no memory, or cannot be, stand for any
  *
  * Context: as blockslab_alloc().
  * Return: the slot, from another node where that one has no memory; or NULL.

@@ -253,7 +253,7 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
  * blockslab_cache_alloc_node() - allocate an object on a NUMA node
  * @cache: to take it from
  * @gfp: as for blockslab_cache_alloc(); with __GFP_THISNODE no other node will do
- * @node: wanted; NUMA_NO_NODE, and one that is offline or cannot be, stand for any
+ * @node: wanted; NUMA_NO_NODE, and one that is offline, has no memory, or cannot be, stand for any
  *
  * Context: as blockslab_alloc().
  * Return: the object, from another node where that one has no memory; or NULL.

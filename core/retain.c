@@ -33,7 +33,7 @@ static void heap_tell_kept(struct blockslab_heap *heap, struct blockslab_retenti
  * storm of forks holds .87 with it and .89 without, and a day of 10 million operations on 40,000
  * slots ends 2 % above its second tenth, not 5. Rounds of 16 returns forgot what a batch needs.
  * Whole pages, of which a miss costs 2,400 instructions, are forgotten in longer rounds: of SLUB's
- * instructions on 7.3, a load of shells took .57, not .61, and its heap of 900 KB held 40 more.
+ * instructions on 7.3, a load of shells took .58, not .60, and its heap of 900 KB held 40 more.
  */
 static bool round_ends(struct blockslab_retention *retention, unsigned int round)
 {
