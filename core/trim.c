@@ -4,8 +4,9 @@
  *
  * By the heap's own timer, when it is quiet; by shrinker, limit and client, when they ask; and
  * where the heap ends. A CPU is interrupted only if it holds something, and an isolated one only
- * where the heap ends, or a request may not fail. What it does not do: what is kept while a heap is in use is decided in
- * retain.c. Locks: node->lock, for BLOCKS_RUN blocks at a time; none in the interrupt.
+ * where the heap ends, or a request may not fail. What it does not do: what is kept while a heap is
+ * in use is decided in retain.c. Locks: node->lock, for BLOCKS_RUN blocks at a time; none in the
+ * interrupt.
  */
 
 #define TRIM_PERIOD	(HZ / 2)
