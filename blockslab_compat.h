@@ -420,11 +420,13 @@ blockslab_compat_kmemdup_nul(const char *s, size_t len, gfp_t gfp)
 
 static __always_inline char *blockslab_compat_kstrdup(const char *s, gfp_t gfp)
 {
+	OPTIMIZER_HIDE_VAR(s);	/* FORTIFY would stop at the end of what it is of, as of name[1] */
 	return blockslab_compat_kmemdup_nul(s, s ? strlen(s) : 0, gfp);
 }
 
 static __always_inline char *blockslab_compat_kstrndup(const char *s, size_t max, gfp_t gfp)
 {
+	OPTIMIZER_HIDE_VAR(s);	/* the same */
 	return blockslab_compat_kmemdup_nul(s, s ? strnlen(s, max) : 0, gfp);
 }
 
