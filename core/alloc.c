@@ -99,6 +99,7 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 	unsigned int pause = 1, vain = 0;
 	bool told = false;
 
+	refcount_inc(&heap->refs);	/* it may end meanwhile */
 	atomic_inc(&heap->waiting);
 	slots -= before;
 	for (got += before; got < want->nr && !heap_destroyed(heap);) {
@@ -111,6 +112,8 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 		had = got;
 		schedule_timeout_uninterruptible(1 + get_random_u32() % pause);
 		pause = min_t(unsigned int, 2 * pause, HZ / 10 + 1);
+		if (heap_destroyed(heap))
+			break;
 		got += alloc_some(want, want->nr - got, slots + got);
 		if (got == want->nr || !READ_ONCE(heap->limit) || time_before(jiffies, tell))
 			continue;
@@ -124,6 +127,7 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 				    READ_ONCE(heap->limit));
 	}
 	atomic_dec(&heap->waiting);
+	heap_put(heap);
 	return got - before;	/* which may be less than 0, if the heap has ended */
 }
 
