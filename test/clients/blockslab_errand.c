@@ -137,6 +137,7 @@ static int dying(unsigned int cpu)
 	if (!err)
 		err = add_cpu(cpu);
 	cpuhp_remove_state_nocalls(CPUHP_AP_DUMMY_TIMER_STARTING);
+	blockslab_free(xchg(&last, NULL));	/* where it did not go */
 	blockslab_free_rcu(blockslab_alloc(errand, 1000, GFP_KERNEL));
 	while (!err && allocated(errand) && tries++ < 100)
 		msleep(100);
