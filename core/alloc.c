@@ -157,7 +157,7 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	if (!nr || !size_possible(want->heap, want->size, want->gfp, want->caller))
 		return 0;
 	if (want->nid < 0 || want->nid >= nr_node_ids || !node_online(want->nid) ||
-	    !(node_serves(want->nid) || want->gfp & __GFP_THISNODE))
+	    !(node_state(want->nid, N_NORMAL_MEMORY) || want->gfp & __GFP_THISNODE))
 		want->nid = NUMA_NO_NODE;
 	if (want->heap->flags & BLOCKSLAB_ZERO)
 		want->gfp |= __GFP_ZERO;

@@ -180,28 +180,17 @@ static void drain_dead_cpu(unsigned int cpu)
 	}
 }
 
-/* Whether a node has memory that slots may be in; N_MEMORY is of such as may be moved, too. */
-static bool node_serves(int nid)
-{
-	int zone;
-
-	for (zone = 0; zone <= ZONE_NORMAL; zone++)
-		if (managed_zone(&NODE_DATA(nid)->node_zones[zone]))
-			return true;
-	return false;
-}
-
-/* For its allocations a CPU has the lines of the nearest node that has memory. */
+/* For its allocations a CPU has the lines of the nearest node with memory that slots may be in. */
 static void home_cpu(unsigned int cpu)
 {
 	unsigned long *home = per_cpu_ptr(&blockslab_home, cpu);
 	unsigned long offset = (unsigned long)home - (__force unsigned long)&blockslab_home;
 	int own = cpu_to_mem(cpu), near = own, nid;
 
-	for_each_online_node(nid)
-		if ((!node_online(near) || !node_serves(near) ||
-		     node_distance(own, nid) < node_distance(own, near)) && node_serves(nid))
-			near = nid;
+	if (!node_state(own, N_NORMAL_MEMORY))
+		for_each_node_state(nid, N_NORMAL_MEMORY)
+			if (near == own || node_distance(own, nid) < node_distance(own, near))
+				near = nid;
 	WRITE_ONCE(per_cpu(home_nid, cpu), near);
 	WRITE_ONCE(*home, offset + near * sizeof(struct blockslab_cpu));
 }
