@@ -177,6 +177,12 @@ static int surely(unsigned int cpu)
 	return err;
 }
 
+/* Whether that is asked for on a CPU, which is there. */
+static bool asks_cpu(const char *text, const char *format, unsigned int *cpu)
+{
+	return sscanf(text, format, cpu) == 1 && *cpu < nr_cpu_ids && cpu_online(*cpu);
+}
+
 static int run_set(const char *text, const struct kernel_param *param)
 {
 	unsigned int nr;
@@ -187,13 +193,13 @@ static int run_set(const char *text, const struct kernel_param *param)
 		return classes(nr);
 	if (sscanf(text, "everywhere %u", &nr) == 1 && nr <= NR_HEAPS)
 		return everywhere(nr);
-	if (sscanf(text, "cpu %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+	if (asks_cpu(text, "cpu %u", &nr))
 		return work_on_cpu(nr, use, errand);
-	if (sscanf(text, "nolock %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+	if (asks_cpu(text, "nolock %u", &nr))
 		return work_on_cpu(nr, use_nolock, errand);
-	if (sscanf(text, "dying %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+	if (asks_cpu(text, "dying %u", &nr))
 		return dying(nr);
-	if (sscanf(text, "surely %u", &nr) == 1 && nr < nr_cpu_ids && cpu_online(nr))
+	if (asks_cpu(text, "surely %u", &nr))
 		return surely(nr);
 	return -EINVAL;
 }
