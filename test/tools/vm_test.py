@@ -170,6 +170,7 @@ class QemuTest(Common, unittest.TestCase):
         result = self.expect(0, "--smp", "2", "--numa", "2", "--bare",
                              "cd /sys/devices/system/node; cat node[01]/cpulist has_memory")
         self.assertEqual(result.stdout.split(), ["0", "1", "0"])
+        self.assertIn("--bare wants", self.expect(2, "--bare", "true").stderr)
 
     def test_possible_processors(self):
         for possible, expected in (("3", "0-2"), ("256", "0-255")):
