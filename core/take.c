@@ -169,21 +169,50 @@ static struct blockslab_node *add_block(struct blockslab_block *block)
 }
 
 /*
+ * Whether the node has a new block, out of its own pages, if they come easily. A node that lacks
+ * them is not asked again at once: it may be full of other memory for as long as it likes.
+ */
+static bool own_pages(struct blockslab_node *node, gfp_t gfp)
+{
+	u32 now = (u32)jiffies | 1;
+	struct blockslab_block *block;
+
+	if (READ_ONCE(node->lacking) == now)
+		return false;
+	block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
+	if (block)
+		add_block(block);
+	else
+		WRITE_ONCE(node->lacking, now);
+	return block;
+}
+
+/* A slot that this CPU caches of another node than this one, or NULL. */
+static void *take_elsewhere(struct blockslab_node *node, size_t size)
+{
+	void *slot = NULL;
+	int nid;
+
+	for_each_online_node(nid) {
+		if (nid != node_id(node))
+			slot = take_cached(&node->class->nodes[nid], size);
+		if (slot)
+			break;
+	}
+	return slot;
+}
+
+/*
  * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
  * ones first: another node's free slots are used before another node's pages, and what the heap
  * caches before its reserve. May sleep as @gfp says; no lock is held.
  */
 static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 {
+	struct blockslab_node *other = node_with_slots(node, gfp);
 	struct blockslab_block *block = NULL;
-	struct blockslab_node *other = NULL;
 
-	if (nr_node_ids > 1 && !(gfp & __GFP_THISNODE)) {
-		block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
-		if (!block)
-			other = node_with_slots(node, gfp);
-	}
-	if (!block && !other)
+	if (!other)
 		block = block_new(node, gfp);
 	if (!block && !other && heap_reclaim(node->class->heap, gfp)) {
 		other = node_with_slots(node, gfp);
@@ -199,9 +228,14 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool empty)
 {
 	void *slot = empty ? NULL : take_cached(node, size);
+	bool elsewhere = nr_node_ids > 1 && !(gfp & __GFP_THISNODE);
 
 	while (!slot && node) {
 		slot = bring_slots(node, size, gfp | __GFP_NOWARN) ?: take_direct(node, size);
+		if (slot || (elsewhere && own_pages(node, gfp)))
+			continue;
+		if (elsewhere)
+			slot = take_elsewhere(node, size);
 		if (!slot)
 			node = more_slots(node, gfp);
 	}

@@ -99,6 +99,7 @@ struct blockslab_node {
 	struct blockslab_class *class;		/* of which it is a part */
 	unsigned int capacity;			/* of the next magazine; grows with trades */
 	u32 looked;				/* jiffies, then: see magazines_look() */
+	u32 lacking;				/* jiffies when it had no pages: own_pages() */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct hlist_head blocks[NR_BLOCK_STATES];	/* by state */
 	struct blockslab_block *hand;	/* stays on its list whatever its slots; or NULL */
