@@ -173,35 +173,49 @@ static const struct file_operations control_fops = {
 	.llseek = default_llseek,
 };
 
-static struct task_struct *heaps_shower;	/* who makes them now */
-
-/* Without debugfs the heap works, unseen. */
-static void heap_show(struct blockslab_heap *heap)
+static bool heap_file(struct blockslab_heap *heap, const char *name, umode_t mode,
+		      const struct file_operations *fops)
 {
-	unsigned int i;
-
-	heap->dir = debugfs_create_dir(heap->name, debugfs_heaps);
-	debugfs_create_file("classes", 0400, heap->dir, heap, &classes_fops);
-	debugfs_create_file("blocks", 0400, heap->dir, heap, &blocks_fops);
-	debugfs_create_file("sparse", 0400, heap->dir, heap, &blocks_fops);
-	debugfs_create_file("callers", 0400, heap->dir, heap, &callers_fops);
-	for (i = 0; i < ARRAY_SIZE(controls); i++)
-		debugfs_create_file(controls[i].name, 0600, heap->dir, heap, &control_fops);
+	return !IS_ERR(debugfs_create_file(name, mode, heap->dir, heap, fops));
 }
 
-static void heaps_show_new(void)
+/* Without debugfs the heap works, unseen. False where there was no memory for all of it. */
+static bool heap_show(struct blockslab_heap *heap)
+{
+	unsigned int i;
+	bool shown;
+
+	heap->dir = debugfs_create_dir(heap->name, debugfs_heaps);
+	shown = heap_file(heap, "classes", 0400, &classes_fops) &&
+		heap_file(heap, "blocks", 0400, &blocks_fops) &&
+		heap_file(heap, "sparse", 0400, &blocks_fops) &&
+		heap_file(heap, "callers", 0400, &callers_fops);
+	for (i = 0; shown && i < ARRAY_SIZE(controls); i++)
+		shown = heap_file(heap, controls[i].name, 0600, &control_fops);
+	if (!shown)
+		heap_unshow(heap);
+	return shown;
+}
+
+static struct task_struct *heaps_shower;	/* who makes them now */
+
+static void heaps_show_new(struct work_struct *unused)
 {
 	struct blockslab_heap *heap;
+	bool unseen = false;
 
 	mutex_lock(&heap_names);
 	WRITE_ONCE(heaps_shower, current);
 	for (heap = next_heap(NULL); heap; heap = next_heap(heap))
 		if (!heap->dir && !heap->leaving)
-			heap_show(heap);
+			unseen |= !heap_show(heap);
 	WRITE_ONCE(heaps_shower, NULL);
-	WRITE_ONCE(heaps_unseen, false);
+	WRITE_ONCE(heaps_unseen, unseen);
 	mutex_unlock(&heap_names);
 }
+
+/* Not by who looks: what he may have of memory is not for what all see, and he may be killed. */
+static DECLARE_WORK(heaps_work, heaps_show_new);
 
 /*
  * Before anything is looked up in the directory heap, or read of it, it is asked whether that may
@@ -213,7 +227,8 @@ static int heaps_permission(struct mnt_idmap *idmap, struct inode *inode, int ma
 		if (mask & MAY_NOT_BLOCK)
 			return -ECHILD;
 		if (try_module_get(THIS_MODULE)) {
-			heaps_show_new();
+			queue_work(workqueue, &heaps_work);
+			flush_work(&heaps_work);
 			module_put(THIS_MODULE);
 		}
 	}

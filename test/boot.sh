@@ -955,6 +955,38 @@ dying_cpus_defer()
 	rmmod blockslab_errand
 }
 
+# A CPU has what it caches of another node, where its own has nothing.
+slots_of_other_nodes_serve()
+{
+	[ -d /sys/devices/system/node/node1 ] || skip 'there is one node'
+	load blockslab_errand
+	echo elsewhere 0 >/sys/module/blockslab_errand/parameters/run
+	rmmod blockslab_errand
+}
+
+heaps_shown()
+{
+	ls $blockslab/heap | grep -c '^errand-'
+}
+
+# Who looks first has not the memory for what all see from then on.
+poor_readers_hide_no_heap()
+{
+	mkdir -p /cgroup
+	mount -t cgroup2 none /cgroup && echo +memory >/cgroup/cgroup.subtree_control ||
+		skip 'this kernel has no memory cgroups'
+	mkdir /cgroup/poor
+	echo 1500K >/cgroup/poor/memory.max
+	load blockslab_errand
+	echo keep 300 >/sys/module/blockslab_errand/parameters/run
+	sh -c "echo \$\$ >/cgroup/poor/cgroup.procs; ls $blockslab/heap" >/dev/null || :
+	[ "$(heaps_shown)" = 300 ]
+	[ "$(ls -d $blockslab/heap/errand-*/forget | wc -l)" = 300 ]
+	rmmod blockslab_errand
+	rmdir /cgroup/poor
+	umount /cgroup
+}
+
 some_is_cached()
 {
 	echo cpu 0 >/sys/module/blockslab_errand/parameters/run
@@ -1108,6 +1140,8 @@ stress
 step 'CPUs go offline and come back under load' cpus_come_and_go_under_load
 [ ! -e /sys/devices/system/cpu/cpu1/online ] ||
 	step 'what a CPU defers on its way out is freed' dying_cpus_defer
+step 'what a CPU caches of another node serves it' slots_of_other_nodes_serve
+step 'who looks with little memory hides no heap' poor_readers_hide_no_heap
 step 'pages of a destroyed heap are kept from reuse if asked' quarantine_keeps_pages
 [ ! -e /sys/kernel/debug/kmemleak ] || {
 	step 'kmemleak sees what is lost' kmemleak_sees_what_is_lost

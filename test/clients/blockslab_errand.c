@@ -13,12 +13,16 @@
  *			off, and comes back; -EBUSY where what is given so is not freed afterwards
  *	surely N	all that a heap may hold is cached on CPU N, and wanted on this one by a
  *			request that may not fail
+ *	elsewhere N	a heap at its limit has free slots only of another node, cached on CPU N,
+ *			which wants them with interrupts off; -ENOMEM where it does not get them
+ *	keep N		so many heaps are made, and stay until the module goes
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
@@ -177,6 +181,65 @@ static int surely(unsigned int cpu)
 	return err;
 }
 
+#define NR_FOREIGN	2048
+#define NR_WANTED_BACK	8
+
+/* The slots of a heap that another node's memory filled to its limit. */
+static long take_elsewhere(void *heap)
+{
+	void **slots = kvcalloc(NR_FOREIGN, sizeof(*slots), GFP_KERNEL);
+	int other = first_online_node, nr = 0, missing = 0, i;
+
+	if (other == numa_mem_id())
+		other = next_online_node(other);
+	if (!slots || other >= MAX_NUMNODES) {
+		kvfree(slots);
+		return slots ? -ENXIO : -ENOMEM;
+	}
+	while (nr < NR_FOREIGN &&
+	       (slots[nr] = blockslab_alloc_node(heap, 64, GFP_NOWAIT | __GFP_NOWARN, other)))
+		nr++;
+	for (i = nr - NR_WANTED_BACK; i < nr; i++)
+		blockslab_free(slots[i]);
+	local_irq_disable();
+	for (i = nr - NR_WANTED_BACK; i < nr; i++) {
+		slots[i] = blockslab_alloc(heap, 64, GFP_ATOMIC | __GFP_NOWARN);
+		missing += !slots[i];
+	}
+	local_irq_enable();
+	blockslab_free_bulk(nr, slots);
+	kvfree(slots);
+	return missing ? -ENOMEM : 0;
+}
+
+static int elsewhere(unsigned int cpu)
+{
+	struct blockslab_heap_attrs attrs = { .limit = SZ_64K };
+	struct blockslab_heap *heap = blockslab_heap_create("elsewhere", &attrs);
+	int err;
+
+	if (IS_ERR(heap))
+		return PTR_ERR(heap);
+	err = work_on_cpu(cpu, take_elsewhere, heap);
+	blockslab_heap_destroy(heap);
+	return err;
+}
+
+static unsigned int kept;
+
+static int keep(unsigned int nr)
+{
+	char name[24];
+
+	for (; kept < nr; kept++) {
+		snprintf(name, sizeof(name), "errand-%u", kept);
+		many[kept] = blockslab_heap_create(name, NULL);
+		if (IS_ERR(many[kept]))
+			return PTR_ERR(many[kept]);
+	}
+	return 0;
+}
+
 /* Whether that is asked for on a CPU, which is there. */
 static bool asks_cpu(const char *text, const char *format, unsigned int *cpu)
 {
@@ -201,6 +264,10 @@ static int run_set(const char *text, const struct kernel_param *param)
 		return dying(nr);
 	if (asks_cpu(text, "surely %u", &nr))
 		return surely(nr);
+	if (asks_cpu(text, "elsewhere %u", &nr))
+		return elsewhere(nr);
+	if (sscanf(text, "keep %u", &nr) == 1 && nr <= NR_HEAPS)
+		return keep(nr);
 	return -EINVAL;
 }
 
@@ -216,6 +283,8 @@ static int __init errand_init(void)
 
 static void __exit errand_exit(void)
 {
+	while (kept)
+		blockslab_heap_destroy(many[--kept]);
 	blockslab_heap_destroy(errand);
 }
 
