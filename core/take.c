@@ -568,7 +568,6 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 	LIST_HEAD(gone);
 	size_t size;
 
-	heap_arm(heap);
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, number)) {
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
@@ -590,6 +589,7 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 			retained_look(node, &gone);
 		}
 	}
+	heap_arm(heap);		/* a trim that came before this has found nothing */
 	spin_unlock_irqrestore(&node->lock, irq);
 	if (unlikely(!list_empty(&gone)))
 		put_blocks(&gone);

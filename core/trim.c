@@ -226,9 +226,10 @@ static bool heap_trim_cpus(struct blockslab_heap *heap, enum drained which)
 
 	if (which == HEAP_ENDS)
 		watch_end(heap);
-	for (node = node_after(heap, NULL); node && which == HEAP_ENDS;
-	     node = node_after(heap, node))
-		depot_drain(node);	/* closed before the lines are looked at */
+	/* Before the lines are looked at: those that are empty already get nothing from there. */
+	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
+		if (!heap_forgotten(heap))
+			depot_drain(node);
 	drained = drain_cpus(heap, which);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		node_trim(node);
