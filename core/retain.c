@@ -62,12 +62,13 @@ static void retention_missed(struct blockslab_retention *retention, unsigned int
 			     unsigned int most)
 {
 	unsigned int given_back = READ_ONCE(retention->given_back);
+	unsigned int keep = min(READ_ONCE(retention->keep), most);
 
 	missed = min(missed, given_back);
 	if (!missed)
 		return;
 	WRITE_ONCE(retention->given_back, given_back - missed);
-	WRITE_ONCE(retention->keep, min(READ_ONCE(retention->keep) + missed, most));
+	WRITE_ONCE(retention->keep, keep + min(missed, most - keep));
 }
 
 /*
