@@ -114,18 +114,18 @@ static u64 note_age(u32 when)
 	return div_u64((u64)max_t(s32, note_clock() - when, 0) << 26, NSEC_PER_MSEC);
 }
 
-/* In steps of a second, for two years. */
+/* In steps of a second; ages of up to a year. */
 static u32 block_clock(void)
 {
 	return local_clock() >> 30;
 }
 
-/* Milliseconds since a block got its pages. */
+/* Milliseconds since a block got its pages; 0 where this CPU's clock is behind. */
 static u64 block_age(const struct blockslab_block *block)
 {
-	u64 age = (block_clock() - block->born) & GENMASK(25, 0);
+	s32 age = sign_extend32(block_clock() - block->born, 25);
 
-	return div_u64(age << 30, NSEC_PER_MSEC);
+	return div_u64((u64)max(age, 0) << 30, NSEC_PER_MSEC);
 }
 
 /* How many frames a kept stack has, innermost first. */
