@@ -16,8 +16,9 @@
  *
  * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
  *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data, what a class's
- *   devnode() returns, a port for serio_register_port(), a fence whose ops have no release(); and,
- *   with no call to be seen, what inline functions of headers allocate: gameport_allocate_port(),
+ *   devnode() returns, a port for serio_register_port(), a fence whose ops have no release(), what
+ *   goes to __netpoll_free(), ff->private, a framebuffer for drm_gem_fb_destroy(); and, with no
+ *   call to be seen, what inline functions of headers allocate: gameport_allocate_port(),
  *   kunit_alloc_resource(), rdma_zalloc_drv_obj(), vmcore_alloc_add_range(), in 6.1
  *   tcf_exts_init() and alloc_apertures(). Such a slot is lost, each time, and the kernel warns
  *   once a boot; 6.1 takes a page off SUnreclaim for each. Its kfree_sensitive(), as in
@@ -47,9 +48,12 @@
  *   of DMA memory, or aligned to more than a page stay the kernel's, and so does kvmalloc() of
  *   more than BLOCKSLAB_SLOT_MAX bytes.
  * - Where a slot of more than a page is sampled, it is aligned to a page, and not to its size, as
- *   kmalloc()'s and other slots of a power of two are.
+ *   kmalloc()'s and other slots of a power of two are. Slots of other sizes are aligned to what
+ *   kmalloc() promises and their own size gives, 100 bytes to 8: SLUB's happen to be to 128, and
+ *   never to lie across two pages.
  * - What a file defines before its first #include, for headers that this one has brought by then:
- *   DEBUG, DEFAULT_SYMBOL_NAMESPACE. Define it in the Makefile. (pr_fmt() works.)
+ *   DEBUG, DEFAULT_SYMBOL_NAMESPACE, REALLY_SLOW_IO, fortify_panic(). Define it in the Makefile.
+ *   (pr_fmt() works.)
  * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or
  *   pm_pr_dbg(), does not build, and one that includes <linux/suspend.h> has "PM: " before its
  *   lines, until the Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
@@ -832,18 +836,17 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kvzalloc(size, gfp)	kvmalloc(size, (gfp) | __GFP_ZERO)
 #undef kvzalloc_node
 #define kvzalloc_node(size, gfp, node)	kvmalloc_node(size, (gfp) | __GFP_ZERO, node)
-#undef kvmalloc_array_node
-#define kvmalloc_array_node(n, size, gfp, node) \
-	blockslab_compat_array(n, size, kvmalloc_node(blockslab_bytes__, gfp, node))
 #undef kvmalloc_array
 #define kvmalloc_array(n, size, gfp) \
 	blockslab_compat_array(n, size, kvmalloc(blockslab_bytes__, gfp))
 #undef kvcalloc
 #define kvcalloc(n, size, gfp) \
 	blockslab_compat_array(n, size, kvzalloc(blockslab_bytes__, gfp))
+#ifdef kvcalloc_node
 #undef kvcalloc_node
 #define kvcalloc_node(n, size, gfp, node) \
 	blockslab_compat_array(n, size, kvzalloc_node(blockslab_bytes__, gfp, node))
+#endif
 #undef kvrealloc
 #define kvrealloc		blockslab_compat_kvrealloc
 #define kvfree			blockslab_compat_kvfree
@@ -999,11 +1002,16 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 /* void *p __free(kfree) = ...: the guards, by the names that __free() makes. */
 #ifdef DEFINE_FREE
 DEFINE_FREE(blockslab_compat_kfree, void *, if (!IS_ERR_OR_NULL(_T)) kfree(_T))
-DEFINE_FREE(blockslab_compat_kvfree, void *, if (!IS_ERR_OR_NULL(_T)) kvfree(_T))
-DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_sensitive(_T))
 #define __free_kfree			__free_blockslab_compat_kfree
+/* What an older kernel has not, a module may bring: its own calls what is moved, by itself. */
+#ifdef alloc_hooks	/* 6.10 */
+DEFINE_FREE(blockslab_compat_kvfree, void *, if (!IS_ERR_OR_NULL(_T)) kvfree(_T))
 #define __free_kvfree			__free_blockslab_compat_kvfree
+#endif
+#ifdef krealloc_node
+DEFINE_FREE(blockslab_compat_kfree_sensitive, void *, if (!IS_ERR_OR_NULL(_T)) kfree_sensitive(_T))
 #define __free_kfree_sensitive		__free_blockslab_compat_kfree_sensitive
+#endif
 #ifdef kfree_rcu_nolock
 DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvfree_atomic(_T))
 #define __free_kvfree_atomic		__free_blockslab_compat_kvfree_atomic

@@ -36,6 +36,14 @@ pdev->resource = kmemdup(resource, sizeof(*resource), GFP_KERNEL);
 x->aalg = kmalloc(sizeof(*x->aalg), GFP_KERNEL);
 serio_register_port(serio);
 error = input_ff_create_memless(dev, effects, play);
+	dev->ff->private = data;
+__netpoll_free(np);
+nf_reinject(entry, verdict);
+usb_init_urb(urb);
+error = drm_event_reserve_init(dev, file, &event->base, &event->event);
+snd_hda_gen_free(codec);
+	.destroy = drm_gem_fb_destroy,
+fc->release = fuse_free_conn;
 dma_fence_init(fence, &ops, &lock, context, 1);
 array = dma_fence_array_create(2, fences, context, 1, false);
 	.gem_create_object = create_object,
@@ -54,6 +62,7 @@ chain = dma_fence_chain_alloc();
 conf = alloc_ts_config(16, GFP_KERNEL);
 dma_fence_free(fence);
 if (fc->source == NULL)
+data = dev->ff->private;
 entry->buf = kmalloc(100, GFP_KERNEL);
 name = class->devnode(dev, &mode);
 inode_cachep = kmem_cache_create("inode", 256, 0, 0, NULL);

@@ -21,6 +21,19 @@ static void *kvmemdup(const void *src, size_t len, gfp_t gfp)
 }
 
 #define kmemdup_array(src, n, size, gfp) kmemdup(src, array_size(n, size), gfp)
+
+static void *kvcalloc_node(size_t n, size_t size, gfp_t gfp, int node)
+{
+	return kvmalloc_node(array_size(n, size), gfp | __GFP_ZERO, node);
+}
+
+#ifdef DEFINE_FREE
+DEFINE_FREE(kvfree, void *, kvfree(_T))
+#endif
+#endif /* alloc_hooks */
+
+#if defined(DEFINE_FREE) && !defined(krealloc_node)
+DEFINE_FREE(kfree_sensitive, void *, kfree_sensitive(_T))
 #endif
 
 static void copies(void)
@@ -28,9 +41,12 @@ static void copies(void)
 	static const u8 text[] = "a text that is copied";
 	u8 *copy = kvmemdup(text, sizeof(text), GFP_KERNEL);
 	u8 *array = kmemdup_array(text, sizeof(text) / 2, 2, GFP_KERNEL);
+	u8 *zeroes = kvcalloc_node(50, 2, GFP_KERNEL, NUMA_NO_NODE);
 
 	CHECK(copy && !memcmp(copy, text, sizeof(text)));
 	CHECK(array && !memcmp(array, text, sizeof(text) / 2 * 2));
+	CHECK(zeroes && is_filled(zeroes, 0, 100));
+	kvfree(zeroes);
 	kvfree(copy);
 	kfree(array);
 }
