@@ -21,6 +21,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 		heap->cpu[i] = no_class;
 	INIT_LIST_HEAD(&heap->classes);
 	INIT_LIST_HEAD(&heap->reserve);
+	INIT_LIST_HEAD(&heap->spares);
 	INIT_LIST_HEAD(&heap->list);
 	spin_lock_init(&heap->lock);
 	mutex_init(&heap->control);
@@ -124,7 +125,7 @@ static struct blockslab_block *reserve_block(struct blockslab_heap *heap)
 /* Blocks aside, and the largest class, so that no allocation fails for want of a class. */
 static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 {
-	struct blockslab_block *block;
+	struct blockslab_block *block, *spare;
 	size_t bytes;
 
 	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
@@ -136,6 +137,11 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 		list_add(&block->list, &heap->reserve);
 		heap->reserved += block->nr_pages * PAGE_SIZE;
 		atomic_long_add(block_bytes(block), &heap->held);
+		spare = reserve_descriptor(heap, GFP_KERNEL);
+		if (!spare)
+			return -ENOMEM;
+		reserve_spare(heap, spare);
+		atomic_long_add(spare->meta * 8, &heap->fixed);
 		if (heap->limit && held_bytes(heap) > heap->limit)
 			return -EINVAL;
 	}

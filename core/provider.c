@@ -316,19 +316,50 @@ static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *h
 			      heap->flags & EXACT_FLAGS ? RESERVE_NOTES : 0, gfp, NUMA_NO_NODE);
 }
 
-/* Pages of the reserve serve again at once, but under another descriptor; false without memory. */
+static void reserve_spare(struct blockslab_heap *heap, struct blockslab_block *spare)
+{
+	unsigned long irq;
+
+	spin_lock_irqsave(&heap->lock, irq);
+	list_add(&spare->list, &heap->spares);
+	spin_unlock_irqrestore(&heap->lock, irq);
+}
+
+static void reserve_spare_rcu(struct rcu_head *rcu)
+{
+	struct blockslab_block *old = container_of(rcu, struct blockslab_block, rcu);
+	struct blockslab_heap *heap = old->node->class->heap;
+
+	reserve_spare(heap, old);
+	heap_put(heap);
+}
+
+/*
+ * Pages of the reserve serve again at once, but under another descriptor. There is a spare one for
+ * each, as what comes back may be all that there is of memory; false where that is so, and all of
+ * them wait for who may still look.
+ */
 static bool reserve_renew(struct blockslab_block **block)
 {
-	struct blockslab_block *old = *block, *new;
+	struct blockslab_block *old = *block, *spare, *new;
+	struct blockslab_heap *heap = old->node->class->heap;
 	struct blockslab_note *notes;
+	unsigned long irq;
 
-	new = reserve_descriptor(old->node->class->heap, GFP_ATOMIC | __GFP_NOWARN);
+	spin_lock_irqsave(&heap->lock, irq);
+	spare = list_first_entry_or_null(&heap->spares, struct blockslab_block, list);
+	if (spare)
+		list_del(&spare->list);
+	spin_unlock_irqrestore(&heap->lock, irq);
+	new = spare ?: reserve_descriptor(heap, GFP_ATOMIC | __GFP_NOWARN);
 	if (!new)
 		return false;
 	notes = new->notes;
 	*new = *old;
 	new->notes = notes;
-	call_rcu(&old->rcu, descriptor_free_rcu);
+	if (spare)
+		refcount_inc(&heap->refs);
+	call_rcu(&old->rcu, spare ? reserve_spare_rcu : descriptor_free_rcu);
 	*block = new;
 	return true;
 }
@@ -349,9 +380,11 @@ static void reserve_drop(struct blockslab_heap *heap)
 {
 	struct blockslab_block *block, *next;
 	unsigned long irq;
+	LIST_HEAD(spares);
 	LIST_HEAD(gone);
 
 	spin_lock_irqsave(&heap->lock, irq);
+	list_splice_init(&heap->spares, &spares);
 	list_splice_init(&heap->reserve, &gone);
 	WRITE_ONCE(heap->reserved, 0);
 	list_for_each_entry(block, &gone, list)
@@ -365,6 +398,8 @@ static void reserve_drop(struct blockslab_heap *heap)
 			__free_pages(first_page(block), RESERVE_ORDER);
 		descriptor_put(block);
 	}
+	list_for_each_entry_safe(block, next, &spares, list)
+		descriptor_put(block);
 }
 
 static struct blockslab_block *block_make(struct blockslab_node *node, unsigned int order,

@@ -210,9 +210,10 @@ struct blockslab_heap {
 	char maker[MODULE_NAME_LEN];	/* its name */
 	struct mutex control;		/* limit, track, validated, shrunk, state */
 
-	spinlock_t lock;		/* reserve, and making a class */
+	spinlock_t lock;		/* reserve, spares, and making a class */
 	atomic_long_t fixed;		/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
+	struct list_head spares;	/* descriptors for those that come back */
 	size_t reserved;		/* bytes of their pages */
 	size_t limit;			/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */

@@ -227,8 +227,12 @@ static void a_used_reserve_is_made_up_again(struct kunit *test)
 	size_t first, second;
 
 	first = live_on_reserve(heap, 64, slots);
+	/* at once: what is free again may be all that there is of memory */
+	blockslab_fail(BLOCKSLAB_FAIL_DESCRIPTOR, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
 	free_many(slots, first);
 	blockslab_shrink(heap);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "reserve", "reserve"), RESERVE);
 	second = live_on_reserve(heap, 200, slots);
 	KUNIT_EXPECT_GE(test, second * 200, RESERVE / 2);
 	free_many(slots, second);
