@@ -282,7 +282,31 @@ static void what_is_tried_only_is_no_failure(struct kunit *test)
 	blockslab_free(grows);
 }
 
+/* As with krealloc(): else what goes up and down would move each time. */
+static void what_shrinks_a_little_stays(struct kunit *test)
+{
+	static const size_t sizes[] = { 200, 3000, 8000, 20000 };
+	void *slot, *same;
+	size_t usable;
+	int i;
+
+	sample_nothing(test, fixture.heap);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		slot = must_alloc(test, fixture.heap, sizes[i]);
+		usable = blockslab_usable_size(slot);
+		same = resize(fixture.heap, slot, sizes[i] / 4, GFP_KERNEL);
+		KUNIT_EXPECT_PTR_EQ(test, same, slot);
+		KUNIT_EXPECT_EQ(test, blockslab_usable_size(same), usable);
+		same = resize(fixture.heap, same, sizes[i], GFP_KERNEL);
+		KUNIT_EXPECT_PTR_EQ(test, same, slot);
+		same = resize(fixture.heap, same, sizes[i] / 4, GFP_KERNEL);
+		blockslab_free_sized(same, sizes[i] / 4);
+	}
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
 static struct kunit_case realloc_cases[] = {
+	KUNIT_CASE(what_shrinks_a_little_stays),
 	KUNIT_CASE(what_was_asked_for_counts),
 	KUNIT_CASE(what_is_tried_only_is_no_failure),
 	KUNIT_CASE(what_grows_step_by_step_moves_once_a_doubling),
