@@ -261,8 +261,8 @@ static __always_inline size_t push_run(size_t nr, void **slots, const struct blo
 /*
  * Frees the rest of slots, @put of which went to the magazines, straight into their blocks: up to
  * RUN_MAX, as long as they are of one class and node, and nothing is wrong. Only where there were
- * many, or a slot farther on tells that there are. Returns how many. Under RCU: the class may go
- * with the first of them.
+ * many, or the next slot and one farther on tell that there are. Returns how many. Under RCU: the
+ * class may go with the first of them.
  */
 static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 				   const struct blockslab_cache *cache)
@@ -275,12 +275,13 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 	if (!run_begin(&run, slots[0], cache))
 		return 0;
 	node = run.line->node;
-	least = many(run.line);
+	least = max_t(size_t, many(run.line), 2);
 	if (put && !run_enter(run.mark, slots[-1], &seen))
 		put = 0;		/* those were of another run */
 	/* A second magazine comes by the free of a single slot. */
 	if ((!READ_ONCE(run.line->spare) && may_have_spare(node)) ||
-	    (put < least && (nr < least || !run_enter(run.mark, slots[least - 1], &seen))))
+	    (put < least && (nr < least || !run_enter(run.mark, slots[1], &seen) ||
+			     !run_enter(run.mark, slots[least - 1], &seen))))
 		return 0;
 	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
