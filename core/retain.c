@@ -172,7 +172,8 @@ static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 static bool heap_has_room(struct blockslab_node *node)
 {
 	struct blockslab_heap *heap = node->class->heap;
-	long most = heap_share(heap) / 2 + READ_ONCE(heap->more_room);
+	long most = heap_share(heap) / 2 +
+		    min_t(long, READ_ONCE(heap->more_room), atomic_long_read(&heap->held) / 8);
 
 	if (atomic_long_read(&heap->roomy) < most)
 		return true;
