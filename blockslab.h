@@ -61,7 +61,8 @@ struct blockslab_cache;
  * @limit: most bytes the heap may hold, 0 for no limit. With __GFP_NOFAIL a call waits for room,
  *	for ever, if it wants more than the limit; the log says so after a second
  * @reserve: bytes of blocks kept aside for when the page allocator fails, 0 for none; they serve
- *	slots, not whole pages, and count, with what blocks need beside, for the limit
+ *	slots, not whole pages, and count, with what blocks need beside, for the limit. A size that
+ *	was not asked for before memory ran out may be served by 8 KiB each: use it once at first
  */
 struct blockslab_heap_attrs {
 	unsigned long flags;

@@ -415,7 +415,8 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
  *
  * Serves from this CPU's magazines only: no lock is taken and no page asked for. Allocating that
  * size in another context fills them; where a heap has many sizes, or the machine many CPUs, only
- * after this has failed once.
+ * after this has failed once. A heap with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE has none, and one
+ * that tracks every allocation fills none.
  *
  * Context: any, NMI too.
  * Return: the slot, zeroed as by blockslab_alloc(); or NULL, which callers must expect.

@@ -214,7 +214,7 @@ static int heap_track(struct blockslab_heap *heap, u64 period)
  * that are tracked are watched, too: who writes beside them, or to them after their free, is told
  * at their free, or some time after it. Slots that are tracked stay so until they are
  * freed. Heaps with BLOCKSLAB_POISON or BLOCKSLAB_RED_ZONE track all or none, and
- * blockslab_alloc_nolock() is never tracked.
+ * blockslab_alloc_nolock() is never tracked: while all are, it finds no slots.
  *
  * Context: process; may sleep.
  * Return: 0, -EINVAL for a period that cannot be or a heap that was destroyed, -EINTR for a caller
