@@ -34,22 +34,36 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 	kmemleak_alloc(slot, size, 1, gfp);
 }
 
+/* The fast path of an allocation of @size bytes in a slot of @room. */
+static bool move_fast(struct blockslab_heap *heap, size_t size, size_t room, gfp_t gfp, void **slot)
+{
+	/* in no order, as in blockslab_beyond() */
+	if (gfp & BLOCKSLAB_GFP_SLOW || room > data_race(blockslab_fast_size))
+		return false;
+	return blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[room]]), size, 0,
+				    slot);
+}
+
 /* A new slot, of @room bytes, with the content of an old one, which is freed; or NULL. */
 static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size, size_t room,
 			    size_t usable, gfp_t gfp, unsigned long caller)
 {
 	struct request want = {
 		.heap = heap, .size = size, .nr = 1, .gfp = gfp, .nid = NUMA_NO_NODE,
-		.class = room != size ? class_for(heap, room, 1, gfp | heap->kind) : NULL,
 		.caller = caller,
 	};
 	struct blockslab_block *block;
 	void *moved;
 
-	if ((room != size && !want.class) || !alloc_special(&want, 1, &moved))
-		return NULL;
+	if (!move_fast(heap, size, room, gfp, &moved)) {
+		if (room != size)
+			want.class = class_for(heap, room, 1, gfp | heap->kind);
+		if ((room != size && !want.class) || !alloc_special(&want, 1, &moved))
+			return NULL;
+	}
 	memcpy(moved, slot, min(usable, size));
-	free_checked(slot, ANY_SIZE, NULL, caller);
+	if (!blockslab_free_try(slot, ANY_SIZE, true, NULL))
+		free_checked(slot, ANY_SIZE, NULL, caller);
 	if (room != size) {
 		block = own_block(moved);
 		block_stands_in(block);
