@@ -88,13 +88,15 @@ static int heap_enter(struct blockslab_heap *heap)
 	struct blockslab_heap *other;
 
 	lockdep_assert_held(&heap_names);
-	if (name_taken(heap->name, false))
-		return -EEXIST;
-	for (other = next_heap(NULL); other; other = next_heap(other))
-		if (!strcmp(other->name, heap->name))
-			heap_rename(other);
-	while (name_taken(heap->name, true))	/* by one that is about to leave debugfs */
-		schedule_timeout_uninterruptible(1);
+	while (name_taken(heap->name, true)) {
+		if (name_taken(heap->name, false))
+			return -EEXIST;
+		for (other = next_heap(NULL); other; other = next_heap(other))
+			if (!strcmp(other->name, heap->name))
+				heap_rename(other);
+		if (name_taken(heap->name, true))	/* by one that is about to leave debugfs */
+			schedule_timeout_uninterruptible(1);
+	}
 	spin_lock(&heaps_lock);
 	heap->id = ++last_id;
 	list_add_tail(&heap->list, &heaps);
