@@ -62,7 +62,7 @@ as_root()
 	fi
 }
 
-# need PACKAGE...: installs the packages that are missing, by name.
+# need PACKAGE...: installs the packages that are missing, by name; after whoever installs others now.
 need()
 {
 	missing=
@@ -73,11 +73,12 @@ need()
 	[ -n "$missing" ] || return 0
 	say "installing with apt:$missing"
 	log=$(mktemp)
+	wait='DPkg::Lock::Timeout=300'
 	# shellcheck disable=SC2086
-	if { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+	if { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy -o $wait \
 			--no-install-recommends $missing ||
 	     { as_root apt-get update -q &&
-	       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+	       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy -o $wait \
 			--no-install-recommends $missing; }; } >"$log" 2>&1; then
 		rm -f "$log"
 	else
