@@ -187,15 +187,19 @@ static bool own_pages(struct blockslab_node *node, gfp_t gfp)
 	return block;
 }
 
-/* A slot that this CPU caches of another node than this one, or NULL. */
-static void *take_elsewhere(struct blockslab_node *node, size_t size)
+/* A slot of another node than this one that is cached, by this CPU or in a depot, or NULL. */
+static void *take_elsewhere(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
+	struct blockslab_node *other;
 	void *slot = NULL;
 	int nid;
 
 	for_each_online_node(nid) {
-		if (nid != node_id(node))
-			slot = take_cached(&node->class->nodes[nid], size);
+		other = &node->class->nodes[nid];
+		if (other != node)
+			slot = take_cached(other, size);
+		if (other != node && !slot && READ_ONCE(other->stored[true]))
+			slot = bring_slots(other, size, gfp | __GFP_NOWARN);
 		if (slot)
 			break;
 	}
@@ -235,7 +239,7 @@ static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool
 		if (slot || (elsewhere && own_pages(node, gfp)))
 			continue;
 		if (elsewhere)
-			slot = take_elsewhere(node, size);
+			slot = take_elsewhere(node, size, gfp);
 		if (!slot)
 			node = more_slots(node, gfp);
 	}
