@@ -141,8 +141,9 @@ static void heap_empty(struct blockslab_heap *heap)
 static void heap_finish(struct blockslab_heap *heap)
 {
 	heap_empty(heap);
-	if (atomic_long_read(&heap->nr_blocks))
-		rcu_barrier();		/* some wait for a grace period */
+	/* Some blocks wait for a grace period, or what reserve_renew() left does. */
+	if (atomic_long_read(&heap->nr_blocks) || refcount_read(&heap->refs) > 1)
+		rcu_barrier();
 	if (atomic_long_read(&heap->nr_blocks))
 		heap_tell_kept_by(heap);
 }
@@ -347,6 +348,7 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 			descriptor_put(block);
 		}
 	}
+	reserve_drop(heap);
 	heap_free_classes(heap);
 	heap_end_memory(heap);
 	return pages;

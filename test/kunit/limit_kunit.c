@@ -239,6 +239,19 @@ static void a_used_reserve_is_made_up_again(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Also while what it was described by waits for a grace period. */
+static void a_used_reserve_ends_with_its_heap(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr = live_on_reserve(heap, 64, slots);
+
+	free_many(slots, nr);
+	blockslab_shrink(heap);
+	end_heap(test, heap);
+	KUNIT_EXPECT_EQ(test, heaps_named(test, "reserve"), 0);
+}
+
 /* Who still looks at a block as it was must not meet what it has become. */
 static void a_used_reserve_serves_under_another_descriptor(struct kunit *test)
 {
@@ -501,6 +514,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(the_reserve_serves_when_there_are_no_pages),
 	KUNIT_CASE(the_reserve_serves_no_dma),
 	KUNIT_CASE(a_used_reserve_is_made_up_again),
+	KUNIT_CASE(a_used_reserve_ends_with_its_heap),
 	KUNIT_CASE(a_used_reserve_serves_under_another_descriptor),
 	KUNIT_CASE(shrink_leaves_the_reserve_and_no_more),
 	{}
