@@ -306,13 +306,19 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 	return alloc_refill(heap, size, gfp, caller);
 }
 
-/* The fast path, where nothing rare is to be done. */
-static __always_inline bool alloc_try(struct blockslab_heap *heap, size_t size, void **slot)
+/* The fast path, where nothing rare is to be done: @size bytes, in a slot of @room. */
+static __always_inline bool alloc_try_room(struct blockslab_heap *heap, size_t size, size_t room,
+					   void **slot)
 {
 	/* in no order, as in blockslab_beyond() */
-	return likely(size <= data_race(blockslab_fast_size)) &&
-	       likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[size]]), size,
+	return likely(room <= data_race(blockslab_fast_size)) &&
+	       likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[room]]), size,
 					   0, slot));
+}
+
+static __always_inline bool alloc_try(struct blockslab_heap *heap, size_t size, void **slot)
+{
+	return alloc_try_room(heap, size, size, slot);
 }
 
 static __always_inline void *alloc_any(struct blockslab_heap *heap, size_t size, gfp_t gfp)

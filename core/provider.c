@@ -567,7 +567,7 @@ static void block_put(struct blockslab_block *block)
 {
 	struct blockslab_class *class = block->node->class;
 	bool wait = class->heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU;
-	bool renewed = block->reserved && !heap_destroyed(class->heap);
+	bool renew = block->reserved && !heap_destroyed(class->heap);
 
 	if (unlikely(!block_close(block)))
 		return;
@@ -575,7 +575,7 @@ static void block_put(struct blockslab_block *block)
 				  block_order(block));
 	page_words_clear(block);
 	kasan_block(block, true);
-	if (wait || (renewed && !reserve_renew(&block)))
+	if (wait || (renew && !reserve_renew(&block)))
 		call_rcu(&block->rcu, block_end_rcu);
 	else
 		block_try_end(block, false);

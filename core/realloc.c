@@ -34,16 +34,6 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 	kmemleak_alloc(slot, size, 1, gfp);
 }
 
-/* The fast path of an allocation of @size bytes in a slot of @room. */
-static bool move_fast(struct blockslab_heap *heap, size_t size, size_t room, gfp_t gfp, void **slot)
-{
-	/* in no order, as in blockslab_beyond() */
-	if (gfp & BLOCKSLAB_GFP_SLOW || room > data_race(blockslab_fast_size))
-		return false;
-	return blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[room]]), size, 0,
-				    slot);
-}
-
 /* A new slot, of @room bytes, with the content of an old one, which is freed; or NULL. */
 static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_t size, size_t room,
 			    size_t usable, gfp_t gfp, unsigned long caller)
@@ -55,7 +45,7 @@ static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_
 	struct blockslab_block *block;
 	void *moved;
 
-	if (!move_fast(heap, size, room, gfp, &moved)) {
+	if (gfp & BLOCKSLAB_GFP_SLOW || !alloc_try_room(heap, size, room, &moved)) {
 		if (room != size)
 			want.class = class_for(heap, room, 1, gfp | heap->kind);
 		if ((room != size && !want.class) || !alloc_special(&want, 1, &moved))
@@ -120,10 +110,10 @@ static bool stays(const void *slot, size_t size, gfp_t gfp)
  * @gfp: as for blockslab_alloc()
  *
  * A slot whose class serves the new size stays where it is, and so does one that shrinks to over an
- * eighth of its usable size, which it keeps. One that moves keeps its content up
- * to the smaller of both sizes. What is new is zero if zeroes were asked for in every call from the
- * allocation on, by __GFP_ZERO or by the heap. To shrink never fails: where there is no memory for
- * a smaller slot, the old one stays.
+ * eighth of its usable size, which it keeps. One that moves keeps its content up to the smaller of
+ * both sizes. What is new is zero if zeroes were asked for in every call from the allocation on, by
+ * __GFP_ZERO or by the heap. To shrink never fails: where there is no memory for a smaller slot,
+ * the old one stays.
  *
  * Context: as blockslab_alloc().
  * Return: the slot, ZERO_SIZE_PTR for size 0; or NULL, and @slot is as it was.

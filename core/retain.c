@@ -168,7 +168,11 @@ static bool magazines_grow_to(struct blockslab_node *node, unsigned long most)
 	return true;
 }
 
-/* Whether the heap's magazines may have more room: half a share, and more once asked for often. */
+/*
+ * Whether the heap's magazines may have more room: half a share, and once asked for often up to an
+ * eighth of what is held. Without that bound 300 slots of up to 8 KiB, replaced at random four
+ * million times, held 4.2 MB, not 3.4.
+ */
 static bool heap_has_room(struct blockslab_node *node)
 {
 	struct blockslab_heap *heap = node->class->heap;

@@ -168,10 +168,7 @@ static struct blockslab_node *add_block(struct blockslab_block *block)
 	return node;
 }
 
-/*
- * Whether the node has a new block, out of its own pages, if they come easily. A node that lacks
- * them is not asked again at once: it may be full of other memory for as long as it likes.
- */
+/* Whether the node has a new block, out of its own pages. If it lacks them: asked once a jiffy. */
 static bool own_pages(struct blockslab_node *node, gfp_t gfp)
 {
 	u32 now = (u32)jiffies | 1;
@@ -190,20 +187,21 @@ static bool own_pages(struct blockslab_node *node, gfp_t gfp)
 /* A slot of another node than this one that is cached, by this CPU or in a depot, or NULL. */
 static void *take_elsewhere(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
-	struct blockslab_node *other;
-	void *slot = NULL;
+	void *slot;
 	int nid;
 
 	for_each_online_node(nid) {
-		other = &node->class->nodes[nid];
-		if (other != node)
-			slot = take_cached(other, size);
-		if (other != node && !slot && READ_ONCE(other->stored[true]))
+		struct blockslab_node *other = &node->class->nodes[nid];
+
+		if (other == node)
+			continue;
+		slot = take_cached(other, size);
+		if (!slot && READ_ONCE(other->stored[true]))
 			slot = bring_slots(other, size, gfp | __GFP_NOWARN);
 		if (slot)
-			break;
+			return slot;
 	}
-	return slot;
+	return NULL;
 }
 
 /*

@@ -213,8 +213,8 @@ struct blockslab_heap {
 	spinlock_t lock;		/* reserve, spares, and making a class */
 	atomic_long_t fixed;		/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
-	struct list_head spares;	/* descriptors for those that come back */
 	size_t reserved;		/* bytes of their pages */
+	struct list_head spares;	/* descriptors for those that come back */
 	size_t limit;			/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */
 	atomic_long_t nr_blocks;	/* blocks and large allocations */

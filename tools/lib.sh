@@ -62,7 +62,14 @@ as_root()
 	fi
 }
 
-# need PACKAGE...: installs the packages that are missing, by name; after whoever installs others now.
+# apt_install PACKAGE...: after whoever installs others now.
+apt_install()
+{
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy -o DPkg::Lock::Timeout=300 \
+		--no-install-recommends "$@"
+}
+
+# need PACKAGE...: installs the packages that are missing, by name.
 need()
 {
 	missing=
@@ -73,13 +80,8 @@ need()
 	[ -n "$missing" ] || return 0
 	say "installing with apt:$missing"
 	log=$(mktemp)
-	wait='DPkg::Lock::Timeout=300'
 	# shellcheck disable=SC2086
-	if { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy -o $wait \
-			--no-install-recommends $missing ||
-	     { as_root apt-get update -q &&
-	       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy -o $wait \
-			--no-install-recommends $missing; }; } >"$log" 2>&1; then
+	if { apt_install $missing || { as_root apt-get update -q && apt_install $missing; }; } >"$log" 2>&1; then
 		rm -f "$log"
 	else
 		tail -n 5 "$log" >&2

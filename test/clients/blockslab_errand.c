@@ -95,21 +95,34 @@ static long use_many(void *nr)
 	return err;
 }
 
+static unsigned int kept;
+
+static int keep(unsigned int nr)
+{
+	char name[24];
+
+	for (; kept < nr; kept++) {
+		snprintf(name, sizeof(name), "errand-%u", kept);
+		many[kept] = blockslab_heap_create(name, NULL);
+		if (IS_ERR(many[kept]))
+			return PTR_ERR(many[kept]);
+	}
+	return 0;
+}
+
+static void keep_none(void)
+{
+	while (kept)
+		blockslab_heap_destroy(many[--kept]);
+}
+
 static int everywhere(unsigned int nr)
 {
-	unsigned int made;
-	char name[24];
-	int cpu, err = 0;
+	int cpu, err = keep(nr);
 
-	for (made = 0; made < nr && !err; made++) {
-		snprintf(name, sizeof(name), "errand-%u", made);
-		many[made] = blockslab_heap_create(name, NULL);
-		err = PTR_ERR_OR_ZERO(many[made]);
-	}
 	for_each_online_cpu(cpu)
 		err = err ?: work_on_cpu(cpu, use_many, &nr);
-	while (made)
-		blockslab_heap_destroy(many[--made]);
+	keep_none();
 	return err;
 }
 
@@ -188,7 +201,7 @@ static int surely(unsigned int cpu)
 static long take_elsewhere(void *heap)
 {
 	void **slots = kvcalloc(NR_FOREIGN, sizeof(*slots), GFP_KERNEL);
-	int other = first_online_node, nr = 0, missing = 0, i;
+	int other = first_online_node, nr = 0, missing = 0, first, i;
 
 	if (other == numa_mem_id())
 		other = next_online_node(other);
@@ -199,17 +212,18 @@ static long take_elsewhere(void *heap)
 	while (nr < NR_FOREIGN &&
 	       (slots[nr] = blockslab_alloc_node(heap, 64, GFP_NOWAIT | __GFP_NOWARN, other)))
 		nr++;
-	for (i = nr - NR_WANTED_BACK; i < nr; i++)
+	first = max(nr - NR_WANTED_BACK, 0);
+	for (i = first; i < nr; i++)
 		blockslab_free(slots[i]);
 	local_irq_disable();
-	for (i = nr - NR_WANTED_BACK; i < nr; i++) {
+	for (i = first; i < nr; i++) {
 		slots[i] = blockslab_alloc(heap, 64, GFP_ATOMIC | __GFP_NOWARN);
 		missing += !slots[i];
 	}
 	local_irq_enable();
 	blockslab_free_bulk(nr, slots);
 	kvfree(slots);
-	return missing ? -ENOMEM : 0;
+	return missing || !nr ? -ENOMEM : 0;
 }
 
 static int elsewhere(unsigned int cpu)
@@ -223,21 +237,6 @@ static int elsewhere(unsigned int cpu)
 	err = work_on_cpu(cpu, take_elsewhere, heap);
 	blockslab_heap_destroy(heap);
 	return err;
-}
-
-static unsigned int kept;
-
-static int keep(unsigned int nr)
-{
-	char name[24];
-
-	for (; kept < nr; kept++) {
-		snprintf(name, sizeof(name), "errand-%u", kept);
-		many[kept] = blockslab_heap_create(name, NULL);
-		if (IS_ERR(many[kept]))
-			return PTR_ERR(many[kept]);
-	}
-	return 0;
 }
 
 /* Whether that is asked for on a CPU, which is there. */
@@ -283,8 +282,7 @@ static int __init errand_init(void)
 
 static void __exit errand_exit(void)
 {
-	while (kept)
-		blockslab_heap_destroy(many[--kept]);
+	keep_none();
 	blockslab_heap_destroy(errand);
 }
 
