@@ -167,7 +167,10 @@ struct blockslab_block {
 		struct rcu_head rcu;	/* of its end: it lives on for a grace period */
 	};
 	struct list_head all;		/* in node->all (node->lock) */
-	struct blockslab_note *notes;	/* one a slot, or NULL */
+	union {
+		struct blockslab_note *notes;	/* one a slot, or NULL */
+		u16 *usable;		/* of a coarse class: bytes of each that are its owner's */
+	};
 	struct llist_node deferred;	/* in deferred_blocks */
 	struct blockslab_node *node;	/* changes only while it has no slots out */
 	u32 state : 3;			/* the list it is on (node->lock) */

@@ -267,7 +267,9 @@ static void report_place(struct fault_report *report, const struct blockslab_blo
 	}
 	report->coarse = class_coarse(class);
 	report->noted = block->notes && number < block->nr_slots;
-	if (report->noted)
+	if (report->noted && report->coarse)
+		report->note = (struct blockslab_note){ .asked = block->usable[number] };
+	else if (report->noted)
 		report->note = block->notes[number];
 }
 

@@ -33,7 +33,7 @@ static bool size_wrong(struct blockslab_block *block, unsigned int number, size_
 {
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note && !class_coarse(block->node->class))
+	if (note)
 		return size != note->asked;
 	if (READ_ONCE(block->sizes) > block->size)
 		return size > usable_bytes(block, number);

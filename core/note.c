@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Notes: what is remembered of single slots, for POISON, RED_ZONE and tracking
+ * Notes: what is remembered of single slots, for POISON, RED_ZONE and tracking, and of coarse ones
  */
 
 #define STACK_FRAMES	16
@@ -31,7 +31,7 @@ static depot_stack_handle_t stack_now(unsigned long caller, gfp_t gfp)
 
 static unsigned int nr_notes(const struct blockslab_block *block)
 {
-	return block->notes ? block->nr_slots : 0;
+	return block->notes && !class_coarse(block->node->class) ? block->nr_slots : 0;
 }
 
 static struct blockslab_note *note_of(struct blockslab_block *block, unsigned int number)
@@ -91,8 +91,9 @@ static size_t usable_bytes(struct blockslab_block *block, unsigned int number)
 	struct blockslab_class *class = block->node->class;
 	struct blockslab_note *note = note_of(block, number);
 
-	if (note && (class_coarse(class) || class->heap->flags & BLOCKSLAB_RED_ZONE ||
-		     block_watched(block)))
+	if (class_coarse(class))
+		return READ_ONCE(block->usable[number]);
+	if (note && (class->heap->flags & BLOCKSLAB_RED_ZONE || block_watched(block)))
 		return READ_ONCE(note->asked);
 	if (!class->size)
 		return block->nr_pages * PAGE_SIZE;

@@ -21,6 +21,14 @@ static size_t notes_bytes(unsigned int nr_slots)
 	return kmalloc_size_roundup(nr_slots * sizeof(struct blockslab_note));
 }
 
+/* The same for what any block of a class has beside it; of coarse slots, what may be used. */
+static size_t side_bytes(const struct blockslab_class *class, unsigned int nr_slots)
+{
+	if (class_coarse(class))
+		return kmalloc_size_roundup(nr_slots * sizeof(u16));
+	return class->noted ? notes_bytes(nr_slots) : 0;
+}
+
 /* Slots of a block of so many bytes. */
 static unsigned int slots_in(const struct blockslab_class *class, size_t bytes)
 {
@@ -39,7 +47,7 @@ static size_t block_cost(const struct blockslab_class *class, unsigned int order
 	size_t bytes = PAGE_SIZE << order;
 	unsigned int nr_slots = slots_in(class, bytes);
 
-	return bytes + descriptor_bytes(nr_slots) + (class->noted ? notes_bytes(nr_slots) : 0);
+	return bytes + descriptor_bytes(nr_slots) + side_bytes(class, nr_slots);
 }
 
 /*
@@ -140,11 +148,11 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 	return pages_get(class->heap, gfp, nid, least);
 }
 
-static bool notes_get(struct blockslab_block *block, unsigned int nr, gfp_t gfp)
+static bool notes_get(struct blockslab_block *block, size_t bytes, gfp_t gfp)
 {
-	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, notes_bytes(nr), gfp, NUMA_NO_NODE);
+	block->notes = meta_alloc(BLOCKSLAB_FAIL_TRACK, bytes, gfp, NUMA_NO_NODE);
 	if (block->notes)
-		block->meta += notes_bytes(nr) / 8;
+		block->meta += bytes / 8;
 	return block->notes;
 }
 
@@ -162,9 +170,9 @@ static void descriptor_free_rcu(struct rcu_head *rcu)
 	descriptor_put(container_of(rcu, struct blockslab_block, rcu));
 }
 
-/* Room for @nr_slots and tail bits, and notes for @nr_notes; not charged yet. */
-static struct blockslab_block *descriptor_get(unsigned int nr_slots, unsigned int nr_notes,
-					      gfp_t gfp, int nid)
+/* Room for @nr_slots and tail bits, and for so many bytes of notes; not charged yet. */
+static struct blockslab_block *descriptor_get(unsigned int nr_slots, size_t notes, gfp_t gfp,
+					      int nid)
 {
 	bool small = map_words(nr_slots) == 1;
 	struct blockslab_block *block;
@@ -183,7 +191,7 @@ static struct blockslab_block *descriptor_get(unsigned int nr_slots, unsigned in
 	block->small = small;
 	block->meta = descriptor_bytes(nr_slots) / 8;
 	block->state = BLOCK_UNLISTED;
-	if (!nr_notes || notes_get(block, nr_notes, gfp))
+	if (!notes || notes_get(block, notes, gfp))
 		return block;
 	descriptor_put(block);
 	return NULL;
@@ -313,7 +321,8 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 static struct blockslab_block *reserve_descriptor(const struct blockslab_heap *heap, gfp_t gfp)
 {
 	return descriptor_get((PAGE_SIZE << RESERVE_ORDER) / 8,
-			      heap->flags & EXACT_FLAGS ? RESERVE_NOTES : 0, gfp, NUMA_NO_NODE);
+			      heap->flags & EXACT_FLAGS ? notes_bytes(RESERVE_NOTES) : 0, gfp,
+			      NUMA_NO_NODE);
 }
 
 static void reserve_spare(struct blockslab_heap *heap, struct blockslab_block *spare)
@@ -413,7 +422,7 @@ static struct blockslab_block *block_make(struct blockslab_node *node, unsigned 
 	if (!page)
 		return NULL;
 	nr_slots = slots_in(class, PAGE_SIZE << order);
-	block = descriptor_get(nr_slots, class->noted ? nr_slots : 0, gfp, page_to_nid(page));
+	block = descriptor_get(nr_slots, side_bytes(class, nr_slots), gfp, page_to_nid(page));
 	if (!block) {
 		__free_pages(page, order);
 		return NULL;

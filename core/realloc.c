@@ -27,7 +27,7 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
 	else if (zero_wanted(heap, gfp))
 		memset(slot + size, 0, usable - size);
-	if (note && !class_coarse(block->node->class))
+	if (note)
 		WRITE_ONCE(note->asked, size);
 	kasan_slot(slot, slot_bytes(block), size);
 	kmemleak_free(slot);	/* what was added is to be scanned */
@@ -143,7 +143,7 @@ void *blockslab_realloc(struct blockslab_heap *heap, const void *slot, size_t si
 	block = own_block(slot);
 	if (size > usable)
 		return grow(heap, slot, size, usable, gfp, _RET_IP_);
-	noted = note_at(block, slot) && !class_coarse(block->node->class);
+	noted = note_at(block, slot);
 	if (noted || !slot_serves(block, slot_number(block, slot), size)) {
 		moved = NULL;
 		if (noted || (size <= usable / SHRINK_LEAST && kmalloc_room(heap, size) != usable))

@@ -52,10 +52,13 @@ static void count_fail(struct blockslab_node *node, gfp_t gfp)
 /* Of coarse slots as much may be used as of those of a class of that size. */
 static void note_usable(const struct blockslab_class *class, size_t size, void **slots, size_t nr)
 {
-	u32 usable = index_size[heap_index(class->heap, size)];
+	u16 usable = index_size[heap_index(class->heap, size)];
+	struct blockslab_block *block;
 
-	while (nr--)
-		WRITE_ONCE(note_at(own_block(slots[nr]), slots[nr])->asked, usable);
+	while (nr--) {
+		block = own_block(slots[nr]);
+		WRITE_ONCE(block->usable[slot_number(block, slots[nr])], usable);
+	}
 }
 
 /* Up to @nr slots, and RUN_MAX, straight out of the node's blocks. */
@@ -69,9 +72,9 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
-	spin_unlock_irqrestore(&node->lock, irq);
 	if (class_coarse(class))
 		note_usable(class, size, slots, got);
+	spin_unlock_irqrestore(&node->lock, irq);
 	if (unlikely(lines_due(class, READ_ONCE(node->allocs))))
 		lines_ask();
 	for (i = 0; i < got && class->key != KEY_SLOW; i++)
@@ -452,7 +455,7 @@ static bool large_fill(struct blockslab_block *block, struct blockslab_class *cl
 static struct blockslab_block *large_block(struct blockslab_class *class, size_t size, gfp_t gfp,
 					   int nid, bool track)
 {
-	struct blockslab_block *block = descriptor_get(1, class->noted, gfp, NUMA_NO_NODE);
+	struct blockslab_block *block = descriptor_get(1, side_bytes(class, 1), gfp, NUMA_NO_NODE);
 
 	if (!block)
 		return NULL;
@@ -460,7 +463,7 @@ static struct blockslab_block *large_block(struct blockslab_class *class, size_t
 	block->recip = 1;		/* no other address is one of a slot */
 	atomic_long_inc(&class->heap->moving);
 	/* What is to be watched has room around it, if that comes easily. */
-	if (track && !class->noted && notes_get(block, 1, gfp)) {
+	if (track && !class->noted && notes_get(block, notes_bytes(1), gfp)) {
 		block->nr_pages = 2 + PFN_UP(size);
 		if (large_fill(block, class, (gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN, nid)) {
 			block->base += PAGE_SIZE;

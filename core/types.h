@@ -25,7 +25,7 @@ static_assert(sizeof(struct blockslab_cpu) == SMP_CACHE_BYTES || SMP_CACHE_BYTES
 
 /* What is remembered of a slot beside its block */
 struct blockslab_note {
-	u32 asked;	/* bytes asked for; of a coarse class, those that may be used */
+	u32 asked;	/* bytes asked for */
 	u32 period;	/* of tracking, when this slot was tracked; 0 if it is not */
 	depot_stack_handle_t got;	/* stack of its allocation, 0 for none */
 	depot_stack_handle_t gone;	/* stack of its last free, 0 for none */

@@ -257,7 +257,7 @@ static bool watch_forgive(struct blockslab_node *node, bool all)
 
 	spin_lock_irqsave(&node->lock, irq);
 	list_for_each_entry(block, &node->all, all) {
-		if (!block->notes || !(all || only_bad(block)))
+		if (!nr_notes(block) || !(all || only_bad(block)))
 			continue;
 		for_each_clear_bit(number, block->map, block->nr_slots) {
 			note = note_of(block, number);

@@ -139,6 +139,30 @@ static void what_comes_and_goes_is_cached_in_the_end(struct kunit *test)
 	free_many(slots, NR_SIZES);
 }
 
+/* Six sizes of a heap have classes; then come those that share coarse ones. */
+static void *first_six(struct kunit *test, struct blockslab_heap *heap)
+{
+	size_t size;
+
+	sample_nothing(test, heap);
+	for (size = 16; size <= 6 * 16; size += 16)
+		blockslab_free(must_alloc(test, heap, size));
+	return must_alloc(test, heap, 600);
+}
+
+static void what_stands_beside_coarse_slots_is_little(struct kunit *test)
+{
+	void *coarse = first_six(test, fixture.heap), *slots[20];
+	u64 held;
+
+	blockslab_shrink(fixture.heap);
+	held = stats_of(fixture.heap).held;
+	alloc_many(test, fixture.heap, 56, slots, ARRAY_SIZE(slots));
+	KUNIT_EXPECT_LE(test, stats_of(fixture.heap).held - held, PAGE_SIZE + PAGE_SIZE / 8);
+	free_many(slots, ARRAY_SIZE(slots));
+	blockslab_free(coarse);
+}
+
 static void a_large_size_that_is_rare_keeps_nothing(struct kunit *test)
 {
 	void **slots = one_of_each(test), *slot;
@@ -210,17 +234,6 @@ static void a_power_of_two_is_aligned_without_memory_for_its_class(struct kunit 
 	KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)slot, 64));
 	blockslab_free(slot);
 	blockslab_free(other);
-}
-
-/* Six sizes of a heap have classes; then come those that share coarse ones. */
-static void *first_six(struct kunit *test, struct blockslab_heap *heap)
-{
-	size_t size;
-
-	sample_nothing(test, heap);
-	for (size = 16; size <= 6 * 16; size += 16)
-		blockslab_free(must_alloc(test, heap, size));
-	return must_alloc(test, heap, 600);
 }
 
 /* A slot that came and went does so on, after so many times, too. */
@@ -308,6 +321,7 @@ static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(a_report_says_no_more_than_is_known),
 	KUNIT_CASE(what_is_asked_for_often_is_cached),
 	KUNIT_CASE(what_comes_and_goes_is_cached_in_the_end),
+	KUNIT_CASE(what_stands_beside_coarse_slots_is_little),
 	KUNIT_CASE(a_large_size_that_is_rare_keeps_nothing),
 	KUNIT_CASE(a_bulk_call_has_its_class_at_once),
 	KUNIT_CASE(what_is_zeroed_is_zero),
