@@ -205,6 +205,49 @@ static unsigned int validate_poison(struct blockslab_block *block)
 	return faults;
 }
 
+/* The first byte behind what was asked for that is not as it should be, or NULL. */
+static const void *zone_broken(struct blockslab_block *block, const u8 *slot, u32 asked)
+{
+	const u8 *byte = slot + asked, *end = slot + slot_bytes(block);
+	bool poison = poisoned(block->node->class->heap);
+
+	if (all_are(byte, SLUB_RED_ACTIVE, end - byte))
+		return NULL;
+	while (byte < end && (READ_ONCE(*byte) == SLUB_RED_ACTIVE ||
+			      (poison && (*byte == POISON_FREE || *byte == POISON_INUSE))))
+		byte++;
+	return byte < end ? byte : NULL;
+}
+
+/*
+ * How many slots were written past, where that has red zones. Who is about to give a slot out or to
+ * take it back poisons it first, and fills its zone before he says from where on that is.
+ */
+static unsigned int validate_zones(struct blockslab_block *block)
+{
+	struct blockslab_class *class = block->node->class;
+	unsigned int number, faults = 0;
+	const void *slot, *wrong;
+	u32 asked;
+
+	for (number = 0; class->heap->zone && number < nr_notes(block); number++) {
+		asked = smp_load_acquire(&block->notes[number].asked);	/* exact_alloc() */
+		if ((poisoned(class->heap) && slot_is_free(block, number)) ||
+		    (!class->size && !asked))	/* validate_poison(); not given out yet */
+			continue;
+		slot = slot_address(block, class->size, number);
+		wrong = zone_broken(block, slot, class->asked ?: asked);
+		smp_rmb();	/* the same */
+		if (!wrong || READ_ONCE(block->notes[number].asked) != asked)
+			continue;
+		faults++;
+		report(PAST_SLOT, .slot = slot, .block = block, .damage = wrong,
+		       .expected = SLUB_RED_ACTIVE, .locked = true,
+		       .done = "the slot was left as it is");
+	}
+	return faults;
+}
+
 static void validate_block(struct blockslab_block *block, struct findings *findings)
 {
 	struct blockslab_class *class = block->node->class;
@@ -240,7 +283,7 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 		block = place_next(&place);
 		if (block) {
 			validate_block(block, &findings);
-			faults += validate_poison(block);
+			faults += validate_poison(block) + validate_zones(block);
 			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
 				faults += validate_watched(block, number);
 			sums->held += block_bytes(block);

@@ -154,9 +154,11 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 	}
 	if (!note)
 		return;
-	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
 	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
 		fill_zone(slot + size, bytes - size);
+	smp_wmb();	/* validate_zones() */
+	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
+	smp_wmb();	/* the same, before its owner writes to it */
 }
 
 /*
@@ -281,7 +283,8 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 	tell_free(block, slot, caller);
 	if (class->size && !keeps_content(heap)) {
 		if (!poisoned(heap) && want_init_on_free())
-			memset(slot, 0, class->size - heap->zone);
+			memset(slot, 0, heap->zone ?	/* which stays */
+			       usable_bytes(block, slot_number(block, slot)) : class->size);
 		kmsan_poison_memory(slot, class->size - heap->zone, GFP_NOWAIT);
 	}
 	return true;

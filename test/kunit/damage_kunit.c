@@ -7,6 +7,7 @@
 
 #define NR_SLOTS	200
 #define SLOT_SIZE	384	/* no power of two anywhere */
+#define ZONED_SIZE	18
 
 /* Slots of which every second is free, in its block. */
 static void **half_of_them(struct kunit *test, struct blockslab_heap *heap)
@@ -144,6 +145,45 @@ static void validate_finds_a_write_to_a_free_slot(struct kunit *test)
 	kasan_enable_current();
 	blockslab_free(keeps);
 	end_heap(test, heap);
+}
+
+/* Of an allocated slot, and of a free one that is not poisoned; once more each time. */
+static void expect_zone_validated(struct kunit *test, struct blockslab_heap *heap, u8 *slot)
+{
+	u8 *zone = slot + ZONED_SIZE;
+
+	OPTIMIZER_HIDE_VAR(zone);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+	kasan_disable_current();
+	*zone ^= 1;
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 1);
+	expect_fault(test, "write past the slot", slot);
+	*zone ^= 1;
+	kasan_enable_current();
+	KUNIT_EXPECT_EQ(test, blockslab_validate(heap), 0);
+}
+
+static void validate_finds_a_write_past_a_slot(struct kunit *test)
+{
+	const unsigned long flags[] = {
+		BLOCKSLAB_RED_ZONE, BLOCKSLAB_RED_ZONE | BLOCKSLAB_POISON,
+		BLOCKSLAB_RED_ZONE | BLOCKSLAB_POISON | BLOCKSLAB_TRACK,
+	};
+	void *slot, *keeps;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct blockslab_heap *heap = make_heap(test, "zones", flags[i], 0, 0);
+
+		keeps = must_alloc(test, heap, ZONED_SIZE);
+		slot = must_alloc(test, heap, ZONED_SIZE);
+		expect_zone_validated(test, heap, slot);
+		blockslab_free(slot);
+		if (!(flags[i] & BLOCKSLAB_POISON))
+			expect_zone_validated(test, heap, slot);
+		blockslab_free(keeps);
+		end_heap(test, heap);
+	}
 }
 
 /* --- what an allocation meets ----------------------------------------------------------------- */
@@ -320,6 +360,7 @@ static struct kunit_case damage_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
 	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
 	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
+	KUNIT_CASE(validate_finds_a_write_past_a_slot),
 	KUNIT_CASE(a_block_without_pages_is_left_alone),
 	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
 	KUNIT_CASE(a_double_free_into_a_block_that_goes_is_told),
