@@ -148,6 +148,8 @@ static void heap_uncharge(struct blockslab_node *node, size_t bytes)
 	atomic_long_sub(bytes, &node->held);
 }
 
+static bool shared_forgotten;	/* by shared_forget(); and has blocks (blockslab_shared.lock) */
+
 /*
  * The shared heap holds the module only while it has blocks, so that a slot somebody forgot keeps
  * it loaded. Under a lock, so that a put never comes before its get.
@@ -161,8 +163,9 @@ static void shared_count_block(int change)
 	nr = atomic_long_add_return(change, &blockslab_shared.nr_blocks);
 	if (change > 0 && nr == 1)
 		__module_get(THIS_MODULE);
-	else if (change < 0 && nr == 0)
+	else if (change < 0 && nr == 0 && !shared_forgotten)
 		module_put(THIS_MODULE);
+	shared_forgotten &= nr > 0;
 	spin_unlock_irqrestore(&blockslab_shared.lock, irq);
 }
 

@@ -138,7 +138,8 @@ static ssize_t control_read(struct file *file, char __user *to, size_t nr, loff_
 	char text[24];
 
 	sprintf(text, "%lu\n", at ? READ_ONCE(*(unsigned long *)((void *)heap + at)) :
-				    heap_forgotten(heap));
+				    heap == &blockslab_shared ? READ_ONCE(shared_forgotten) :
+								heap_forgotten(heap));
 	return simple_read_from_buffer(to, nr, pos, text, strlen(text));
 }
 

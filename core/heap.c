@@ -110,6 +110,8 @@ static unsigned long heap_pages(struct blockslab_heap *heap)
 /* What keeps a heap that has ended, and this module loaded. */
 static void heap_tell_kept_by(struct blockslab_heap *heap)
 {
+	if (heap == &blockslab_shared)	/* as this module goes: heaps_exit() */
+		return;
 	if (heap_pages(heap))
 		pr_warn("heap %s was destroyed with live slots; they stay valid until they are freed\n",
 			heap->name);
@@ -304,6 +306,27 @@ static void lose_slots(struct blockslab_block *block)
 		kmemleak_free(slot_address(block, class->size, number));
 }
 
+/* The shared heap goes on; but what it has does not keep this module loaded any more. */
+static int shared_forget(void)
+{
+	unsigned long pages, irq;
+	bool let_go, was;
+
+	heap_trim(&blockslab_shared, true);
+	pages = heap_pages(&blockslab_shared);
+	spin_lock_irqsave(&blockslab_shared.lock, irq);
+	let_go = !shared_forgotten && atomic_long_read(&blockslab_shared.nr_blocks);
+	was = shared_forgotten;
+	shared_forgotten |= let_go;
+	spin_unlock_irqrestore(&blockslab_shared.lock, irq);
+	if (!let_go)
+		return was ? 0 : -EBUSY;
+	pr_warn("heap shared was let go of: the %lu pages of its live slots are lost once this module is unloaded\n",
+		pages);
+	module_put(THIS_MODULE);
+	return 0;
+}
+
 /*
  * Lets go of a heap that will never drain: this module can be unloaded then. The pages of its live
  * slots are lost from now on: a slot that is freed late is free, and that is all. For heaps that
@@ -314,7 +337,9 @@ static int heap_forget(struct blockslab_heap *heap, u64 value)
 	bool left = !heap->module && strcmp(heap->maker, "-");
 	int error = -EBUSY;
 
-	if (left && heap != &blockslab_shared && heap_end(heap)) {
+	if (heap == &blockslab_shared)
+		return shared_forget();
+	if (left && heap_end(heap)) {
 		heap_close(heap);
 		heap_finish(heap);
 		error = atomic_long_read(&heap->nr_blocks) ? -EBUSY : 0;
@@ -350,7 +375,8 @@ static unsigned long lose_heap(struct blockslab_heap *heap)
 	}
 	reserve_drop(heap);
 	heap_free_classes(heap);
-	heap_end_memory(heap);
+	if (heap != &blockslab_shared)
+		heap_end_memory(heap);
 	return pages;
 }
 

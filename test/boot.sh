@@ -284,11 +284,29 @@ left_heap_is_reported_once()
 
 a_heap_is_let_go_of()
 {
-	refused sh -c "echo 1 >$blockslab/heap/shared/forget"
 	echo 1 >$blockslab/heap/lives/forget
 	[ "$(cell heaps lives state)" = forgotten ]
 	echo 1 >$blockslab/heap/lives/forget	# which it is already
 	rmmod blockslab
+	load blockslab
+}
+
+# Of the shared heap, which goes on; unless it has nothing.
+shared_slots_are_let_go_of()
+{
+	refused sh -c "echo 1 >$blockslab/heap/shared/forget"
+	load blockslab_lives do=lost
+	rmmod blockslab_lives
+	refused rmmod blockslab
+	dmesg -c >/dev/null
+	echo 1 >$blockslab/heap/shared/forget
+	echo 1 >$blockslab/heap/shared/forget
+	[ "$(cell heaps shared slots)" = 1 ]
+	load blockslab_sample
+	rmmod blockslab_sample
+	rmmod blockslab
+	[ "$(dmesg | grep -c 'heap shared was let go of: the 1 pages')" = 1 ]
+	dmesg | tail -n 5 | grep ' 1 pages of heaps that were let go of are lost'
 	load blockslab
 }
 

@@ -10,6 +10,7 @@
  *	written	allocates from the shared heap, and writes past one slot as it goes, and to another
  *		after its free
  *	large	has whole pages, and a heap that has a reserve and no more, until it goes
+ *	lost	allocates from the shared heap, and leaves that
  *	refer	destroys a heap without slots, and leaves a reference on a page that one was in
  */
 #include <linux/mm.h>
@@ -43,7 +44,7 @@ static int __init lives_init(void)
 
 	if (told("written"))
 		other = lives_get();
-	if (!told("rcu") && !told("written")) {
+	if (!told("rcu") && !told("written") && !told("lost")) {
 		heap = blockslab_heap_create("lives", told("callers") || told("left") ?
 					     &tracked : NULL);
 		if (IS_ERR(heap))
