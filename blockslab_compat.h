@@ -19,9 +19,11 @@
  *   devnode() returns, a port for serio_register_port(), a fence whose ops have no release(), what
  *   goes to __netpoll_free(), ff->private, a framebuffer for drm_gem_fb_destroy(); and, with no
  *   call to be seen, what inline functions of headers allocate: gameport_allocate_port(),
- *   kunit_alloc_resource(), rdma_zalloc_drv_obj(), vmcore_alloc_add_range(), in 6.1
- *   tcf_exts_init() and alloc_apertures(). Such a slot is lost, each time, and the kernel warns
- *   once a boot; 6.1 takes a page off SUnreclaim for each. Its kfree_sensitive(), as in
+ *   rdma_zalloc_drv_obj(), vmcore_alloc_add_range(), in 6.1 tcf_exts_init() and
+ *   alloc_apertures(). As often as the core it is another module of the same subsystem, which was
+ *   not moved: 9pnet frees what 9p reads directories into; move both. Such a slot is lost, each
+ *   time, and the kernel warns once a boot; 6.1 takes a page off SUnreclaim for each. Its
+ *   kfree_sensitive(), as in
  *   user_destroy(), warns each time, and the slot keeps its content; 7.3 wipes a page from there
  *   on, other slots with it. (Where the module names who frees, it works: kfree_link() for a
  *   symlink's target, seq_release_private(), dma_fence_free(). So do dma_fence_chain_alloc(),
@@ -181,6 +183,9 @@ static inline void blockslab_compat_end(void)
 #include <linux/dma-fence-chain.h>
 #include <linux/generic-radix-tree.h>
 #include <linux/textsearch.h>
+#if IS_ENABLED(CONFIG_KUNIT)
+#include <kunit/resource.h>
+#endif
 
 /* In newer kernels a macro. */
 #ifdef dma_fence_chain_alloc

@@ -23,7 +23,6 @@ dev->platform_data = kzalloc(8, GFP_KERNEL);
 port = gameport_allocate_port();
 error = tcf_exts_init(&filter->exts, net, 0, 0);
 info->apertures = alloc_apertures(1);
-chip = kunit_alloc_resource(test, begin, end, GFP_KERNEL, NULL);
 pd = rdma_zalloc_drv_obj(device, ib_pd);
 class->devnode = name_of_node;
 	.devnode = name_of_node,
@@ -46,6 +45,16 @@ snd_hda_gen_free(codec);
 fc->release = fuse_free_conn;
 dma_fence_init(fence, &ops, &lock, context, 1);
 array = dma_fence_array_create(2, fences, context, 1, false);
+fid->rdir = kzalloc(sizeof(*rdir) + size, GFP_KERNEL);
+record->buf = kmalloc(size, GFP_KERNEL);
+us->extra = kzalloc(sizeof(*info), GFP_KERNEL);
+em->data = (unsigned long)kmemdup(data, len, GFP_KERNEL);
+pub = kzalloc(sizeof(struct public_key), GFP_KERNEL);
+xfrm_state_walk_init(walk, proto, filter);
+error = add_mtd_blktrans_dev(dev);
+dev_coredumpsg(dev, table, size, GFP_KERNEL);
+	.atomic_destroy_state = drm_atomic_helper_connector_destroy_state,
+	.dt_free_map = pinconf_generic_dt_free_map,
 	.gem_create_object = create_object,
 	.parse_fn = parse,
 	.destroy = user_destroy,
