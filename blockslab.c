@@ -40,7 +40,7 @@
  *   batches. The line of the CPU's own node is found by adding one per-CPU offset, at no cost.
  *   Where there are many CPUs, a class has lines once it has seen use: see lines_due().
  * - Many sizes (class.c). A heap's first few sizes have classes at once; others share coarse ones
- *   until they are used in earnest, see size_earned(). Notes keep their slots exact.
+ *   until they are used in earnest, see size_earned(), and again when no more: classes_rest().
  * - Deferred frees (defer.c) are marks in the block from the call on; the page's key counts them.
  * - Giving back (retain.c, trim.c). Twice a second, as long as a heap has anything to give back and
  *   is in use, its classes are looked at: after two seconds without a change, what lies in a depot
@@ -70,8 +70,8 @@
  *	what					is felt by
  *	no slot, or no room			the count in the line
  *	an interrupt came while it was changed	the line's flag
- *	the class is not there yet, the heap	the line of no_class, which has no slot and no room
- *	zeroes or charges, or is destroyed
+ *	the class rests, or is not there; the	the line of no_class, which has no slot and no room
+ *	heap zeroes, charges, or is destroyed
  *	sampling				the line's credit
  *	tracing, init_on_alloc, kmemleak	blockslab_fast_size: no size is small enough
  *	tracing, init_on_free, kmemleak		blockslab_span.reach: no address is near enough
@@ -126,7 +126,7 @@
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
- * heap->lock (the reserve, and that a class is made once), heaps_lock (the list of heaps),
+ * heap->lock (reserve, making and rest of classes), heaps_lock (the list of heaps),
  * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, shelves, deferred frees
  * and reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
  * with preemption disabled, so all may sleep on PREEMPT_RT. Nothing is printed under one.

@@ -32,7 +32,7 @@ static void finish(const struct request *want, const struct blockslab_class *cla
 	}
 }
 
-/* Slots of a larger class than that of their size stand in for such; coarse ones have notes. */
+/* Slots of a larger class than that of their size stand in for such; coarse ones are exact. */
 static void tell_stand_ins(const struct request *want, const struct blockslab_class *class,
 			   size_t nr, void **slots)
 {
@@ -73,7 +73,7 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
 		unsigned int index = heap_index(want->heap, want->size);
 		struct request own = *want;
 
-		/* A block of its own has no notes, for which there may be no room. */
+		/* A block of its own has nothing beside it, for which there may be no room. */
 		own.class = class_get(want->heap, 0, index, want->gfp) ?:
 			    class_larger(want->heap, 0, index);
 		if (own.class)
@@ -202,7 +202,7 @@ static struct blockslab_cpu __percpu *zeroing_lines(struct blockslab_heap *heap,
 
 	if (size && heap_caches(heap))
 		class = class_find(heap, 0, heap_index(heap, size));
-	return class ? READ_ONCE(class->cpu) : no_class;
+	return class && !READ_ONCE(class->rests) ? READ_ONCE(class->cpu) : no_class;
 }
 
 /*
@@ -414,6 +414,16 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 
+/* A size's class is to have lines, and never rests, from now on; its index. */
+static unsigned int mark_size(struct blockslab_heap *heap, size_t size)
+{
+	unsigned int index = heap_index(heap, size);
+
+	if (READ_ONCE(heap->asked[index]) < U8_MAX)
+		WRITE_ONCE(heap->asked[index], U8_MAX);
+	return index;
+}
+
 /**
  * blockslab_alloc_nolock() - allocate a slot in any context
  * @heap: to take it from; NULL for the shared heap
@@ -430,29 +440,26 @@ EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 {
 	struct blockslab_class *class;
-	unsigned int index;
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	if (alloc_try(heap, size, &slot))
+	if (alloc_try(heap, size, &slot)) {
+		mark_size(heap, size);
 		return slot;
+	}
 	if (!heap_has_sizes(heap, _RET_IP_))
 		return NULL;
 	if (!size)
 		return ZERO_SIZE_PTR;
 	if (!heap_caches(heap) || size > BLOCKSLAB_SLOT_MAX - heap->zone)
 		return NULL;
-	index = heap_index(heap, size);
-	class = class_find(heap, 0, index);
-	if (!class || READ_ONCE(class->cpu) == no_class) {
-		WRITE_ONCE(heap->asked[index], U8_MAX);
+	class = class_find(heap, 0, mark_size(heap, size));
+	slot = class && READ_ONCE(class->cpu) != no_class ?
+	       take_cached(&class->nodes[home_node()], size) : NULL;
+	if (!slot)
 		return NULL;
-	}
-	slot = take_cached(&class->nodes[home_node()], size);
-	if (slot) {
-		fill_slot(class, slot, size, heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0);
-		trace_blockslab_alloc(_RET_IP_, heap->name, slot, size, class->size, 0);
-	}
+	fill_slot(class, slot, size, heap->flags & BLOCKSLAB_ZERO ? __GFP_ZERO : 0);
+	trace_blockslab_alloc(_RET_IP_, heap->name, slot, size, class->size, 0);
 	return slot;
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_nolock);

@@ -353,7 +353,8 @@ static noinline void block_emptied(struct blockslab_block *block, struct list_he
 	struct blockslab_node *node = block->node;
 	struct blockslab_heap *heap = node->class->heap;
 	bool ended = heap_destroyed(heap);
-	unsigned int keep = ended || node->class->noted ? 0 : node->retention.keep;
+	bool exact = node->class->noted && !class_coarse(node->class);
+	unsigned int keep = ended || exact ? 0 : node->retention.keep;
 
 	if (keep && overstocked(heap)) {
 		node->refused += block_words(block);

@@ -34,7 +34,7 @@ static void heap_init(struct blockslab_heap *heap, const char *name,
 	heap->reclaimed = jiffies - TRIM_PERIOD;
 	refcount_set(&heap->refs, 1);
 	/* Not deferrable: on an idle CPU that would wait until something else wakes it. */
-	INIT_DELAYED_WORK(&heap->trim, heap_trim_work);
+	INIT_DELAYED_WORK(&heap->trim, heap_look);
 	INIT_WORK(&heap->free_work, heap_free_work);
 }
 
@@ -130,6 +130,7 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 	struct blockslab_block *block, *spare;
 	size_t bytes;
 
+	heap->reserves = reserve;
 	if (reserve && !class_get(heap, 0, NR_SIZES - 1, GFP_KERNEL))
 		return -ENOMEM;
 	for (bytes = 0; bytes < reserve; bytes += PAGE_SIZE << RESERVE_ORDER) {

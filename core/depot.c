@@ -377,7 +377,8 @@ static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
 	void *slot;
 
-	if (node_exact(node) || (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
+	if (node_exact(node) || READ_ONCE(node->class->rests) ||
+	    (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
 		return NULL;
 	atomic_add(IN_HAND + 2, &node->in_hand);
 	slot = find_slots(node, size, gfp);
@@ -387,12 +388,22 @@ static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 	return slot;
 }
 
+/* A class that rests has room for what comes in numbers, as where a client frees all it has. */
+static bool returns_many(struct blockslab_node *node)
+{
+	u8 returns = READ_ONCE(node->returns);
+
+	if (returns < 2 * REST_ALLOCS)
+		WRITE_ONCE(node->returns, returns + 1);
+	return returns == 2 * REST_ALLOCS;
+}
+
 /* Makes room for a slot in this CPU's line of the node; false if it cannot. */
 static bool bring_room(struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine, *empty = NULL;
 
-	if (node_exact(node))
+	if (node_exact(node) || (READ_ONCE(node->class->rests) && !returns_many(node)))
 		return false;
 	atomic_add(IN_HAND + 2, &node->in_hand);
 	magazine = take_off(node, true);

@@ -279,7 +279,8 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 	if (put && !run_enter(run.mark, slots[-1], &seen))
 		put = 0;		/* those were of another run */
 	/* A second magazine comes by the free of a single slot. */
-	if ((!READ_ONCE(run.line->spare) && may_have_spare(node)) ||
+	if ((!READ_ONCE(run.line->spare) && may_have_spare(node) &&
+	     !READ_ONCE(node->class->rests)) ||
 	    (put < least && (nr < least || !run_enter(run.mark, slots[1], &seen) ||
 			     !run_enter(run.mark, slots[least - 1], &seen))))
 		return 0;
@@ -316,7 +317,8 @@ static bool free_again(const struct blockslab_block *block, unsigned long lines,
 	rcu_read_lock();	/* its class may go with the slot */
 	preempt_enable();
 	/* To flush may give the block of a slot back that is freed twice. */
-	if (own && !room && !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) && bring_room(node))
+	if (own && !room && !READ_ONCE(node->class->rests) &&	/* free_to() */
+	    !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) && bring_room(node))
 		done = size == ANY_SIZE ?
 		       blockslab_free_try(slot, ANY_SIZE, !cache, &cache->pages) :
 		       blockslab_free_try(slot, size, !cache, &cache->pages);

@@ -126,11 +126,14 @@ static void heap_tell_kept_by(struct blockslab_heap *heap)
 /* After its end nothing is cached, and a block goes back when its last slot does. */
 static void heap_close(struct blockslab_heap *heap)
 {
+	unsigned long irq;
 	int i;
 
 	deferred_finish();
+	spin_lock_irqsave(&heap->lock, irq);	/* class_rest() */
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], no_class);
+	spin_unlock_irqrestore(&heap->lock, irq);
 	cancel_delayed_work_sync(&heap->trim);
 }
 
@@ -441,6 +444,8 @@ size_t blockslab_heap_release(struct blockslab_heap *heap)
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		while (release_blocks(node, &released))
 			cond_resched();
+	if (!heap->cache)	/* has no such */
+		memset(heap->shared, 0, sizeof(heap->shared));
 	return released;
 }
 EXPORT_SYMBOL_GPL(blockslab_heap_release);

@@ -79,6 +79,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define GFP_TRIAL	(__GFP_COMP | __GFP_WRITE | __GFP_NOWARN)
 #define OWN_CLASSES	6	/* sizes of a heap that get classes of their own at once */
 #define COARSE_ASKS	64	/* requests after which any other size gets one */
+#define REST_ALLOCS	64	/* in a period of the trim; a class with fewer for 2 s rests */
+#define REST_BYTES	SZ_32K	/* of blocks: with no more than that its size shares, too */
 #define COARSE_LEAST	64	/* bytes of the smallest coarse slots; in use, they are one more */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */

@@ -294,7 +294,7 @@ static struct blockslab_block *reserve_take(struct blockslab_node *node, gfp_t g
 	struct blockslab_block *block;
 	unsigned long irq;
 
-	/* What cannot be tracked is left untracked; a coarse class would want notes. */
+	/* What cannot be tracked is left untracked; a coarse class would want more. */
 	if (class->of || class->kind & ~__GFP_ACCOUNT || list_empty(&heap->reserve))
 		return NULL;
 	spin_lock_irqsave(&heap->lock, irq);

@@ -58,8 +58,10 @@ static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_
 	if (room != size) {
 		block = own_block(moved);
 		block_stands_in(block);
-		if (class_coarse(block->node->class))
+		if (class_coarse(block->node->class)) {
+			count_shared(heap, size, -1);
 			note_usable(block->node->class, room, &moved, 1);
+		}
 	}
 	return moved;
 }

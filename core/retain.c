@@ -97,8 +97,7 @@ static void retention_reset(struct blockslab_retention *retention)
 
 /*
  * Empty blocks that are kept in any case: one where a double free could not be told else (of
- * watched slots the latest are kept, and no more; of coarse ones none is, as they are there to save
- * memory), none of a heap that ended, all of one let go of.
+ * watched slots the latest are kept, and no more), none of a heap that ended, all of one let go of.
  */
 static unsigned int keep_least(const struct blockslab_node *node)
 {

@@ -55,6 +55,7 @@ static void note_usable(const struct blockslab_class *class, size_t size, void *
 	u16 usable = index_size[heap_index(class->heap, size)];
 	struct blockslab_block *block;
 
+	count_shared(class->heap, size, nr);
 	while (nr--) {
 		block = own_block(slots[nr]);
 		WRITE_ONCE(block->usable[slot_number(block, slots[nr])], usable);
@@ -313,8 +314,10 @@ static bool alloc_missing(struct blockslab_cpu __percpu *lines, size_t credit, s
 		return false;
 	if (take_again(lines, credit, canary, slot))
 		return true;
-	might_alloc(gfp);
 	line = raw_cpu_ptr(lines + home_node());
+	if (unlikely(READ_ONCE(line->node->class->rests)))
+		return false;
+	might_alloc(gfp);
 	*slot = alloc_from(line->node, size, gfp, !(READ_ONCE(line->tally) & BLOCKSLAB_COUNT),
 			   caller);
 	return *slot || !(gfp & __GFP_NOFAIL) || !gfpflags_allow_blocking(gfp);
@@ -392,7 +395,7 @@ static size_t many(const struct blockslab_cpu *line)
 {
 	unsigned int capacity;
 
-	if (unlikely(!line->node))	/* of no class */
+	if (unlikely(!line->node) || READ_ONCE(line->node->class->rests))	/* or of no class */
 		return 1;
 	capacity = READ_ONCE(line->node->capacity);
 	return READ_ONCE(line->capacity) < capacity ? SIZE_MAX : capacity / 4 + 1;
@@ -571,18 +574,14 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 	struct blockslab_heap *heap = node->class->heap;
 	unsigned long irq;
 	LIST_HEAD(gone);
-	size_t size;
 
 	spin_lock_irqsave(&node->lock, irq);
 	if (test_and_set_free(block, number)) {
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
 		       .done = "the slot is free once", .locked = true);
 	} else {
-		/* That it was asked for stays: size_earned(). */
-		if (class_coarse(node->class)) {
-			size = usable_bytes(block, number);
-			blockslab_sub(heap->asked[heap_index(heap, size)], coarse_asks(size));
-		}
+		if (class_coarse(node->class))
+			count_shared(heap, usable_bytes(block, number), -1);
 		blockslab_add(node->frees, 1);
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);

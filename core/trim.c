@@ -62,10 +62,17 @@ static void trim_end(struct blockslab_heap *heap, int trim) __releases(&trims)
 	srcu_read_unlock(&trims, trim);
 }
 
+/* It has magazines that it is to have no more. */
+static bool node_caches_at_rest(const struct blockslab_node *node)
+{
+	return READ_ONCE(node->class->rests) && atomic_long_read(&node->magazine_slots);
+}
+
 static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
 			   struct blockslab_cpu *line)
 {
-	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET)
+	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET &&
+	    !node_caches_at_rest(node))
 		return false;
 	if (drain->which == STALE_LINES && !READ_ONCE(line->stale))
 		return false;
@@ -268,13 +275,15 @@ static bool heap_may_ask(struct blockslab_heap *heap)
 
 /*
  * What passed through a node's depot and blocks: it stands still while the CPUs' magazines suffice;
- * with @all that these gave and took, too: while it is idle. A watched slot counts once when it is
- * freed, and once more when its block has it back.
+ * with @all that these gave and took, too: while it is idle. Then an allocation is most of it, and
+ * counts BLOCKSLAB_ALLOC. A watched slot counts once when it is freed, and once more when its block
+ * has it back.
  */
 static unsigned long node_activity(struct blockslab_node *node, bool all)
 {
-	unsigned long sum = READ_ONCE(node->allocs) + 2 * READ_ONCE(node->frees) -
-			    READ_ONCE(node->waiting) + atomic_read(&node->in_hand);
+	unsigned long sum = READ_ONCE(node->allocs) * BLOCKSLAB_ALLOC +
+			    2 * READ_ONCE(node->frees) - READ_ONCE(node->waiting) +
+			    (all ? 0 : atomic_read(&node->in_hand));
 	struct blockslab_cpu *line;
 	int cpu;
 
@@ -303,7 +312,17 @@ static bool node_bare(struct blockslab_node *node)
 	return !atomic_long_read(&node->held);
 }
 
-/* What is quiet gives back: classes not used at all, and stocks that no magazine asks for. */
+/* Allocations since the last look, before that is looked at anew. */
+static unsigned long node_allocs(struct blockslab_node *node)
+{
+	return node_bare(node) ? 0 :
+	       (node_activity(node, true) - node->use.activity) / BLOCKSLAB_ALLOC;
+}
+
+/*
+ * What is quiet gives back: classes not used at all, and stocks that no magazine asks for; and what
+ * rests, of which no CPU gets any more.
+ */
 static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 {
 	bool drained = !drain || drain_cpus(heap, QUIET_NODES), unused;
@@ -313,7 +332,9 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 		if (node_bare(node))
 			continue;
 		unused = node->use.periods == TRIM_QUIET;
-		if (falls_quiet(&node->stock, node_activity(node, false)) || unused)
+		WRITE_ONCE(node->returns, 0);
+		if (falls_quiet(&node->stock, node_activity(node, false)) || unused ||
+		    READ_ONCE(node->class->rests))
 			node_trim(node);
 		if (unused && !drained)
 			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);	/* again, then */
@@ -325,6 +346,19 @@ static void heap_arm(struct blockslab_heap *heap)
 {
 	if (unlikely(!delayed_work_pending(&heap->trim)) && !heap_destroyed(heap))
 		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+}
+
+/* What was asked for a while ago counts for less: size_earned(). U8_MAX is a mark. */
+static void heap_forget_asks(struct blockslab_heap *heap)
+{
+	unsigned int i;
+	u8 asked;
+
+	for (i = 0; i < NR_SIZES && !heap->cache; i++) {
+		asked = READ_ONCE(heap->asked[i]);
+		if (asked && asked < U8_MAX)
+			WRITE_ONCE(heap->asked[i], asked / 2);
+	}
 }
 
 /* From its start on, which is a full barrier, who brings memory in arms it again. */
@@ -339,9 +373,11 @@ static void heap_trim_work(struct work_struct *work)
 		cond_resched();
 		if (node_bare(node))
 			continue;
-		drain |= falls_quiet(&node->use, node_activity(node, true));
+		drain |= falls_quiet(&node->use, node_activity(node, true)) ||
+			 node_caches_at_rest(node);
 		busy |= node->use.periods < TRIM_QUIET;
 	}
+	heap_forget_asks(heap);
 	WRITE_ONCE(heap->allowance, READ_ONCE(heap->allowance) / 2);
 	WRITE_ONCE(heap->more_room, READ_ONCE(heap->more_room) / 2);
 	if (busy) {

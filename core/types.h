@@ -100,6 +100,7 @@ struct blockslab_node {
 	unsigned int capacity;			/* of the next magazine; grows with trades */
 	u32 looked;				/* jiffies, then: see magazines_look() */
 	u32 lacking;				/* jiffies when it had no pages: own_pages() */
+	u8 returns;				/* to it as it rests, since it was looked at */
 	spinlock_t lock;			/* guards what follows up to @retention */
 	struct hlist_head blocks[NR_BLOCK_STATES];	/* by state */
 	struct blockslab_block *hand;	/* stays on its list whatever its slots; or NULL */
@@ -154,7 +155,9 @@ struct blockslab_class {
 	unsigned int index;		/* among the sizes */
 	gfp_t kind;	/* GFP bits of all its pages, besides a request's; or KIND_COARSE */
 	unsigned long key;		/* of its pages */
-	bool noted;			/* its blocks have notes, its slots are not cached */
+	bool noted;			/* blocks have notes or @usable, slots are not cached */
+	bool rests;			/* it is hardly used (heap->lock): class_rest() */
+	u8 slow;			/* periods of the trim for which it was so */
 	struct blockslab_class *tracked;	/* has its tracked slots; or NULL */
 	struct blockslab_class *of;	/* the class whose tracked slots it has, or NULL */
 	struct blockslab_class *next;	/* of its size, of another kind; or NULL */
@@ -210,10 +213,11 @@ struct blockslab_heap {
 	char maker[MODULE_NAME_LEN];	/* its name */
 	struct mutex control;		/* limit, track, validated, shrunk, state */
 
-	spinlock_t lock;		/* reserve, spares, and making a class */
+	spinlock_t lock;		/* reserve, spares, shared; making, and rest, of a class */
 	atomic_long_t fixed;		/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
 	size_t reserved;		/* bytes of their pages */
+	bool reserves;			/* it was made with a reserve */
 	struct list_head spares;	/* descriptors for those that come back */
 	size_t limit;			/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */
@@ -244,7 +248,8 @@ struct blockslab_heap {
 
 	/* By size; what follows a cache has not: heap_new(), class_find(). */
 	struct blockslab_class *class[NR_INDEXES];	/* the latest, then @next; or NULL */
-	u8 asked[NR_SIZES];		/* for a size without a class: size_earned(); near enough */
+	u8 asked[NR_SIZES];	/* for a size whose class rests, or is not there: size_earned() */
+	u16 shared[NR_SIZES];	/* its coarse slots in use, by coarse_asks() (heap->lock) */
 };
 
 static_assert(offsetof(struct blockslab_heap, cpu) == 0);

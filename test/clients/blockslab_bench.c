@@ -17,6 +17,7 @@
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kernel_read_file.h>
@@ -1136,7 +1137,7 @@ static int first(enum side side, struct bench *bench)
 static struct {
 	struct blockslab_heap *heap;
 	struct kmem_cache *slub;
-	void *slot;		/* of .slub */
+	void *slot;		/* of .slub, or without one kmalloc()'s */
 } holders[NR_HOLDERS];
 static unsigned int nr_holders;
 
@@ -1145,8 +1146,10 @@ static void end_holders(void)
 	unsigned int i;
 
 	for (i = 0; i < nr_holders; i++) {
-		if (holders[i].slot)
+		if (holders[i].slub && holders[i].slot)
 			kmem_cache_free(holders[i].slub, holders[i].slot);
+		else
+			kfree(holders[i].slot);
 		kmem_cache_destroy(holders[i].slub);
 		if (holders[i].heap)
 			blockslab_heap_release(holders[i].heap);
@@ -1198,7 +1201,59 @@ static int hold_slub(unsigned int classes)
 	return err;
 }
 
-/* `blockslab NR CLASSES`: so many heaps, of so many classes; `slub NR CLASSES`: caches instead. */
+#define NR_CHURNED	512U
+#define CHURN_ROUNDS	400	/* of 50 replacements, and 20 ms of sleep */
+
+/* Slots of all sizes to 2 KiB, replaced at random for some seconds; what is there then stays. */
+static int churn(struct blockslab_heap *heap)
+{
+	unsigned int i, at, first = nr_holders, round;
+	struct step step;
+	u64 state = 1;
+	void **slot;
+
+	for (i = 0, round = 0; round < CHURN_ROUNDS; i++) {
+		step = next_step(&state);
+		at = first + (i < NR_CHURNED ? i : step.slot % NR_CHURNED);
+		slot = &holders[at].slot;
+		if (heap)
+			blockslab_free(*slot);
+		else
+			kfree(*slot);
+		step.size = 1 + (state >> 40) % SZ_2K;
+		*slot = heap ? blockslab_alloc(heap, step.size, GFP_KERNEL) :
+			       kmalloc(step.size, GFP_KERNEL);
+		nr_holders = max(nr_holders, at + 1);
+		if (!*slot)
+			break;
+		if (i >= NR_CHURNED && i % 50 == 0) {
+			msleep(20);
+			round++;
+		}
+	}
+	/* A heap's go with it. */
+	for (i = first; heap && i < nr_holders; i++)
+		holders[i].slot = NULL;
+	return round < CHURN_ROUNDS ? -ENOMEM : 0;
+}
+
+static int hold_churned(bool slub)
+{
+	struct blockslab_heap *heap = NULL;
+
+	if (!slub) {
+		heap = blockslab_heap_create("bench-churned", NULL);
+		if (IS_ERR(heap))
+			return PTR_ERR(heap);
+		holders[nr_holders++].heap = heap;
+	}
+	return churn(heap);
+}
+
+/*
+ * `blockslab NR CLASSES`: so many heaps, of so many classes; `slub NR CLASSES`: caches instead.
+ * With NR 0: slots of many sizes that are slowly replaced.
+ */
 static ssize_t memory_write(struct file *file, const char __user *from, size_t size, loff_t *at)
 {
 	unsigned int nr, classes;
@@ -1209,8 +1264,10 @@ static ssize_t memory_write(struct file *file, const char __user *from, size_t s
 	    sscanf(text, "%15s %u %u", side, &nr, &classes) != 3)
 		return -EINVAL;
 	mutex_lock(&bench_mutex);
-	if (nr * max(classes, 1U) > NR_HOLDERS - nr_holders)
+	if ((nr ? nr * max(classes, 1U) : NR_CHURNED + 1) > NR_HOLDERS - nr_holders)
 		err = -ENOSPC;
+	else if (!nr)
+		err = hold_churned(!strcmp(side, "slub"));
 	for (; nr && !err; nr--)
 		err = strcmp(side, "slub") ? hold_blockslab(classes) : hold_slub(classes);
 	mutex_unlock(&bench_mutex);

@@ -150,6 +150,60 @@ static void *first_six(struct kunit *test, struct blockslab_heap *heap)
 	return must_alloc(test, heap, 600);
 }
 
+/* Whether a slot, taken for that, is one that sizes share. */
+static bool comes_from_a_coarse_block(struct kunit *test, size_t size)
+{
+	void *slot = must_alloc(test, fixture.heap, size);
+	bool coarse = is_power_of_2(blockslab_block_of(virt_to_page(slot))->size);
+
+	blockslab_free_sized(slot, size);
+	return coarse;
+}
+
+static void wait_until_it_rests(struct kunit *test, size_t size)
+{
+	int tries = 0;
+
+	while (!comes_from_a_coarse_block(test, size) && ++tries < 50)
+		msleep(200);
+	KUNIT_EXPECT_LT(test, tries, 50);
+}
+
+/* A class that is hardly used, and has little, gives its place up, until it is used again. */
+static void what_was_asked_for_often_shares_again(struct kunit *test)
+{
+	void **slots = one_of_each(test), *own;
+	int i;
+
+	for (i = 0; i < 70; i++)
+		blockslab_free(must_alloc(test, fixture.heap, nth(SHARED)));
+	KUNIT_EXPECT_FALSE(test, comes_from_a_coarse_block(test, nth(SHARED)));
+	own = must_alloc(test, fixture.heap, nth(SHARED));
+	wait_until_it_rests(test, nth(SHARED));
+	blockslab_free_sized(own, nth(SHARED));
+	for (i = 0; i < 150; i++)
+		blockslab_free(must_alloc(test, fixture.heap, nth(SHARED)));
+	KUNIT_EXPECT_FALSE(test, comes_from_a_coarse_block(test, nth(SHARED)));
+	free_many(slots, NR_SIZES);
+}
+
+/* One by one they go past the magazines, but not where a client frees all that it has. */
+static void many_that_come_back_to_it_are_cached(struct kunit *test)
+{
+	void *coarse = first_six(test, fixture.heap), **own = slot_array(test, 250);
+	int i;
+
+	alloc_many(test, fixture.heap, 112, own, 250);
+	wait_until_it_rests(test, 112);
+	for (i = 0; i < 60; i++)
+		blockslab_free(own[i]);
+	KUNIT_EXPECT_EQ(test, class_cell(test, "kunit", 112, "cached"), 0);
+	for (; i < 250; i++)
+		blockslab_free(own[i]);
+	KUNIT_EXPECT_GT(test, class_cell(test, "kunit", 112, "cached"), 0);
+	blockslab_free(coarse);
+}
+
 static void what_stands_beside_coarse_slots_is_little(struct kunit *test)
 {
 	void *coarse = first_six(test, fixture.heap), *slots[20];
@@ -169,7 +223,7 @@ static void a_large_size_that_is_rare_keeps_nothing(struct kunit *test)
 	u64 held = stats_of(fixture.heap).held;
 	size_t size;
 
-	for (size = 1100; size < 4000; size += 300) {
+	for (size = 1100; size < 4000; size += 1900) {
 		slot = must_alloc(test, fixture.heap, size);
 		KUNIT_EXPECT_EQ(test, blockslab_usable_size(slot), blockslab_size_roundup(size));
 		blockslab_free_sized(slot, size);
@@ -276,7 +330,7 @@ static void without_memory_for_it_neither(struct kunit *test)
 	blockslab_free(coarse);
 }
 
-/* Coarse blocks want notes; what has none had none before. */
+/* Coarse blocks want more than others. */
 static void without_memory_for_notes_a_size_has_its_class(struct kunit *test)
 {
 	void *coarse = first_six(test, fixture.heap), *slots[8];
@@ -321,6 +375,8 @@ static struct kunit_case coarse_cases[] = {
 	KUNIT_CASE(a_report_says_no_more_than_is_known),
 	KUNIT_CASE(what_is_asked_for_often_is_cached),
 	KUNIT_CASE(what_comes_and_goes_is_cached_in_the_end),
+	KUNIT_CASE(what_was_asked_for_often_shares_again),
+	KUNIT_CASE(many_that_come_back_to_it_are_cached),
 	KUNIT_CASE(what_stands_beside_coarse_slots_is_little),
 	KUNIT_CASE(a_large_size_that_is_rare_keeps_nothing),
 	KUNIT_CASE(a_bulk_call_has_its_class_at_once),

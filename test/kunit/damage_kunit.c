@@ -360,8 +360,8 @@ static void a_double_free_into_a_block_that_goes_is_told(struct kunit *test)
 static struct kunit_case damage_cases[] = {
 	KUNIT_CASE_PARAM(validate_finds_damage, damage_gen_params),
 	KUNIT_CASE(validate_finds_a_write_to_a_free_slot),
-	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
 	KUNIT_CASE(validate_finds_a_write_past_a_slot),
+	KUNIT_CASE_PARAM(an_allocation_mends_damage, met_gen_params),
 	KUNIT_CASE(a_block_without_pages_is_left_alone),
 	KUNIT_CASE(a_double_free_after_a_write_is_told_by_its_block),
 	KUNIT_CASE(a_double_free_into_a_block_that_goes_is_told),
