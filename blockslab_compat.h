@@ -56,9 +56,9 @@
  * - What a file defines before its first #include, for headers that this one has brought by then:
  *   DEBUG, DEFAULT_SYMBOL_NAMESPACE, REALLY_SLOW_IO, fortify_panic(). Define it in the Makefile.
  *   (pr_fmt() works.)
- * - A file without pr_fmt() that names it all the same, or calls acpi_handle_debug() or
- *   pm_pr_dbg(), does not build, and one that includes <linux/suspend.h> has "PM: " before its
- *   lines, until the Makefile has ccflags-y += -D'pr_fmt(fmt)=fmt'.
+ * - A file without pr_fmt() that names it all the same, or calls pm_pr_dbg(), does not build, and
+ *   one that includes <linux/suspend.h> has "PM: " before its lines, until the Makefile has
+ *   ccflags-y += -D'pr_fmt(fmt)=fmt'.
  * - init_module() and cleanup_module() may be defined by these names, but a declaration before, or
  *   a call (of cleanup_module() where init fails), does not build.
  * - A module without init function has no heap of its own: it uses blockslab's shared one.
@@ -1115,6 +1115,12 @@ DEFINE_FREE(blockslab_compat_kvfree_atomic, void *, if (!IS_ERR_OR_NULL(_T)) kvf
 #define __dynamic_pr_debug(descriptor, fmt, ...) ({				\
 	(__dynamic_pr_debug)(descriptor, blockslab_compat_u8(fmt), ##__VA_ARGS__);	\
 })
+/* That of acpi_handle_debug(); its prototype comes by here, too. */
+#ifndef __CHECKER__
+#define u8const				const
+#define __acpi_handle_debug(descriptor, handle, fmt, ...)			\
+	__acpi_handle_debug(descriptor, handle, blockslab_compat_u8(fmt), ##__VA_ARGS__)
+#endif
 #else
 #include <linux/net.h>
 #undef pr_debug

@@ -5,6 +5,7 @@
  */
 #define dev_fmt(fmt) "moved: " fmt
 
+#include <linux/acpi.h>
 #include <linux/bitmap.h>
 #include <linux/cred.h>
 #include <linux/delayed_call.h>
@@ -197,6 +198,13 @@ static void caches_of_others(void)
 	kmem_cache_destroy(large);
 }
 
+/* Prints by pr_fmt(), which this file does not define. */
+static void of_acpi(void)
+{
+	acpi_handle_debug(NULL, "not shown, %d\n", 1);
+	acpi_handle_debug(NULL, "not shown\n");
+}
+
 void what_the_core_frees(void)
 {
 	by_a_delayed_call();
@@ -211,4 +219,5 @@ void what_the_core_frees(void)
 	of_a_device();
 	of_user_space();
 	caches_of_others();
+	of_acpi();
 }
