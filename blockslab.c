@@ -9,8 +9,7 @@
  * 2^order pages of one class, cut into *slots*. A slot is allocated (a caller has it), cached
  * (free, in a magazine) or free (in its block). A *magazine* is an array of cached slots; every
  * CPU has a loaded and a spare one per class, in its *line*. The *depot* keeps the magazines that
- * CPUs trade. A *retained* block is an empty one that is kept for reuse. A *cache* is a heap of one
- * class, with constructor and alignment.
+ * CPUs trade. A *retained* block is an empty one kept for reuse. A *cache* is a heap of one class.
  *
  * The house. This file includes the parts of core/ in reading order: a part uses only what stands
  * above it. Each says on top what it is for and what its locks are. HACKING.md has the map.
@@ -226,6 +225,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(blockslab_fault);
 #include "core/trim.c"
 #include "core/class.c"
 #include "core/take.c"
+#include "core/large.c"
 #include "core/alloc.c"
 #include "core/free.c"
 #include "core/realloc.c"

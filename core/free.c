@@ -115,6 +115,39 @@ static noinline void free_to(struct blockslab_node *node, const void *slot)
 	flush_slots(node, &one, 1, 1);
 }
 
+/* A checked slot that is not cached, or whole pages, into its block. */
+static void put_direct(struct blockslab_block *block, const void *slot, unsigned long caller)
+{
+	unsigned int number = slot_number(block, slot);
+	struct blockslab_node *node = block->node;
+	struct blockslab_heap *heap = node->class->heap;
+	unsigned long irq;
+	LIST_HEAD(gone);
+
+	spin_lock_irqsave(&node->lock, irq);
+	if (test_and_set_free(block, number)) {
+		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller,
+		       .done = "the slot is free once", .locked = true);
+	} else {
+		if (class_coarse(node->class))
+			count_shared(heap, usable_bytes(block, number), -1);
+		blockslab_add(node->frees, 1);
+		block->nr_free++;
+		blockslab_add(node->nr_free, 1);
+		if (block != node->hand) {
+			block_returned(block, &gone);
+			if (!node->class->size && block->state == BLOCK_RETAINED &&
+			    !large_stays(block))
+				block_unlink(block, &gone);
+			retained_look(node, &gone);
+		}
+	}
+	heap_arm(heap);		/* a trim that came before this has found nothing */
+	spin_unlock_irqrestore(&node->lock, irq);
+	if (unlikely(!list_empty(&gone)))
+		put_blocks(&gone);
+}
+
 /* What was found to be a slot of its caller's. */
 static void free_found(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
