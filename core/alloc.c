@@ -186,6 +186,8 @@ static noinline void *alloc_slow(struct blockslab_heap *heap, size_t size, gfp_t
 	};
 	void *slot;
 
+	if (!size)
+		return heap_has_sizes(heap, caller) ? ZERO_SIZE_PTR : NULL;
 	return alloc_special(&want, 1, &slot) ? slot : NULL;
 }
 
@@ -216,7 +218,8 @@ static __always_inline void *rare_fast(struct blockslab_heap *heap, size_t size,
 	void *slot;
 	bool took;
 
-	if (unlikely(!request_plain(size, gfp)))
+	/* The fast path's slots are of the CPU's own node. */
+	if (unlikely(!request_plain(size, gfp & ~__GFP_THISNODE)))
 		return alloc_slow(heap, size, gfp, nid, caller);
 	blockslab_might_alloc(gfp);
 	cpu = zeroes ? zeroing_lines(heap, size) :
@@ -399,7 +402,7 @@ EXPORT_SYMBOL_GPL(blockslab_zalloc);
  */
 void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, int node)
 {
-	bool fast = !(gfp & BLOCKSLAB_GFP_SLOW);
+	bool fast = !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_THISNODE);
 	void *slot;
 
 	heap = heap_or_shared(heap);

@@ -260,7 +260,19 @@ EXPORT_SYMBOL_GPL(blockslab_cache_alloc_plain);
  */
 void *blockslab_cache_alloc_node(struct blockslab_cache *cache, gfp_t gfp, int node)
 {
-	return cache_alloc_slow(cache, gfp, node, _RET_IP_);
+	bool fast = !(gfp & BLOCKSLAB_GFP_SLOW & ~__GFP_THISNODE) &&
+		    !static_branch_unlikely(&blockslab_rare);
+	void *slot;
+
+	blockslab_might_alloc(gfp);
+	if (likely(fast)) {
+		preempt_disable();	/* as in blockslab_alloc_node() */
+		fast = (node == NUMA_NO_NODE || node == home_node()) &&
+		       likely(blockslab_alloc_fast(READ_ONCE(cache->cpu), BLOCKSLAB_CACHE_CREDIT,
+						   cache->pages.canary, &slot));
+		preempt_enable();
+	}
+	return likely(fast) ? slot : cache_alloc_slow(cache, gfp, node, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_cache_alloc_node);
 

@@ -167,8 +167,6 @@ static noinline void free_checked(const void *slot, size_t size,
 {
 	struct blockslab_block *block;
 
-	if (ZERO_OR_NULL_PTR(slot))
-		return;
 	rcu_read_lock();
 	block = checked_block(slot, size, cache, caller);
 	if (block)
@@ -368,6 +366,8 @@ static noinline void free_missed(const void *slot, size_t size,
 	struct blockslab_block *block;
 	bool serves;
 
+	if (ZERO_OR_NULL_PTR(slot))
+		return;
 	preempt_disable();
 	serves = !blockslab_beyond(offset) &&
 		 blockslab_page_serves(page, !cache, &cache->pages, &block, &lines) &&
@@ -452,13 +452,24 @@ void blockslab_free_bulk(size_t nr, void **slots)
 }
 EXPORT_SYMBOL_GPL(blockslab_free_bulk);
 
+/* Whether a slot of a block is allocated, as the fast path sees it; and its @number. */
+static __always_inline bool slot_plain(const struct blockslab_block *block, const void *slot,
+				       unsigned long canary, long *number)
+{
+	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
+	return likely(*number >= 0) &&
+	       likely(!blockslab_has_canary(blockslab_word(slot, canary),
+					    blockslab_canary(slot))) &&
+	       likely(!test_bit(*number, block->map));
+}
+
 /*
  * The block of an allocated slot with which nothing is out of the ordinary, as the fast path sees
- * it, and the slot's @number; else NULL. The free of others of its page may be @deferred. With
- * preemption off.
+ * it, and the slot's @number; else NULL. With @other one, too, that is of a cache, coarse, whole
+ * pages, or on a page where frees are deferred, be it its own. With preemption off.
  */
 static __always_inline struct blockslab_block *
-plain_block(const void *slot, bool deferred, long *number)
+plain_block(const void *slot, bool other, long *number)
 {
 	unsigned long offset = blockslab_offset(slot), lines, key;
 	struct page *page = blockslab_page(offset);
@@ -466,17 +477,23 @@ plain_block(const void *slot, bool deferred, long *number)
 
 	if (unlikely(blockslab_beyond(offset)))
 		return NULL;
-	key = blockslab_words(page, &lines, &block);
-	if (unlikely(key != lines + BLOCKSLAB_KEY_FAST) &&
-	    !(deferred && key && key_is_slow(page_key(page)) && blockslab_is_block(page, block) &&
-	      block->node->class->key == BLOCKSLAB_KEY_FAST))
+	key = blockslab_words(page, &lines, &block) - lines;
+	if (likely(key == BLOCKSLAB_KEY_FAST))
+		return slot_plain(block, slot, 0, number) ? block : NULL;
+	if (!other || (key != KEY_CACHE && !key_is_slow(key)) || !blockslab_is_block(page, block) ||
+	    (block->notes && !class_coarse(block->node->class)))
 		return NULL;
-	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
-	if (unlikely(*number < 0) ||
-	    unlikely(blockslab_has_canary(blockslab_word(slot, 0), blockslab_canary(slot))) ||
-	    unlikely(test_bit(*number, block->map)))
-		return NULL;
-	return block;
+	return slot_plain(block, slot, block->node->class->canary, number) ? block : NULL;
+}
+
+/* The same of any that is not about to be freed. With preemption off. */
+static __always_inline struct blockslab_block *other_block(const void *slot)
+{
+	struct blockslab_block *block;
+	long number;
+
+	block = plain_block(slot, true, &number);
+	return block && !test_bit(number, deferred_map(block)) ? block : NULL;
 }
 
 static noinline size_t usable_checked(const void *slot, unsigned long caller)
@@ -494,6 +511,20 @@ static noinline size_t usable_checked(const void *slot, unsigned long caller)
 	return usable;
 }
 
+static noinline size_t usable_other(const void *slot, unsigned long caller)
+{
+	struct blockslab_block *block;
+	size_t usable = 0;
+
+	preempt_disable();
+	block = other_block(slot);
+	if (likely(block))
+		usable = block->size ? usable_bytes(block, slot_number(block, slot)) :
+				       block->nr_pages * PAGE_SIZE;
+	preempt_enable();
+	return likely(usable) ? usable : usable_checked(slot, caller);
+}
+
 static size_t usable_size(const void *slot, unsigned long caller)
 {
 	struct blockslab_block *block;
@@ -504,7 +535,7 @@ static size_t usable_size(const void *slot, unsigned long caller)
 	block = plain_block(slot, false, &number);
 	usable = likely(block) ? block->size : 0;
 	preempt_enable();
-	return likely(usable) ? usable : usable_checked(slot, caller);
+	return likely(usable) ? usable : usable_other(slot, caller);
 }
 
 /**

@@ -91,16 +91,25 @@ static bool stays(const void *slot, size_t size, gfp_t gfp)
 {
 	struct blockslab_block *block;
 	bool serves = false;
+	size_t usable;
 	long number;
 
 	if (want_init_on_alloc(gfp))
 		return false;
 	preempt_disable();
 	block = plain_block(slot, false, &number);
-	if (likely(block) && size <= block->size &&
-	    !(block->node->class->heap->flags & BLOCKSLAB_ZERO))
-		serves = block->sizes > block->size ? size > block->size / SHRINK_LEAST :
-						      block->size - size < block->sizes;
+	if (likely(block)) {
+		usable = block->size;
+		serves = usable - size < block->sizes;
+	} else {
+		block = other_block(slot);
+		number = block ? slot_number(block, slot) : 0;
+		usable = block ? usable_bytes(block, number) : 0;
+		serves = block && slot_serves(block, number, size);
+	}
+	if (block && block->sizes > block->size)
+		serves = size <= usable && size > usable / SHRINK_LEAST;
+	serves = serves && !(block->node->class->heap->flags & BLOCKSLAB_ZERO);
 	preempt_enable();
 	return serves;
 }

@@ -280,6 +280,31 @@ static void a_second_free_is_told_before_the_grace_period(struct kunit *test)
 	}
 }
 
+/* Whole pages and coarse slots as well, none of which the fast path serves. */
+static void what_waits_is_nobody_s(struct kunit *test)
+{
+	static const size_t sizes[] = { 8, 24, 40, 72, 200, 520, 3000, 20000 };
+	void *slots[ARRAY_SIZE(sizes)];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		slots[i] = must_alloc(test, fixture.heap, sizes[i]);
+	rcu_read_lock();
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		KUNIT_EXPECT_GE(test, blockslab_usable_size(slots[i]), sizes[i]);
+		blockslab_free_rcu(slots[i]);
+		KUNIT_EXPECT_EQ(test, blockslab_usable_size(slots[i]), 0);
+		expect_fault(test, "double free", slots[i]);
+		KUNIT_EXPECT_NULL(test, blockslab_realloc(fixture.heap, slots[i], sizes[i],
+							  GFP_TRY));
+		expect_fault(test, "double free", slots[i]);
+		blockslab_free_rcu(slots[i]);
+		expect_fault(test, "double free", slots[i]);
+	}
+	rcu_read_unlock();
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
 static void a_second_free_of_an_object_is_told(struct kunit *test)
 {
 	struct blockslab_cache *cache = blockslab_cache_create("second", 40, 0, 0, NULL);
@@ -468,6 +493,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE(objects_of_caches_can_wait),
 	KUNIT_CASE(a_slot_already_free_is_refused),
 	KUNIT_CASE(a_second_free_is_told_before_the_grace_period),
+	KUNIT_CASE(what_waits_is_nobody_s),
 	KUNIT_CASE(a_second_free_of_an_object_is_told),
 	KUNIT_CASE(a_page_is_as_it_was_when_none_waits),
 	KUNIT_CASE_PARAM(a_free_amid_another_is_told, intrusion_gen_params),
