@@ -347,7 +347,27 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 	return got;
 }
 
-/* A block has become empty; to @gone with it if it is one too many. */
+/* An empty block goes, which may be missed. */
+static void block_give_back(struct blockslab_block *block, struct list_head *gone)
+{
+	block->node->retention.given_back += block_words(block);
+	block_unlink(block, gone);
+}
+
+/* The empty block that came first. */
+static struct blockslab_block *oldest_retained(const struct blockslab_node *node)
+{
+	struct blockslab_block *block = first_block(node, BLOCK_RETAINED);
+
+	while (block->listed.next)
+		block = hlist_entry(block->listed.next, struct blockslab_block, listed);
+	return block;
+}
+
+/*
+ * A block has become empty; to @gone with what is too many: with it, or, of whole pages, which are
+ * of many sizes, with those that came first, where any may be kept.
+ */
 static noinline void block_emptied(struct blockslab_block *block, struct list_head *gone)
 {
 	struct blockslab_node *node = block->node;
@@ -360,10 +380,14 @@ static noinline void block_emptied(struct blockslab_block *block, struct list_he
 		node->refused += block_words(block);
 		keep = 0;
 	}
-	if ((block->reserved && !ended) ||
-	    (node->nr[BLOCK_RETAINED] > keep_least(node) && retained_words(node) > keep)) {
-		node->retention.given_back += block_words(block);
-		block_unlink(block, gone);
+	if (block->reserved && !ended) {
+		block_give_back(block, gone);
+		return;
+	}
+	while (node->nr[BLOCK_RETAINED] > keep_least(node) && retained_words(node) > keep) {
+		block_give_back(keep && !node->class->size ? oldest_retained(node) : block, gone);
+		if (block->state == BLOCK_UNLISTED)
+			break;
 	}
 }
 

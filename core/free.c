@@ -121,6 +121,7 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 	unsigned int number = slot_number(block, slot);
 	struct blockslab_node *node = block->node;
 	struct blockslab_heap *heap = node->class->heap;
+	struct blockslab_block *goes = NULL;
 	unsigned long irq;
 	LIST_HEAD(gone);
 
@@ -136,9 +137,10 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		blockslab_add(node->nr_free, 1);
 		if (block != node->hand) {
 			block_returned(block, &gone);
-			if (!node->class->size && block->state == BLOCK_RETAINED &&
-			    !large_stays(block))
-				block_unlink(block, &gone);
+			if (!node->class->size && block->state == BLOCK_RETAINED)
+				goes = large_goes(block);
+			if (goes)
+				block_unlink(goes, &gone);
 			retained_look(node, &gone);
 		}
 	}

@@ -138,5 +138,16 @@ static bool large_stays(struct blockslab_block *block)
 
 	return heap_forgotten(node->class->heap) ||
 	       (!RARE_ALWAYS && !want_init_on_free() && !block->notes && !block->charged &&
-		node->nr[BLOCK_RETAINED] <= LARGE_KEPT_MAX && page_counts_right(block));
+		page_counts_right(block));
+}
+
+/* Whole pages have become free: which go back, these or those that were kept longest; or NULL. */
+static struct blockslab_block *large_goes(struct blockslab_block *block)
+{
+	struct blockslab_node *node = block->node;
+
+	if (!large_stays(block))
+		return block;
+	return node->nr[BLOCK_RETAINED] > LARGE_KEPT_MAX && !heap_forgotten(node->class->heap) ?
+	       oldest_retained(node) : NULL;
 }

@@ -158,6 +158,27 @@ static void whole_pages_are_kept_once_they_were_missed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).held, 0);
 }
 
+/* Those of one size do not keep others' out: what was kept longest goes. */
+static void whole_pages_of_many_sizes_are_kept_in_turn(struct kunit *test)
+{
+	void *slot = keep_whole_pages(test);
+	size_t size;
+	int i;
+
+	for (size = 3 * PAGE_SIZE; size <= 18 * PAGE_SIZE; size += PAGE_SIZE)
+		for (i = 0; i < 4; i++) {
+			slot = must_alloc(test, fixture.heap, size);
+			blockslab_free(slot);
+		}
+	for (i = 0; i < 10; i++)
+		blockslab_free(must_alloc(test, fixture.heap, WHOLE));
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, ULONG_MAX, 0);
+	for (i = 0; i < 10; i++)
+		blockslab_free(must_alloc(test, fixture.heap, WHOLE));
+	KUNIT_EXPECT_EQ(test, blockslab_fail(0, 0, 0), 0);
+	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
+}
+
 /* Who refers to them may read what comes there: so that is nobody's. */
 static void whole_pages_that_are_referenced_are_not_kept(struct kunit *test)
 {
@@ -182,6 +203,7 @@ static void whole_pages_that_are_referenced_are_not_kept(struct kunit *test)
 
 static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(whole_pages_are_kept_once_they_were_missed),
+	KUNIT_CASE(whole_pages_of_many_sizes_are_kept_in_turn),
 	KUNIT_CASE(whole_pages_that_are_referenced_are_not_kept),
 	KUNIT_CASE_PARAM(references_come_and_go, page_size_gen_params),
 	KUNIT_CASE_PARAM(no_page_may_be_sent_by_reference, page_size_gen_params),
