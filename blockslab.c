@@ -62,8 +62,7 @@
  * block_prepare() makes slots of them and writes the pages' words; block_link() puts it on the list
  * that its number of free slots names, among which block_list() moves it. Empty, it is retained or
  * block_unlink() takes it off; block_put() clears the words, page_counts_restore() finds the pages
- * unused by others, and block_end() gives them back. The descriptor lives on for a grace period.
- * The life of a heap stands at enum heap_state.
+ * unused by others, and block_end() gives them back. A heap's life stands at enum heap_state.
  *
  * What leads off the fast path; none of it is a test of its own:
  *	what					is felt by
@@ -301,7 +300,7 @@ static void report_left(struct module *module)
 /* What the shared heap only kept for a module that is gone shall not keep this one loaded. */
 static void module_gone(struct module *module)
 {
-	deferred_finish();
+	deferred_finish(NULL);
 	rcu_barrier();			/* blocks that wait for a grace period hold their heap */
 	flush_delayed_work(&ending_work);
 	flush_workqueue(workqueue);	/* heaps whose last slot it freed are gone with it */
@@ -421,6 +420,7 @@ static int __init blockslab_init(void)
 	if (!no_class)
 		return -ENOMEM;
 	if (!caches_init())
+	INIT_WORK(&deferred_work, deferred_work_fn);
 		goto no_caches;
 	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!workqueue)

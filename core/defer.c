@@ -13,8 +13,12 @@
  * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one.
  */
 
-/* Blocks that have marks, or had some when they were queued; each once. */
-static LLIST_HEAD(deferred_blocks);
+/* One of the times that a block was queued is over. */
+static void deferred_done(struct blockslab_heap *heap)
+{
+	smp_mb__before_atomic();	/* deferred_finish() */
+	atomic_dec(&heap->deferring);
+}
 
 /* What is noted of a block: the marks that a grace period makes ripe. */
 struct ripe {
@@ -39,6 +43,7 @@ static unsigned int ripe_size(const struct blockslab_block *block)
  */
 static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 {
+	struct blockslab_heap *heap = block->node->class->heap;
 	const unsigned long *marks = deferred_map(block);
 	unsigned long any = 0;
 	unsigned int word;
@@ -46,10 +51,13 @@ static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 	ripe->block = block;
 	if (xchg(&block->queued, 0) == BLOCK_LEFT) {
 		block_put(block);
+		deferred_done(heap);
 		return false;
 	}
 	for (word = 0; word < map_words(block->nr_slots); word++)
 		any |= ripe->marks[word] = READ_ONCE(marks[word]);
+	if (!any)
+		deferred_done(heap);
 	return any;
 }
 
@@ -110,29 +118,33 @@ static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
 static void ripe_free(const struct ripe *ripe)
 {
 	struct blockslab_block *block = ripe->block;
+	struct blockslab_heap *heap;
 	unsigned int number;
 
 	rcu_read_lock();
+	heap = block->node->class->heap;
 	for_each_set_bit(number, ripe->marks, block->nr_slots)
 		ripe_free_slot(block, number);
+	deferred_done(heap);
 	rcu_read_unlock();
 }
 
 static void ripe_free_alone(struct llist_node *alone)
 {
 	struct blockslab_block *block;
+	struct blockslab_heap *heap;
 
 	while (alone) {
 		block = llist_entry(alone, struct blockslab_block, deferred);
 		alone = alone->next;
 		rcu_read_lock();
+		heap = block->node->class->heap;
 		ripe_free_slot(block, 0);
+		deferred_done(heap);
 		rcu_read_unlock();
 		cond_resched();
 	}
 }
-
-static unsigned long deferred_turns;	/* that are over */
 
 /* A turn: what is queued from now on has its own, so that who waits for one does so for a while. */
 static void deferred_work_fn(struct work_struct *work)
@@ -155,8 +167,6 @@ static void deferred_work_fn(struct work_struct *work)
 	WRITE_ONCE(deferred_turns, deferred_turns + 1);
 }
 
-static DECLARE_WORK(deferred_work, deferred_work_fn);
-
 static void deferred_irq_work(struct irq_work *work)
 {
 	queue_work(workqueue, &deferred_work);
@@ -170,8 +180,11 @@ static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 {
 	if (!queued)
 		queued = cmpxchg(&block->queued, 0, BLOCK_QUEUED);
-	if (!queued && llist_add(&block->deferred, &deferred_blocks))
-		ask_by_irq(&deferred_irq);
+	if (!queued) {
+		atomic_inc(&block->node->class->heap->deferring);
+		if (llist_add(&block->deferred, &deferred_blocks))
+			ask_by_irq(&deferred_irq);
+	}
 	return queued != BLOCK_GONE;
 }
 
@@ -259,19 +272,3 @@ void blockslab_free_rcu(const void *slot)
 		free_deferred(slot, false, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_rcu);
-
-/*
- * Waits until all that was deferred so far is freed: in the turn after the present one, at the
- * latest. A work that another CPU is about to put in its queue cannot be waited for yet.
- */
-static void deferred_finish(void)
-{
-	unsigned long turns = READ_ONCE(deferred_turns);
-
-	while (READ_ONCE(deferred_turns) - turns < 2 &&
-	       (!llist_empty(&deferred_blocks) || work_busy(&deferred_work))) {
-		queue_work(workqueue, &deferred_work);
-		if (!flush_work(&deferred_work))
-			schedule_timeout_uninterruptible(1);
-	}
-}

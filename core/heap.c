@@ -129,7 +129,7 @@ static void heap_close(struct blockslab_heap *heap)
 	unsigned long irq;
 	int i;
 
-	deferred_finish();
+	deferred_finish(heap);
 	spin_lock_irqsave(&heap->lock, irq);	/* class_rest() */
 	for (i = 0; i < NR_INDEXES; i++)
 		WRITE_ONCE(heap->cpu[i], no_class);
@@ -439,7 +439,7 @@ size_t blockslab_heap_release(struct blockslab_heap *heap)
 
 	if (IS_ERR_OR_NULL(heap) || !heap_check(heap, _RET_IP_))
 		return 0;
-	deferred_finish();
+	deferred_finish(heap);
 	heap_trim_last(heap);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		while (release_blocks(node, &released))

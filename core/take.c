@@ -147,12 +147,16 @@ static bool heap_keeps(struct blockslab_heap *heap)
 /* For a request that would be refused what is cached goes back; false if there was nothing. */
 static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
 {
-	bool wait;
+	bool wait, waited = false;
 
 	if (irqs_disabled())
 		return false;
-	wait = gfpflags_allow_blocking(gfp) && heap_may_ask(heap);
-	if (!wait && !heap_keeps(heap))
+	wait = gfpflags_allow_blocking(gfp);
+	/* Not for who would rather do without: a grace period is long. */
+	if (wait && fails(gfp) && !(gfp & __GFP_NORETRY))
+		waited = deferred_await(heap);
+	wait = wait && heap_may_ask(heap);
+	if (!wait && !waited && !heap_keeps(heap))
 		return false;
 	heap_trim(heap, wait);
 	return true;

@@ -256,6 +256,50 @@ static void heap_unwatch(struct blockslab_heap *heap)
 /* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
 static size_t heap_trim(struct blockslab_heap *heap, bool wait)
 {
+/* Blocks that have marks, or had some when they were queued; each once. For defer.c's worker. */
+static LLIST_HEAD(deferred_blocks);
+static struct work_struct deferred_work;
+static unsigned long deferred_turns;	/* of it that are over */
+
+/* Whether of a heap (NULL: of any) something waits that was deferred so many turns ago. */
+static bool deferred_waits(struct blockslab_heap *heap, unsigned long turns)
+{
+	return READ_ONCE(deferred_turns) - turns < 2 && (!heap || atomic_read(&heap->deferring));
+}
+
+/*
+ * Waits until all that was deferred so far of a heap, or for NULL of all, is freed: in the turn
+ * after the present one, at the latest. A work that another CPU is about to put in its queue cannot
+ * be waited for yet.
+ */
+static void deferred_finish(struct blockslab_heap *heap)
+{
+	unsigned long turns = READ_ONCE(deferred_turns);
+
+	while (deferred_waits(heap, turns) &&
+	       (!llist_empty(&deferred_blocks) || work_busy(&deferred_work))) {
+		queue_work(workqueue, &deferred_work);
+		if (!flush_work(&deferred_work))
+			schedule_timeout_uninterruptible(1);
+	}
+	smp_rmb();	/* deferred_done() */
+}
+
+/*
+ * The same for an allocation; false where there is nothing to wait for. It may hold what our other
+ * works wait for, so none is flushed, and it does not wait for long.
+ */
+static bool deferred_await(struct blockslab_heap *heap)
+{
+	unsigned long turns = READ_ONCE(deferred_turns), end = jiffies + HZ / 2;
+	bool any = atomic_read(&heap->deferring) && !(current->flags & PF_MEMALLOC);
+
+	while (any && deferred_waits(heap, turns) && time_before(jiffies, end))
+		schedule_timeout_uninterruptible(1);
+	smp_rmb();	/* deferred_done() */
+	return any;
+}
+
 	size_t held = held_bytes(heap), left;
 
 	heap_unwatch(heap);

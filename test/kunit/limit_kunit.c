@@ -492,7 +492,31 @@ static void the_reserve_of_this_node_serves(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* One slot in use, replaced as RCU has it: the old ones are most of what is held. */
+static void what_waits_for_a_grace_period_makes_room(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "replaced", 0, LIMIT, 0);
+	void *slot = must_alloc(test, heap, 1000), *next;
+	int i, refused = 0;
+
+	sample_nothing(test, heap);
+	for (i = 0; i < 2000; i++) {
+		next = try_alloc(heap, 1000, GFP_KERNEL);
+		if (!next)
+			refused++;
+		else
+			blockslab_free_rcu(slot);
+		slot = next ?: slot;
+	}
+	KUNIT_EXPECT_EQ(test, refused, 0);
+	KUNIT_EXPECT_LE(test, stats_of(heap).held, LIMIT);
+	blockslab_free(slot);
+	KUNIT_EXPECT_TRUE(test, drains(heap));
+	end_heap(test, heap);
+}
+
 static struct kunit_case limit_cases[] = {
+	KUNIT_CASE(what_waits_for_a_grace_period_makes_room),
 	KUNIT_CASE(a_heap_with_red_zones_is_refused_at_its_limit),
 	KUNIT_CASE_PARAM(all_of_a_limit_can_be_used, limit_gen_params),
 	KUNIT_CASE(a_limit_beyond_all_memory_is_none),
