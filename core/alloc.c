@@ -91,7 +91,7 @@ static size_t alloc_some(const struct request *want, size_t nr, void **slots)
  * a part of a limit would wait for ever. After a second, and each one more, CPUs that a trim would
  * leave alone are asked, too: what an isolated one caches may be all that there is.
  */
-static size_t alloc_surely(const struct request *want, size_t got, size_t nr, void **slots)
+static size_t alloc_surely(struct request *want, size_t got, size_t nr, void **slots)
 {
 	size_t before = want->nr - nr, had = SIZE_MAX;
 	unsigned long tell = jiffies + HZ;
@@ -99,6 +99,7 @@ static size_t alloc_surely(const struct request *want, size_t got, size_t nr, vo
 	unsigned int pause = 1, vain = 0;
 	bool told = false;
 
+	want->gfp |= __GFP_HIGH;	/* all else was in vain: part of the kernel's reserves */
 	refcount_inc(&heap->refs);	/* it may end meanwhile */
 	atomic_inc(&heap->waiting);
 	slots -= before;
@@ -162,6 +163,13 @@ static noinline size_t alloc_special(struct request *want, size_t nr, void **slo
 	if (want->heap->flags & BLOCKSLAB_ZERO)
 		want->gfp |= __GFP_ZERO;
 	want->gfp |= want->heap->kind;
+	/*
+	 * What is charged to a memory cgroup is forced on it: a task that its OOM killer has chosen
+	 * would wait for its own end.
+	 */
+	if (want->gfp & __GFP_NOFAIL && want->gfp & __GFP_ACCOUNT &&
+	    gfpflags_allow_blocking(want->gfp))
+		want->gfp |= __GFP_HIGH;
 	got = alloc_some(want, nr, slots);
 	if (unlikely(got < nr) && want->gfp & __GFP_NOFAIL && gfpflags_allow_blocking(want->gfp))
 		got = alloc_surely(want, got, nr, slots);

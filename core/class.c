@@ -237,6 +237,18 @@ static void lines_ask(void)
 	queue_delayed_work(workqueue, &lines_work, HZ / 20);
 }
 
+/*
+ * Per-CPU memory has a mutex, under which others wait for file systems: who must not wait for
+ * these, or is what they wait for, does without at first.
+ */
+static gfp_t lines_gfp(gfp_t gfp)
+{
+	bool waits = (current_gfp_context(gfp) & GFP_KERNEL) == GFP_KERNEL &&
+		     !(current->flags & PF_MEMALLOC);
+
+	return waits ? gfp : gfp & ~__GFP_DIRECT_RECLAIM;
+}
+
 static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind,
 					 unsigned int index, gfp_t gfp)
 {
@@ -244,11 +256,13 @@ static struct blockslab_class *class_get(struct blockslab_heap *heap, gfp_t kind
 
 	if (likely(class))
 		return class;
+	if (heap->reserves)	/* another class has that, see more_slots() */
+		gfp |= __GFP_NORETRY | __GFP_NOWARN;
 	class = class_alloc(heap, index == INDEX_LARGE ? 0 : index_size[index], kind, gfp);
 	if (class) {
 		class->index = index;
 		if (lines_due(class, 0))
-			class->cpu = lines_get(class, gfp) ?: no_class;
+			class->cpu = lines_get(class, lines_gfp(gfp)) ?: no_class;
 		if (class_add(class)) {
 			if (lines_due(class, 0))
 				lines_ask();

@@ -411,7 +411,8 @@ static bool bring_room(struct blockslab_node *node)
 		magazine = empty;
 	else if (magazine)
 		magazine_flush(magazine, FLUSH_MAX);
-	magazine = empty_magazine(node, magazine, GFP_NOWAIT);
+	/* kswapd is not woken for this: kfree() does not either. */
+	magazine = empty_magazine(node, magazine, __GFP_NOWARN);
 	if (magazine)
 		install(node, magazine);
 	atomic_dec(&node->in_hand);

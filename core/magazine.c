@@ -99,7 +99,9 @@ static struct blockslab_magazine *magazine_get(struct blockslab_node *node, gfp_
 
 	if (!heap_charge_bytes(heap, bytes))
 		return NULL;
-	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, bytes, gfp | __GFP_NORETRY, NUMA_NO_NODE);
+	/* Without one it works, too: not of what is for emergencies. */
+	gfp = (gfp & ~(GFP_EFFORT & ~__GFP_RECLAIM)) | __GFP_NORETRY | __GFP_NOMEMALLOC;
+	magazine = meta_alloc(BLOCKSLAB_FAIL_MAGAZINE, bytes, gfp, NUMA_NO_NODE);
 	if (!magazine) {
 		atomic_long_sub(bytes, &heap->held);
 		return NULL;

@@ -98,6 +98,9 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \
 			 __GFP_NOMEMALLOC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL | __GFP_NOLOCKDEP)
 
+/* Those by which it gets what is hard to get: not for what it can do without. */
+#define GFP_EFFORT	(__GFP_RECLAIM | __GFP_HIGH | __GFP_ATOMIC | __GFP_MEMALLOC)
+
 #define HEAP_FLAGS	(BLOCKSLAB_HWCACHE_ALIGN | BLOCKSLAB_ZERO | BLOCKSLAB_POISON | \
 			 BLOCKSLAB_RED_ZONE | BLOCKSLAB_TRACK | BLOCKSLAB_ACCOUNT | \
 			 BLOCKSLAB_PANIC | BLOCKSLAB_RECLAIMABLE)

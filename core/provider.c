@@ -105,8 +105,7 @@ static size_t charge_block(const struct blockslab_node *node, unsigned int *orde
 /*
  * All pages come from here. Flags that pages of slots cannot have are left out: what is mapped by
  * need or may be moved is no memory that has one address. As kmalloc() does, this is told. Who may
- * not fail waits in alloc_surely(); what is charged to a memory cgroup is forced on it by
- * __GFP_HIGH: a task that the cgroup's OOM killer has chosen would wait for its own end.
+ * not fail waits in alloc_surely().
  */
 static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int nid,
 			      unsigned int order)
@@ -121,8 +120,6 @@ static struct page *pages_get(const struct blockslab_heap *heap, gfp_t gfp, int 
 	}
 	if (should_fail_request(BLOCKSLAB_FAIL_PAGES))
 		return NULL;
-	if (gfp & __GFP_NOFAIL && gfp & __GFP_ACCOUNT && gfpflags_allow_blocking(gfp))
-		gfp |= __GFP_HIGH;
 	gfp &= ~(bad | __GFP_COMP | __GFP_WRITE | __GFP_RECLAIMABLE | __GFP_NOFAIL);
 	if (heap->flags & BLOCKSLAB_RECLAIMABLE)
 		gfp |= __GFP_RECLAIMABLE;
@@ -139,7 +136,7 @@ static struct page *block_pages(struct blockslab_node *node, gfp_t gfp, unsigned
 
 	gfp = (gfp & ~(__GFP_ZERO | __GFP_DMA | __GFP_DMA32)) | class->kind | class->heap->kind;
 	if (*order > least) {
-		page = pages_get(class->heap, (gfp & ~__GFP_RECLAIM) | __GFP_NOWARN |
+		page = pages_get(class->heap, (gfp & ~GFP_EFFORT) | __GFP_NOWARN |
 				 __GFP_NORETRY | __GFP_NOMEMALLOC, nid, *order);
 		if (page)
 			return page;

@@ -183,7 +183,7 @@ static bool own_pages(struct blockslab_node *node, gfp_t gfp)
 
 	if (READ_ONCE(node->lacking) == now)
 		return false;
-	block = block_new(node, (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN);
+	block = block_new(node, (gfp & ~GFP_EFFORT) | __GFP_THISNODE | __GFP_NOWARN);
 	if (block)
 		add_block(block);
 	else
@@ -214,22 +214,27 @@ static void *take_elsewhere(struct blockslab_node *node, size_t size, gfp_t gfp)
 /*
  * Sees to it that there are free slots; the node that has them, or NULL. By every means, the cheap
  * ones first: another node's free slots are used before another node's pages, and what the heap
- * caches before its reserve. May sleep as @gfp says; no lock is held.
+ * caches before its reserve; that before the page allocator tries as hard as it can, which may be
+ * for ever. May sleep as @gfp says; no lock is held.
  */
 static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 {
+	struct blockslab_heap *heap = node->class->heap;
+	gfp_t first = heap->reserves ? gfp | __GFP_NORETRY | __GFP_NOWARN : gfp;
 	struct blockslab_node *other = node_with_slots(node, gfp);
 	struct blockslab_block *block = NULL;
 
 	if (!other)
-		block = block_new(node, gfp);
-	if (!block && !other && heap_reclaim(node->class->heap, gfp)) {
+		block = block_new(node, first);
+	if (!block && !other && heap_reclaim(heap, gfp)) {
 		other = node_with_slots(node, gfp);
 		if (!other)
-			block = block_new(node, gfp);
+			block = block_new(node, first);
 	}
 	if (!block && !other)
 		block = reserve_take(node, gfp);
+	if (!block && !other && heap->reserves && gfpflags_allow_blocking(gfp))
+		block = block_new(node, gfp);
 	return block ? add_block(block) : other;
 }
 
@@ -255,12 +260,15 @@ static void *take_slot(struct blockslab_node *node, size_t size, gfp_t gfp, bool
 static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 			   unsigned long caller)
 {
-	struct blockslab_class *class = tracked_class(node->class, gfp);
+	struct blockslab_class *class;
 	void *slot;
+
+	gfp |= __GFP_NORETRY | __GFP_NOWARN;	/* it would do without */
+	class = tracked_class(node->class, gfp);
 
 	if (!class)
 		return NULL;
-	slot = take_slot(&class->nodes[node_id(node)], size, gfp | __GFP_NOWARN, true);
+	slot = take_slot(&class->nodes[node_id(node)], size, gfp, true);
 	if (!slot || !watch_take(own_block(slot), slot, caller))
 		return NULL;
 	watch_alloc(own_block(slot), slot, class->asked ?: size, gfp, caller);

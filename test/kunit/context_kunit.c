@@ -240,7 +240,36 @@ static void a_fault_in_an_interrupt_is_told(struct kunit *test)
 	expect_fault(test, "double free", slot);
 }
 
+/*
+ * Lockdep tells if not: who holds what file systems wait for in reclaim asks for no per-CPU memory,
+ * for which others wait for file systems.
+ */
+static void who_must_not_wait_for_file_systems_does_not(struct kunit *test)
+{
+	static DEFINE_MUTEX(of_a_file_system);
+	void __percpu *some[4];
+	void *slot;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_LOCKDEP))
+		kunit_skip(test, "nobody watches locks");
+	fs_reclaim_acquire(GFP_KERNEL);
+	mutex_lock(&of_a_file_system);
+	mutex_unlock(&of_a_file_system);
+	fs_reclaim_release(GFP_KERNEL);
+	for (i = 0; i < ARRAY_SIZE(some); i++)
+		some[i] = __alloc_percpu(SZ_16K, 8);
+	mutex_lock(&of_a_file_system);
+	slot = try_alloc(fixture.heap, 200, GFP_NOFS);
+	mutex_unlock(&of_a_file_system);
+	KUNIT_EXPECT_NOT_NULL(test, slot);
+	blockslab_free(slot);
+	for (i = 0; i < ARRAY_SIZE(some); i++)
+		free_percpu(some[i]);
+}
+
 static struct kunit_case context_cases[] = {
+	KUNIT_CASE(who_must_not_wait_for_file_systems_does_not),
 	KUNIT_CASE(a_hard_interrupt_is_served),
 	KUNIT_CASE(a_soft_interrupt_is_served),
 	KUNIT_CASE(code_without_interrupts_is_served),
