@@ -13,6 +13,7 @@ struct sums {
 	unsigned long magazines;	/* bytes of these */
 	unsigned long given;	/* bytes of all slots given out so far */
 	unsigned long spare;	/* bytes of allocated coarse slots that nobody may use */
+	bool unsure;		/* of slots that went from one place to another meanwhile */
 };
 
 static unsigned long sums_allocated(const struct sums *sums)
@@ -29,7 +30,7 @@ static void add_magazine(struct sums *sums, const struct blockslab_magazine *mag
 	sums->cached += loaded ? 0 : READ_ONCE(magazine->count);
 }
 
-/* Exact while the CPU is at rest, near enough while it is not. */
+/* Exact while the CPU is at rest. */
 static void add_line(struct sums *sums, struct blockslab_cpu *line)
 {
 	u64 tally = READ_ONCE(line->tally);
@@ -120,6 +121,10 @@ static void class_sums(struct sums *sums, struct blockslab_class *class)
 	memset(sums, 0, sizeof(*sums));
 	for (i = 0; (node = class_node(class, i)); i++)
 		add_node(sums, node);
+	/* What moved meanwhile may have been seen in two places, or in none. */
+	sums->unsure = sums->cached > sums->slots - sums->free;
+	sums->cached = min(sums->cached, sums->slots - sums->free);
+	sums->frees = min(sums->frees, sums->allocs);
 	if (class->size)
 		sums->given = sums->allocs * class->size;
 	if (class->asked)
@@ -387,6 +392,7 @@ EXPORT_SYMBOL_GPL(blockslab_validate);
 void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_stats *stats)
 {
 	struct blockslab_class *class;
+	unsigned long slots;
 	struct sums sums;
 
 	memset(stats, 0, sizeof(*stats));
@@ -397,7 +403,8 @@ void blockslab_heap_stats(struct blockslab_heap *heap, struct blockslab_heap_sta
 		class_sums(&sums, class);
 		stats->cached += sums.cached * class->size;
 		stats->retained += sums.retained_bytes;
-		stats->allocated += class->size ? sums_allocated(&sums) * class->size - sums.spare :
+		slots = sums_allocated(&sums) * class->size;
+		stats->allocated += class->size ? slots - min(slots, sums.spare) :
 				    sums.pages - sums.retained_bytes +
 				    sums.retained * descriptor_bytes(1);
 	}

@@ -220,7 +220,7 @@ static bool heap_has_slots(struct blockslab_heap *heap)
 
 	for (class = class_after(heap, NULL); class; class = class_after(heap, class)) {
 		class_sums(&sums, class);
-		if (sums_allocated(&sums))
+		if (sums_allocated(&sums) || sums.unsure)
 			return true;
 	}
 	return false;

@@ -702,7 +702,43 @@ static void a_live_slot_keeps_a_heap_that_others_cache_of(struct kunit *test)
 	blockslab_free(slot);
 }
 
+#define NR_WANDERING	20	/* no more than a CPU caches */
+
+/* One CPU takes and returns slots, and gives all back, which another reads the figures of. */
+static int read_or_wander(void *data, unsigned int cpu)
+{
+	struct meeting *meeting = data;
+	void *slots[NR_WANDERING];
+	int i, round, bad = 0;
+
+	for (round = 0; round < 20000; round++) {
+		if (cpu != meeting->other) {
+			bad += stats_of(meeting->heap).allocated > SZ_1M;
+			continue;
+		}
+		for (i = 0; i < NR_WANDERING; i++)
+			slots[i] = blockslab_alloc(meeting->heap, 64, GFP_KERNEL);
+		for (i = 0; i < NR_WANDERING; i++)
+			blockslab_free(slots[i]);
+		blockslab_shrink(meeting->heap);
+		cond_resched();
+	}
+	return bad;
+}
+
+/* A slot that goes from a line to its block while they are summed up may be seen in both. */
+static void no_figure_is_below_nothing(struct kunit *test)
+{
+	struct meeting meeting = {};
+
+	skip_on_one_cpu(test);
+	meeting.heap = fixture.heap;
+	meeting.other = raw_smp_processor_id();
+	KUNIT_EXPECT_EQ(test, on_cpus(test, cpu_online_mask, read_or_wander, &meeting), 0);
+}
+
 static struct kunit_case smp_cases[] = {
+	KUNIT_CASE(no_figure_is_below_nothing),
 	KUNIT_CASE_PARAM(one_cpu_allocates_and_another_frees, smp_size_gen_params),
 	KUNIT_CASE_PARAM(all_cpus_share_one_class, smp_size_gen_params),
 	KUNIT_CASE(all_cpus_share_a_limited_heap),
