@@ -124,7 +124,7 @@
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,
- * heap->lock (reserve, making and rest of classes), heaps_lock (the list of heaps),
+ * heap->lock (reserve, making and rest of classes, shared[]), heaps_lock (the list of heaps),
  * clients_lock, referenced_lock, quarantine_lock and watch->lock. Lines, shelves, deferred frees
  * and reports have none. No page and no descriptor is asked for under a spinlock, and none is taken
  * with preemption disabled, so all may sleep on PREEMPT_RT. Nothing is printed under one.
@@ -420,8 +420,8 @@ static int __init blockslab_init(void)
 	if (!no_class)
 		return -ENOMEM;
 	if (!caches_init())
-	INIT_WORK(&deferred_work, deferred_work_fn);
 		goto no_caches;
+	INIT_WORK(&deferred_work, deferred_work_fn);
 	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!workqueue)
 		goto no_workqueue;
@@ -492,7 +492,7 @@ static void __exit blockslab_exit(void)
 	free_percpu(no_class);
 }
 
-module_init(blockslab_init);
+core_initcall(blockslab_init);	/* built in, others' allocations may come early */
 module_exit(blockslab_exit);
 MODULE_DESCRIPTION("Small memory from page-backed blocks, each dedicated to one size class");
 MODULE_VERSION(BLOCKSLAB_VERSION);

@@ -425,7 +425,7 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 }
 EXPORT_SYMBOL_GPL(blockslab_alloc_node);
 
-/* A size's class is to have lines, and never rests, from now on; its index. */
+/* A size's class is to have lines, and not to begin to rest, from now on; its index. */
 static unsigned int mark_size(struct blockslab_heap *heap, size_t size)
 {
 	unsigned int index = heap_index(heap, size);

@@ -213,7 +213,7 @@ static void class_give_lines(struct blockslab_class *class)
 	spin_unlock_irqrestore(&class->heap->lock, irq);
 }
 
-/* Lines for classes that are to have some. A heap does not end meanwhile: heap_close(). */
+/* Lines for classes that are to have some. A heap does not end meanwhile: heap_end(). */
 static void lines_give(struct work_struct *work)
 {
 	struct blockslab_heap *heap;

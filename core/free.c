@@ -386,7 +386,8 @@ static noinline void free_missed(const void *slot, size_t size,
  *
  * A pointer that is no allocated slot is reported, and nothing else happens.
  *
- * Context: any but NMI; on PREEMPT_RT not with interrupts off.
+ * Context: any but NMI; on PREEMPT_RT not with interrupts off. Timers may be started, so a tracer
+ * of these, or of the scheduler, calls blockslab_free_nolock().
  */
 void blockslab_free(const void *slot)
 {

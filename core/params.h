@@ -80,7 +80,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define OWN_CLASSES	6	/* sizes of a heap that get classes of their own at once */
 #define COARSE_ASKS	64	/* requests after which any other size gets one */
 #define REST_ALLOCS	64	/* in a period of the trim; a class with fewer for 2 s rests */
-#define REST_BYTES	SZ_32K	/* of blocks: with no more than that its size shares, too */
+/* Of blocks: with no more than that its size shares, too. */
+#define REST_BYTES	max_t(unsigned long, PAGE_SIZE, SZ_32K)
 #define COARSE_LEAST	64	/* bytes of the smallest coarse slots; in use, they are one more */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */
@@ -94,8 +95,12 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define RESERVE_ORDER		get_order(BLOCKSLAB_SLOT_MAX)
 #define RESERVE_NOTES		128U	/* slots of a block of the reserve that have notes */
 
-/* GFP bits of a request that hold for descriptors, magazines and classes too. */
-#define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_MEMALLOC | \
+/* GFP bits of a request that hold for descriptors, magazines and classes too. 6.4 lost one. */
+#ifndef __GFP_ATOMIC
+#define __GFP_ATOMIC	((gfp_t)0)
+#endif
+#define GFP_META	(__GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HIGH | __GFP_ATOMIC | \
+			 __GFP_MEMALLOC | \
 			 __GFP_NOMEMALLOC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL | __GFP_NOLOCKDEP)
 
 /* Those by which it gets what is hard to get: not for what it can do without. */

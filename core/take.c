@@ -48,7 +48,10 @@ static void count_fail(struct blockslab_node *node, gfp_t gfp)
 	spin_unlock_irqrestore(&node->lock, irq);
 }
 
-/* Of coarse slots as much may be used as of those of a class of that size. */
+/*
+ * Of coarse slots as much may be used as of those of a class of that size; or all, where that is
+ * more, as resize_by_move() did not get the room that it wanted.
+ */
 static void note_usable(const struct blockslab_class *class, size_t size, void **slots, size_t nr)
 {
 	u16 usable = index_size[heap_index(class->heap, size)];
@@ -57,7 +60,7 @@ static void note_usable(const struct blockslab_class *class, size_t size, void *
 	count_shared(class->heap, size, nr);
 	while (nr--) {
 		block = own_block(slots[nr]);
-		WRITE_ONCE(block->usable[slot_number(block, slots[nr])], usable);
+		WRITE_ONCE(block->usable[slot_number(block, slots[nr])], min(usable, block->size));
 	}
 }
 

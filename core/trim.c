@@ -4,7 +4,8 @@
  *
  * By the heap's own timer, when it is quiet; by shrinker, limit and client, when they ask; and
  * where the heap ends. A CPU is interrupted only if it holds something, and an isolated one only
- * where the heap ends, or a request may not fail. What it does not do: what is kept while a heap is
+ * where the heap ends or is released, a period of tracking changes, a module goes while the shared
+ * heap has blocks, or a request may not fail. What it does not do: what is kept while a heap is
  * in use is decided in retain.c. Locks: node->lock, for BLOCKS_RUN blocks at a time; none in the
  * interrupt.
  */
@@ -22,7 +23,7 @@ enum drained {
 	STALE_LINES,	/* of every CPU: see credits_renew() */
 	EVERY_CPU,	/* for who can wait for nothing else */
 	HEAPS_END,	/* of every CPU and all ending_heaps from this one on */
-	HEAP_ENDS,	/* of every CPU, as often as it takes */
+	HEAP_ENDS,	/* of every CPU, as often as it takes; or some times, if it lives on */
 };
 
 struct drain {
@@ -71,6 +72,8 @@ static bool node_caches_at_rest(const struct blockslab_node *node)
 static bool drain_concerns(const struct drain *drain, const struct blockslab_node *node,
 			   struct blockslab_cpu *line)
 {
+	if (READ_ONCE(node->class->cpu) == no_class)
+		return false;
 	if (drain->which == QUIET_NODES && READ_ONCE(node->use.periods) < TRIM_QUIET &&
 	    !node_caches_at_rest(node))
 		return false;
@@ -253,9 +256,6 @@ static void heap_unwatch(struct blockslab_heap *heap)
 	trim_end(heap, trim);
 }
 
-/* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
-static size_t heap_trim(struct blockslab_heap *heap, bool wait)
-{
 /* Blocks that have marks, or had some when they were queued; each once. For defer.c's worker. */
 static LLIST_HEAD(deferred_blocks);
 static struct work_struct deferred_work;
@@ -300,6 +300,9 @@ static bool deferred_await(struct blockslab_heap *heap)
 	return any;
 }
 
+/* Gives back all that is kept. @wait: other CPUs may be asked, and waited for. */
+static size_t heap_trim(struct blockslab_heap *heap, bool wait)
+{
 	size_t held = held_bytes(heap), left;
 
 	heap_unwatch(heap);
@@ -359,8 +362,10 @@ static bool node_bare(struct blockslab_node *node)
 /* Allocations since the last look, before that is looked at anew. */
 static unsigned long node_allocs(struct blockslab_node *node)
 {
-	return node_bare(node) ? 0 :
-	       (node_activity(node, true) - node->use.activity) / BLOCKSLAB_ALLOC;
+	unsigned long change = node_activity(node, true) - node->use.activity;
+
+	/* It may go back by a few: a full magazine became the spare, or trades began anew. */
+	return node_bare(node) || -change < BLOCKSLAB_ALLOC ? 0 : change / BLOCKSLAB_ALLOC;
 }
 
 /*
