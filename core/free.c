@@ -135,7 +135,8 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		blockslab_add(node->frees, 1);
 		block->nr_free++;
 		blockslab_add(node->nr_free, 1);
-		if (block != node->hand) {
+		/* What is of the reserve serves other classes as soon as it is empty. */
+		if (block != node->hand || block->reserved) {
 			block_returned(block, &gone);
 			if (!node->class->size && block->state == BLOCK_RETAINED)
 				goes = large_goes(block);

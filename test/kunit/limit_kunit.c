@@ -209,6 +209,26 @@ static void the_reserve_serves_when_there_are_no_pages(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* Where nobody can be asked for what he keeps, it is there for all sizes, too. */
+static void the_reserve_serves_another_size_at_once(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", BLOCKSLAB_POISON, 0, 1);
+	void *slot, *other;
+	unsigned long irq;
+
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	local_irq_save(irq);
+	slot = try_alloc(heap, 100, GFP_ATOMIC);
+	blockslab_free(slot);
+	other = try_alloc(heap, 3000, GFP_ATOMIC);
+	local_irq_restore(irq);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_NOT_NULL(test, slot);
+	KUNIT_EXPECT_NOT_NULL(test, other);
+	blockslab_free(other);
+	end_heap(test, heap);
+}
+
 /* Its pages are of no special kind. */
 static void the_reserve_serves_no_dma(struct kunit *test)
 {
@@ -536,6 +556,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(a_bulk_over_the_limit_gets_nothing),
 	KUNIT_CASE(without_pages_and_reserve_nothing_is_given),
 	KUNIT_CASE(the_reserve_serves_when_there_are_no_pages),
+	KUNIT_CASE(the_reserve_serves_another_size_at_once),
 	KUNIT_CASE(the_reserve_serves_no_dma),
 	KUNIT_CASE(a_used_reserve_is_made_up_again),
 	KUNIT_CASE(a_used_reserve_ends_with_its_heap),
