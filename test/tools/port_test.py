@@ -50,6 +50,9 @@ record->buf = kmalloc(size, GFP_KERNEL);
 us->extra = kzalloc(sizeof(*info), GFP_KERNEL);
 em->data = (unsigned long)kmemdup(data, len, GFP_KERNEL);
 pub = kzalloc(sizeof(struct public_key), GFP_KERNEL);
+ctx.pub = kzalloc_obj(struct public_key);
+pub = kmalloc(sizeof(*pub), GFP_KERNEL);
+EXPORT_SYMBOL(jbd2_inode_cache);
 xfrm_state_walk_init(walk, proto, filter);
 error = add_mtd_blktrans_dev(dev);
 dev_coredumpsg(dev, table, size, GFP_KERNEL);
@@ -101,6 +104,12 @@ class PortTest(unittest.TestCase):
 
     def test_what_the_core_would_free_or_use_is_listed_and_no_more(self):
         self.assertEqual(self.listed(HAND_OVERS + NONE), set(HAND_OVERS.splitlines()))
+
+    def test_who_uses_it_and_is_not_moved_is_named(self):
+        self.write(failover_c=MODULE + "void *give(void);\nvoid *give(void) { return NULL; }\nEXPORT_SYMBOL_GPL(give);\n",
+                   Kbuild="obj-m := failover.o\n")
+        said = subprocess.run([TOOL, self.dir], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        self.assertIn("not moved: failover is used by net_failover", said)
 
     def test_a_makefile_of_no_module_is_refused_also_where_there_was_one(self):
         self.listed("")
