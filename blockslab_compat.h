@@ -222,7 +222,7 @@ static __always_inline void blockslab_compat_kvfree_atomic(const void *ptr)
 {
 	if (likely(blockslab_owns(ptr)))
 		blockslab_free(ptr);
-	else
+	else if (blockslab_compat_kernels(ptr))
 		kvfree_atomic(ptr);
 }
 #endif
@@ -231,7 +231,7 @@ static __always_inline void blockslab_compat_kvfree_sensitive(const void *ptr, s
 {
 	if (blockslab_owns(ptr))
 		blockslab_free_sensitive(ptr);
-	else
+	else if (blockslab_compat_kernels(ptr))
 		kvfree_sensitive(ptr, size);
 }
 
@@ -246,7 +246,7 @@ blockslab_compat_krealloc(const void *ptr, size_t size, gfp_t gfp)
 {
 	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
 		return blockslab_realloc(blockslab_compat_heap, ptr, size, gfp);
-	return krealloc(ptr, size, gfp);
+	return blockslab_compat_kernels(ptr) ? krealloc(ptr, size, gfp) : NULL;
 }
 
 /* Beyond a page the kernel would fall back to vmalloc() before it tries hard. */
@@ -305,7 +305,7 @@ blockslab_compat_kvrealloc(const void *ptr, size_t size, gfp_t gfp)
 {
 	if (ZERO_OR_NULL_PTR(ptr) || blockslab_owns(ptr))
 		return blockslab_compat_kvresize(ptr, size, gfp);
-	return kvrealloc(ptr, size, gfp);
+	return blockslab_compat_kernels(ptr) ? kvrealloc(ptr, size, gfp) : NULL;
 }
 #else
 static __always_inline __realloc_size(3) void *
@@ -316,7 +316,7 @@ blockslab_compat_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t gfp)
 	if (old >= size)
 		return (void *)ptr;
 	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
-		return kvrealloc(ptr, old, size, gfp);
+		return blockslab_compat_kernels(ptr) ? kvrealloc(ptr, old, size, gfp) : NULL;
 	grown = blockslab_compat_kvresize(ptr, size, gfp);
 	if (grown && gfp & __GFP_ZERO)		/* behind what was asked for, it is anything */
 		memset(grown + old, 0, size - old);
@@ -357,7 +357,8 @@ blockslab_compat_krealloc_node_align(const void *ptr, size_t size, size_t align,
 	size_t room = blockslab_compat_aligned(size, align);
 
 	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
-		return krealloc_node_align(ptr, size, align, gfp, node);
+		return blockslab_compat_kernels(ptr) ?
+		       krealloc_node_align(ptr, size, align, gfp, node) : NULL;
 	if (align > PAGE_SIZE)		/* what is watched begins at any page */
 		return blockslab_compat_move(ptr, krealloc_node_align(NULL, size, align, gfp, node),
 					     size);
@@ -374,7 +375,8 @@ blockslab_compat_kvrealloc_node_align(const void *ptr, size_t size, size_t align
 	void *slot;
 
 	if (!ZERO_OR_NULL_PTR(ptr) && !blockslab_owns(ptr))
-		return kvrealloc_node_align(ptr, size, align, gfp, node);
+		return blockslab_compat_kernels(ptr) ?
+		       kvrealloc_node_align(ptr, size, align, gfp, node) : NULL;
 	if (room <= BLOCKSLAB_SLOT_MAX) {
 		slot = blockslab_compat_krealloc_node_align(ptr, size, align,
 							    blockslab_compat_try(room, gfp), node);
@@ -398,7 +400,7 @@ static __always_inline void blockslab_compat_kfree_nolock(const void *ptr)
 {
 	if (blockslab_owns(ptr))
 		blockslab_free_nolock(ptr);
-	else
+	else if (blockslab_compat_kernels(ptr))
 		kfree_nolock(ptr);
 }
 #endif
@@ -932,7 +934,7 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 										\
 	if (blockslab_owns(blockslab_ptr__))					\
 		blockslab_free_rcu(blockslab_ptr__);				\
-	else									\
+	else if (blockslab_compat_kernels(blockslab_ptr__))			\
 		kernels(blockslab_ptr__, ##__VA_ARGS__);			\
 } while (0)
 #define blockslab_compat_rcu_1(ptr)		blockslab_compat_rcu(ptr, kvfree_rcu_arg_1)

@@ -74,6 +74,31 @@ unsigned int blockslab_compat_object_size(struct blockslab_cache *cache)
 EXPORT_SYMBOL_GPL(blockslab_compat_object_size);
 
 /*
+ * Whether the kernel's kfree() may have what is not blockslab's: a slab's, or whole pages that
+ * kmalloc() gave, or what has no page of its own. Of any other page it would put a reference that
+ * is somebody else's: so of a slot that is freed twice, when its block went back meanwhile.
+ */
+static bool kernels_own(const void *ptr, unsigned long caller)
+{
+	struct page *page = ZERO_OR_NULL_PTR(ptr) ? NULL : page_of(ptr);
+	struct folio *folio;
+
+	if (!page || PageReserved(page))
+		return true;
+	folio = page_folio(page);
+	if (folio_test_slab(folio) || (folio_test_large(folio) && folio_address(folio) == ptr))
+		return true;
+	report(FOREIGN, .slot = ptr, .caller = caller);
+	return false;
+}
+
+bool blockslab_compat_kernels(const void *ptr)
+{
+	return kernels_own(ptr, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(blockslab_compat_kernels);
+
+/*
  * Frees of anybody's memory: what is not blockslab's is the kernel's. Not inline: pointers to them
  * are the same in all files, and may be called after the module's end.
  */
@@ -82,7 +107,7 @@ static __always_inline bool compat_free(const void *ptr, unsigned long caller)
 	if (likely(blockslab_free_try(ptr, ANY_SIZE, true, NULL)))
 		return true;
 	if (!blockslab_owns(ptr))
-		return false;
+		return !kernels_own(ptr, caller);
 	free_checked(ptr, ANY_SIZE, NULL, caller);
 	return true;
 }
@@ -112,8 +137,11 @@ void blockslab_compat_kfree_sensitive(const void *ptr)
 {
 	size_t bytes;
 
-	if (!blockslab_owns(ptr))
-		return kfree_sensitive(ptr);
+	if (!blockslab_owns(ptr)) {
+		if (kernels_own(ptr, _RET_IP_))
+			kfree_sensitive(ptr);
+		return;
+	}
 	bytes = usable_size(ptr, _RET_IP_);
 	if (!bytes)	/* reported as no slot */
 		return;

@@ -16,6 +16,7 @@ struct blockslab_heap *blockslab_compat_heap_create(const char *name, unsigned l
 struct blockslab_cache *blockslab_compat_cache_create(const char *name, size_t size, size_t align,
 						      unsigned long flags, void (*ctor)(void *));
 unsigned int blockslab_compat_object_size(struct blockslab_cache *cache);
+bool blockslab_compat_kernels(const void *ptr);
 void blockslab_compat_kfree(const void *ptr);
 void blockslab_compat_kvfree(const void *ptr);
 void blockslab_compat_kfree_const(const void *ptr);

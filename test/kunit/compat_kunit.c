@@ -172,6 +172,62 @@ static void a_file_s_private_memory_is_freed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stats_of(fixture.heap).allocated, 0);
 }
 
+struct compat_free {
+	const char *told;
+	void (*free)(const void *ptr);
+};
+
+static void free_of_the_kernel(const void *ptr)
+{
+	if (blockslab_compat_kernels(ptr))
+		kfree(ptr);
+}
+
+static const struct compat_free compat_frees[] = {
+	{ "kfree", blockslab_compat_kfree }, { "kvfree", blockslab_compat_kvfree },
+	{ "kfree_const", blockslab_compat_kfree_const },
+	{ "kfree_sensitive", blockslab_compat_kfree_sensitive },
+	{ "others", free_of_the_kernel },
+};
+
+static void compat_free_name(const struct compat_free *param, char *name)
+{
+	strscpy(name, param->told, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(compat_free, compat_frees, compat_free_name);
+
+/* A slot is freed, its block goes back, and the page is another's when it is freed once more. */
+static void what_went_back_is_not_the_kernel_s_to_free(struct kunit *test)
+{
+	const struct compat_free *param = test->param_value;
+	static const size_t sizes[] = { 1000, 20000 };
+	struct page *page;
+	void *slot;
+	int i;
+
+	sample_nothing(test, fixture.heap);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		slot = must_alloc(test, fixture.heap, sizes[i]);
+		blockslab_free(slot);
+		blockslab_shrink(fixture.heap);
+		KUNIT_EXPECT_FALSE(test, blockslab_owns(slot));
+		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		KUNIT_ASSERT_NOT_NULL(test, page);
+		param->free(slot);
+		expect_fault(test, "foreign pointer", slot);
+		param->free(page_address(page) + 8);
+		expect_fault(test, "foreign pointer", page_address(page) + 8);
+		KUNIT_EXPECT_EQ(test, page_count(page), 1);
+		__free_page(page);
+	}
+	/* What is the kernel's goes to the kernel, whatever its size, and what has no page. */
+	param->free(kmalloc(100, GFP_KERNEL));
+	param->free(kmalloc(SZ_128K, GFP_KERNEL));
+	param->free(NULL);
+	KUNIT_EXPECT_TRUE(test, blockslab_compat_kernels("a literal"));
+}
+
 static struct kunit_case compat_cases[] = {
 	KUNIT_CASE_PARAM(any_name_becomes_one_that_can_be, name_gen_params),
 	KUNIT_CASE(caches_of_one_name_are_told_apart),
@@ -180,6 +236,7 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE(a_cache_has_the_size_that_was_asked_for),
 	KUNIT_CASE(memory_of_anybody_is_freed),
 	KUNIT_CASE(memory_of_anybody_is_freed_by_other_calls),
+	KUNIT_CASE_PARAM(what_went_back_is_not_the_kernel_s_to_free, compat_free_gen_params),
 	KUNIT_CASE(what_is_secret_is_overwritten),
 	KUNIT_CASE(a_file_s_private_memory_is_freed),
 	{}
