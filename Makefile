@@ -15,6 +15,7 @@ CHECKPATCH ?= $(firstword $(wildcard $(KDIR)/scripts/checkpatch.pl \
 	$(KDIR)/source/scripts/checkpatch.pl $(KDIR)/../*-common/scripts/checkpatch.pl \
 	$(CACHE)/source/6.1/scripts/checkpatch.pl))
 prefix ?= /usr/local
+INSTALL_MOD_PATH ?= $(DESTDIR)
 into := $(DESTDIR)$(prefix)
 
 export BUILD KDIR RELEASE
@@ -42,7 +43,7 @@ help:
 	@echo 'BUILD=$(BUILD)  (where the modules are built)'
 	@echo 'DOCS=$(DOCS)'
 	@echo 'INSTALL_MOD_PATH=$(INSTALL_MOD_PATH)  (installs modules below this directory)'
-	@echo 'prefix=$(prefix)  (of what clients are built with; below DESTDIR=$(DESTDIR))'
+	@echo 'prefix=$(prefix)  (of what clients are built with; below DESTDIR=$(DESTDIR), as modules are)'
 	@echo 'LLVM=1 builds with clang. tools/demo and tools/test need no make: see README.md.'
 
 sync:

@@ -275,7 +275,9 @@ blockslab_cache_zalloc(struct blockslab_cache *cache, gfp_t gfp)
 
 /* struct_size() and its kin end at SIZE_MAX. No API. */
 #define __blockslab_alloc_flex(alloc, heap, type, member, count, gfp) ({ \
-	const size_t blockslab_bytes__ = struct_size((type *)NULL, member, count); \
+	const size_t blockslab_count__ = count;	/* of a constant, the product would wrap */ \
+	const size_t blockslab_bytes__ = \
+		struct_size((type *)NULL, member, blockslab_count__); \
 	\
 	blockslab_bytes__ == SIZE_MAX ? NULL : (type *)alloc(heap, blockslab_bytes__, gfp); \
 })

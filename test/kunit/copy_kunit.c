@@ -327,6 +327,8 @@ static void what_overflows_gives_nothing(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, blockslab_zalloc_objs(fixture.heap, u64, many, GFP_KERNEL));
 	KUNIT_EXPECT_NULL(test, blockslab_alloc_array(fixture.heap, many, 5, GFP_KERNEL));
 	KUNIT_EXPECT_NULL(test, blockslab_zalloc_array(fixture.heap, 5, many, GFP_KERNEL));
+	KUNIT_EXPECT_NULL(test, blockslab_alloc_flex(fixture.heap, struct item, values, SIZE_MAX,
+						     GFP_KERNEL));
 	KUNIT_EXPECT_NULL(test, blockslab_alloc_flex(fixture.heap, struct item, values, many + 1,
 						     GFP_KERNEL));
 	KUNIT_EXPECT_NULL(test, blockslab_zalloc_flex(fixture.heap, struct item, values, many + 1,

@@ -216,6 +216,14 @@ class Installed(Scratch):
             self.assertIn("take no path", said)
         self.assertTrue(os.path.exists(f"{self.dir}/my"))
 
+    def test_all_goes_below_destdir(self):
+        root = f"{self.dir}/root"
+        self.make("install", f"BUILD={self.build}", f"DESTDIR={root}")
+        module = f"{root}/lib/modules/{RELEASE}/updates/blockslab.ko"
+        self.assertTrue(os.path.exists(module))
+        self.make("uninstall", f"BUILD={self.build}", f"DESTDIR={root}")
+        self.assertFalse(os.path.exists(module))
+
     def test_uninstall_leaves_other_kernels_theirs(self):
         root = f"{self.dir}/my root"
         words = [f"BUILD={self.build}", f"INSTALL_MOD_PATH={self.dir}/modules", f"DESTDIR={root}"]
