@@ -268,7 +268,6 @@ static void *alloc_tracked(struct blockslab_node *node, size_t size, gfp_t gfp,
 
 	gfp |= __GFP_NORETRY | __GFP_NOWARN;	/* it would do without */
 	class = tracked_class(node->class, gfp);
-
 	if (!class)
 		return NULL;
 	slot = take_slot(&class->nodes[node_id(node)], size, gfp, true);
