@@ -133,9 +133,12 @@ static void depot_drain(struct blockslab_node *node)
 	WRITE_ONCE(node->capacity, capacity_least(node->class->size));
 }
 
-/* Leaves a magazine, if it has slots and there is room; for *@empty, or NULL. */
+/*
+ * Leaves a magazine, if it has slots and there is room; for *@empty, or NULL. If not, @nr slots
+ * will go back to their blocks.
+ */
 static bool depot_leave(struct blockslab_node *node, struct blockslab_magazine *magazine,
-			struct blockslab_magazine **empty)
+			unsigned int nr, struct blockslab_magazine **empty)
 {
 	bool left = magazine->count && depot_admits(node, magazine) &&
 		    (shelf_trade(node, true, 0, (unsigned long)magazine | SHELF_SLOTS, empty) ||
@@ -143,9 +146,35 @@ static bool depot_leave(struct blockslab_node *node, struct blockslab_magazine *
 
 	if (!left)
 		blockslab_add(node->depot.retention.given_back,
-			      min_t(unsigned int, magazine->count, FLUSH_MAX));
+			      min_t(unsigned int, magazine->count, nr));
 	depot_changed(node, true);
 	return left;
+}
+
+/* A magazine that was brought is loaded. */
+static void load_first(struct blockslab_cpu *line, struct blockslab_magazine *magazine)
+{
+	magazine->filled = magazine->count;
+	magazine->allocs = READ_ONCE(line->tally) / BLOCKSLAB_ALLOC;
+	load(line, magazine);
+}
+
+/*
+ * How many slots go at once between blocks and a claimed line, whose @last magazine has none, or
+ * (@put) no room: few, as who asks for one waits for it. But in a wave of allocations, none of
+ * which has been freed, or of frees, with hardly any allocation in between, twice as many each
+ * time: of a load that drops inodes and buffers by the thousand 142 instructions, not 153.
+ */
+static unsigned int at_once(const struct blockslab_cpu *line,
+			    const struct blockslab_magazine *last, bool put)
+{
+	u8 allocs = READ_ONCE(line->tally) / BLOCKSLAB_ALLOC - last->allocs;
+
+	if (!put)
+		return max(REFILL_MAX, allocs == last->filled ? 2 * last->filled : 0);
+	if (allocs >= FLUSH_MAX / 4)
+		return FLUSH_MAX;
+	return max(FLUSH_MAX, min(2 * (last->capacity - last->filled), last->capacity / 2));
 }
 
 /* What was traded for the loaded magazine of a claimed line comes in its place. */
@@ -154,7 +183,7 @@ static void trade_in(struct blockslab_cpu *line, struct blockslab_magazine *maga
 	blockslab_add(line->moved, magazine->count - (long)blockslab_count(line));
 	blockslab_sub(line->tally, blockslab_count(line));
 	blockslab_add(line->trades, 1);
-	load(line, magazine);
+	load_first(line, magazine);
 	credit_follow(line);
 	smp_wmb();	/* drain_concerns() */
 }
@@ -238,16 +267,21 @@ static void *take_cached(struct blockslab_node *node, size_t size)
 
 /*
  * A magazine of this CPU's line, the spare before the loaded one: one without slots; or any, where
- * slots are to be @put, unless another may be had beside it. Else NULL.
+ * slots are to be @put, unless another may be had beside it. Else NULL. *@nr: see at_once().
  */
-static struct blockslab_magazine *take_off(struct blockslab_node *node, bool put)
+static struct blockslab_magazine *take_off(struct blockslab_node *node, bool put,
+					   unsigned int *nr)
 {
 	struct blockslab_cpu *line = claim_line(node);
-	struct blockslab_magazine *magazine;
+	struct blockslab_magazine *magazine, *last;
 
+	*nr = put ? FLUSH_MAX : REFILL_MAX;
 	if (!line)
 		return NULL;
 	magazine = line->spare;
+	last = put && magazine ? magazine : loaded_magazine(line);
+	if (last)
+		*nr = at_once(line, last, put);
 	if (magazine && (put || !magazine->count))
 		WRITE_ONCE(line->spare, NULL);
 	else if (!magazine && (put ? !may_have_spare(node) : !blockslab_count(line)))
@@ -297,7 +331,7 @@ static bool take_in(struct blockslab_node *node, struct blockslab_magazine *maga
 		smp_store_release(&line->spare, loaded_magazine(line));	/* for readers elsewhere */
 		smp_wmb();	/* drain_concerns() */
 		unload(line);
-		load(line, magazine);
+		load_first(line, magazine);
 		credit_follow(line);
 		smp_wmb();	/* the same */
 	}
@@ -311,16 +345,18 @@ static void install(struct blockslab_node *node, struct blockslab_magazine *maga
 
 	if (take_in(node, magazine))
 		return;
-	if (depot_leave(node, magazine, &empty))
+	if (depot_leave(node, magazine, FLUSH_MAX, &empty))
 		magazine = empty;
 	magazine_dispose(magazine);
 }
 
 /*
- * Fills a magazine, in part while few of the class's slots are in use. Returns one slot more, for a
- * request of @size bytes; NULL where there is none, or spend() is to count it, or to renew a line.
+ * Fills a magazine with up to @nr slots, fewer while few of the class's are in use. Returns one of
+ * them, for a request of @size bytes; NULL where there is none, or spend() is to count it, or to
+ * renew a line.
  */
-static void *refill(struct blockslab_node *node, struct blockslab_magazine *magazine, size_t size)
+static void *refill(struct blockslab_node *node, struct blockslab_magazine *magazine,
+		    unsigned int nr, size_t size)
 {
 	struct blockslab_class *class = node->class;
 	unsigned long irq, want, most;
@@ -331,7 +367,7 @@ static void *refill(struct blockslab_node *node, struct blockslab_magazine *maga
 	most = kib_bytes(READ_ONCE(keep_kib)) / 8 / class->size;
 	spin_lock_irqsave(&node->lock, irq);
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 4 + 1,
-		    (unsigned long)REFILL_MAX);
+		    (unsigned long)nr);
 	got = take_from_blocks(node, magazine->slots, want);
 	if (got && !READ_ONCE(class->heap->track) && raw_cpu_read(node_cpu(node)->granted)) {
 		slot = magazine->slots[got - 1];
@@ -350,7 +386,8 @@ static void *refill(struct blockslab_node *node, struct blockslab_magazine *maga
 
 static void *find_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
-	struct blockslab_magazine *magazine = take_off(node, false), *full;
+	unsigned int nr;
+	struct blockslab_magazine *magazine = take_off(node, false, &nr), *full;
 	void *slot;
 
 	if (READ_ONCE(node->stored[true]) && store_trade(node, true, magazine, &full)) {
@@ -364,7 +401,7 @@ static void *find_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 	magazine = empty_magazine(node, magazine, gfp);
 	if (!magazine)
 		return NULL;
-	slot = refill(node, magazine, size);
+	slot = refill(node, magazine, nr, size);
 	install(node, magazine);
 	return slot ?: take_cached(node, size);
 }
@@ -402,15 +439,16 @@ static bool returns_many(struct blockslab_node *node)
 static bool bring_room(struct blockslab_node *node)
 {
 	struct blockslab_magazine *magazine, *empty = NULL;
+	unsigned int nr;
 
 	if (node_exact(node) || (READ_ONCE(node->class->rests) && !returns_many(node)))
 		return false;
 	atomic_add(IN_HAND + 2, &node->in_hand);
-	magazine = take_off(node, true);
-	if (magazine && depot_leave(node, magazine, &empty))
+	magazine = take_off(node, true, &nr);
+	if (magazine && depot_leave(node, magazine, nr, &empty))
 		magazine = empty;
 	else if (magazine)
-		magazine_flush(magazine, FLUSH_MAX);
+		magazine_flush(magazine, nr);
 	/* kswapd is not woken for this: kfree() does not either. */
 	magazine = empty_magazine(node, magazine, __GFP_NOWARN);
 	if (magazine)

@@ -15,6 +15,8 @@ struct blockslab_magazine {
 	};
 	u8 count;				/* slots in it, while it is not loaded */
 	u8 capacity;				/* room in @slots */
+	u8 filled;				/* slots that were in it as it was loaded, */
+	u8 allocs;				/* and of the line until then, modulo 256 */
 	void *slots[];				/* the last in is the first out */
 };
 
