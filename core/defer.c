@@ -98,18 +98,18 @@ static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
 {
 	struct blockslab_node *node = block->node;
 	void *slot = slot_address(block, node->class->size, number);
-	bool twice = has_canary(node, slot);	/* freed meanwhile by who saw no mark yet */
-	bool ready = !twice && node->class->key != KEY_SLOW && before_free(block, slot, 0);
+	bool cached = node->class->key != KEY_SLOW;
+	bool taken = cached && slot_take(node, slot);
 
-	if (ready)
-		put_canary(node, slot);
+	if (taken)
+		before_free(block, slot, 0);
 	page_defer(virt_to_page(slot), node->class, false);
 	smp_mb__before_atomic();	/* who finds no mark finds the canary */
 	clear_bit(number, deferred_map(block));
-	if (twice)
-		report(DOUBLE_FREE, .slot = slot, .block = block);
-	else if (ready)
+	if (taken)
 		free_to(node, slot);
+	else if (cached)	/* freed meanwhile by who saw no mark yet */
+		report(DOUBLE_FREE, .slot = slot, .block = block);
 	else
 		free_found(block, slot, 0);
 }
@@ -226,9 +226,11 @@ static noinline void free_deferred(const void *slot, bool now, unsigned long cal
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	rcu_read_lock();
+	preempt_disable();	/* what is looked at does not go */
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
 	now = now && block && !static_branch_unlikely(&rare_free) &&
 	      block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
+	preempt_enable();
 	if (block && !now && !defer_free(block, slot, caller))
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	rcu_read_unlock();

@@ -97,22 +97,28 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 	if (put) {
 		WRITE_ONCE(line->loaded[blockslab_count(line)], (void *)slot);
 		blockslab_add(line->tally, 1);
-		put_canary(node, slot);
+		put_canary(node, slot);		/* it has it, but for free_deferred()'s */
 	}
 	unclaim_line(line);
 	return put;
 }
 
-/* A checked slot goes where there is room. */
-static noinline void free_to(struct blockslab_node *node, const void *slot)
+/* A slot that has its canary, and no room in the magazines, is made some, or goes to its block. */
+static void put_elsewhere(struct blockslab_node *node, const void *slot)
 {
 	void *one = (void *)slot;
 
-	if (put_cached(node, slot) || (bring_room(node) && put_cached(node, slot)))
+	if (bring_room(node) && put_cached(node, slot))
 		return;
 	heap_arm(node->class->heap);
-	put_canary(node, slot);
 	flush_slots(node, &one, 1, 1);
+}
+
+/* A slot that has its canary goes where there is room. */
+static noinline void free_to(struct blockslab_node *node, const void *slot)
+{
+	if (!put_cached(node, slot))
+		put_elsewhere(node, slot);
 }
 
 /* A checked slot that is not cached, or whole pages, into its block. */
@@ -151,17 +157,25 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 		put_blocks(&gone);
 }
 
-/* What was found to be a slot of its caller's. */
+/*
+ * What was found to be a slot of its caller's. Who frees it, too, finds its canary before anything
+ * is written there: the page of the other one's slot may have gone meanwhile.
+ */
 static void free_found(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
-	if (block_watched(block))
+	struct blockslab_node *node = block->node;
+
+	if (block_watched(block)) {
 		watch_free(block, (void *)slot, caller);
-	else if (!before_free(block, (void *)slot, caller))
-		return;
-	else if (block->node->class->key != KEY_SLOW)
-		free_to(block->node, slot);
-	else
-		put_direct(block, slot, caller);
+	} else if (node->class->key == KEY_SLOW) {
+		if (before_free(block, (void *)slot, caller))
+			put_direct(block, slot, caller);
+	} else if (slot_take(node, slot)) {
+		before_free(block, (void *)slot, caller);
+		free_to(node, slot);
+	} else {
+		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
+	}
 }
 
 /* Everything that the fast path does not do. @cache is NULL for any heap's. */
@@ -320,14 +334,27 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 		return 0;
 	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
+	preempt_disable();	/* what is looked at does not go before it has its canary */
 	for (i = 0; i < nr; i++)
 		if (!run_free(run.mark, &run.word, slots[i], blockslab_canary(slots[i]), &seen))
 			break;
+	preempt_enable();
 	if (!i)
 		return 0;
 	heap_arm(node->class->heap);
 	flush_slots(node, slots, i, i);
 	return i;
+}
+
+/* Whether a slot of a block is allocated, as the fast path sees it; and its @number. */
+static __always_inline bool slot_plain(const struct blockslab_block *block, const void *slot,
+				       unsigned long canary, long *number)
+{
+	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
+	return likely(*number >= 0) &&
+	       likely(!blockslab_has_canary(blockslab_word(slot, canary),
+					    blockslab_canary(slot))) &&
+	       likely(!test_bit(*number, block->map));
 }
 
 /*
@@ -338,26 +365,25 @@ static bool free_again(const struct blockslab_block *block, unsigned long lines,
 		       size_t size, const struct blockslab_cache *cache)
 {
 	struct blockslab_cpu *line = raw_cpu_ptr((struct blockslab_cpu __percpu *)lines);
-	bool own = line->node && blockslab_claim(line), room = false, done = false;
+	unsigned long word = cache ? cache->pages.canary : 0;
 	struct blockslab_node *node = line->node;
+	bool room, taken = false;
+	long number;
 
-	if (own) {
+	if (node && (size == ANY_SIZE || block->size - size < block->sizes) &&
+	    blockslab_claim(line)) {
 		room = has_room(line);
 		blockslab_unclaim(line);
-		if (room && (size == ANY_SIZE || block->size - size < block->sizes))
-			return blockslab_free_fast(block, lines, slot,
-						   cache ? cache->pages.canary : 0);
+		if (room)
+			return blockslab_free_fast(block, lines, slot, word);
+		taken = slot_plain(block, slot, word, &number) && slot_take(node, slot);
 	}
 	rcu_read_lock();	/* its class may go with the slot */
 	preempt_enable();
-	/* To flush may give the block of a slot back that is freed twice. */
-	if (own && !room && !READ_ONCE(node->class->rests) &&	/* free_to() */
-	    !slot_fault(block_of(slot), slot, ANY_SIZE, NULL) && bring_room(node))
-		done = size == ANY_SIZE ?
-		       blockslab_free_try(slot, ANY_SIZE, !cache, &cache->pages) :
-		       blockslab_free_try(slot, size, !cache, &cache->pages);
+	if (taken)
+		put_elsewhere(node, slot);
 	rcu_read_unlock();
-	return done;
+	return taken;
 }
 
 /* The fast path did not take a slot; most often for want of room. */
@@ -455,17 +481,6 @@ void blockslab_free_bulk(size_t nr, void **slots)
 	free_many(nr, slots, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(blockslab_free_bulk);
-
-/* Whether a slot of a block is allocated, as the fast path sees it; and its @number. */
-static __always_inline bool slot_plain(const struct blockslab_block *block, const void *slot,
-				       unsigned long canary, long *number)
-{
-	*number = blockslab_number_at((u32)(slot - block->base), block->recip);
-	return likely(*number >= 0) &&
-	       likely(!blockslab_has_canary(blockslab_word(slot, canary),
-					    blockslab_canary(slot))) &&
-	       likely(!test_bit(*number, block->map));
-}
 
 /*
  * The block of an allocated slot with which nothing is out of the ordinary, as the fast path sees

@@ -124,6 +124,14 @@ static bool has_canary(const struct blockslab_node *node, const void *slot)
 				    blockslab_canary(slot));
 }
 
+/* Slots come from their owners with it; false where somebody else has freed one meanwhile. */
+static bool slot_take(const struct blockslab_node *node, const void *slot)
+{
+	unsigned long canary = blockslab_canary(slot);
+
+	return xchg(blockslab_word(slot, node->class->canary), canary) != canary;
+}
+
 static void put_canary(const struct blockslab_node *node, const void *slot)
 {
 	*blockslab_word(slot, node->class->canary) = blockslab_canary(slot);

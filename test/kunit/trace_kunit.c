@@ -8,6 +8,7 @@ static struct {
 	unsigned int allocs, frees, gets, puts, refills, flushes, refusals;
 	size_t requested, given;
 	const void *slot;
+	const void *again;		/* to be freed by whoever looks on as it is freed */
 } events;
 
 static bool ours(const char *heap)
@@ -29,7 +30,11 @@ static void on_alloc(void *data, unsigned long call_site, const char *heap, cons
 static void on_free(void *data, unsigned long call_site, const char *heap, const void *slot,
 		    size_t slot_size)
 {
+	const void *again = events.again;
+
 	events.frees += ours(heap);
+	events.again = NULL;
+	blockslab_free(again);
 }
 
 static void on_block_get(void *data, const char *heap, size_t slot_size, int node,
@@ -125,6 +130,17 @@ static void nothing_is_traced_when_off(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, events.allocs, 0);
 	KUNIT_EXPECT_EQ(test, events.frees, 0);
 	KUNIT_EXPECT_EQ(test, trace_on(), 0);	/* as the end of the case expects */
+}
+
+/* As by another CPU, in the middle of a free that takes its time. */
+static void a_slot_that_is_being_freed_is_not_freed_again(struct kunit *test)
+{
+	void *slot = must_alloc(test, fixture.heap, 50);
+
+	events.again = slot;
+	blockslab_free(slot);
+	expect_fault(test, "double free", slot);
+	KUNIT_EXPECT_EQ(test, events.frees, 1);
 }
 
 /* Not the room that it is given. */
@@ -226,6 +242,7 @@ static void lifetimes_at_random_seldom_come_to_the_blocks(struct kunit *test)
 static struct kunit_case trace_cases[] = {
 	KUNIT_CASE(every_allocation_and_free_is_traced),
 	KUNIT_CASE(nothing_is_traced_when_off),
+	KUNIT_CASE(a_slot_that_is_being_freed_is_not_freed_again),
 	KUNIT_CASE(growth_is_traced_as_asked),
 	KUNIT_CASE(every_block_comes_and_goes_once),
 	KUNIT_CASE(a_limit_that_is_hit_is_traced),
