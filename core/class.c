@@ -189,11 +189,11 @@ static bool class_add(struct blockslab_class *class)
 		atomic_long_add(class_bytes(), &heap->fixed);
 		if (class->cpu != no_class)
 			atomic_long_add(lines_bytes(), &heap->fixed);
+		/* Without lines by who gives it some; under the lock, as heap_close() takes it back. */
+		if (own)
+			class_publish(class);
 	}
 	spin_unlock_irqrestore(&heap->lock, irq);
-	/* Without lines it is published by who gives it some. */
-	if (added && own && READ_ONCE(class->cpu) != no_class)
-		class_publish(class);
 	return added;
 }
 
