@@ -86,7 +86,10 @@ static struct frame *frame_new(const struct client *client, unsigned long addres
 	return frame;
 }
 
-/* Has a stack keep the names of __init functions, and of all of @going; whether it has any. */
+/*
+ * Has a stack keep the names of __init functions, and of all of @going, or 0 where there is no
+ * memory for one; whether it has any.
+ */
 static bool frames_keep(unsigned long *entries, unsigned int nr, const struct module *going)
 {
 	struct client *client;
@@ -104,9 +107,8 @@ static bool frames_keep(unsigned long *entries, unsigned int nr, const struct mo
 				  within_module_init(entries[i], client->module))))
 			continue;
 		frame = frame_known(client, entries[i]) ?: frame_new(client, entries[i]);
-		if (frame)
-			entries[i] = (unsigned long)frame->name;
-		any |= !!frame;
+		entries[i] = frame ? (unsigned long)frame->name : 0;
+		any = true;
 	}
 	rcu_read_unlock();
 	return any;

@@ -206,6 +206,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 	for (i = 0; i < block->nr_pages; i++, page++) {
 		page_ref_add(page, PAGE_REFERENCES - (!i || split));
 		set_page_private(page, (unsigned long)block);
+		smp_wmb();	/* who finds the lines finds the block, too */
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
 		smp_store_release(&page->lru.prev,

@@ -23,7 +23,8 @@ static struct page *quarantine_oldest(unsigned long most)
 	unsigned long irq;
 
 	spin_lock_irqsave(&quarantine_lock, irq);
-	if (quarantined > most) {
+	/* insmod may be told a number of which there are none */
+	if (quarantined > most && !list_empty(&quarantine)) {
 		page = list_first_entry(&quarantine, struct page, lru);
 		quarantine_count(page, page_private(page), -1);
 		list_del_init(&page->lru);

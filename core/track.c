@@ -220,15 +220,16 @@ static depot_stack_handle_t stack_kept(depot_stack_handle_t stack, const struct 
 	return frames_keep(kept, nr, going) ? stack_keep(kept, nr, GFP_KERNEL) : 0;
 }
 
-/* Of a slot that is free, or was before, no more is told than that. */
+/* Where a name cannot be kept, or of who freed a slot before, no more is told than that. */
 static void forget_name(depot_stack_handle_t *stack, const struct module *going)
 {
+	depot_stack_handle_t was = READ_ONCE(*stack);
 	unsigned long *entries = NULL;
-	unsigned int nr = stack_entries(*stack, &entries);
+	unsigned int nr = stack_entries(was, &entries);
 
 	while (nr--)
 		if (within_module(entries[nr], going))
-			WRITE_ONCE(*stack, 0);
+			cmpxchg(stack, was, 0);		/* note_alloc() holds no lock */
 }
 
 static void node_keep_names(struct blockslab_node *node, struct callers *callers,
@@ -246,11 +247,10 @@ static void node_keep_names(struct blockslab_node *node, struct callers *callers
 		block = next_notes(&place, &number, &end);
 		for (; number < end; number++) {
 			got = READ_ONCE(block->notes[number].got);
-			caller = xa_load(&callers->by_stack, got);
-			/* note_alloc() holds no lock */
+			caller = callers ? xa_load(&callers->by_stack, got) : NULL;
 			if (caller && caller->kept)
 				cmpxchg(&block->notes[number].got, got, caller->kept);
-			else if (slot_waits(block, number))
+			else
 				forget_name(&block->notes[number].got, going);
 			forget_name(&block->notes[number].gone, going);
 		}
@@ -271,13 +271,15 @@ static void heap_keep_names(struct blockslab_heap *heap, const struct module *go
 	unsigned long stack;
 
 	if (IS_ERR(callers))
-		return;
+		callers = NULL;		/* no name can be kept */
 	heap_unwatch(heap);	/* what is found is told with its names */
-	xa_for_each(&callers->by_stack, stack, caller)
-		caller->kept = stack_kept(stack, going);
+	if (callers)
+		xa_for_each(&callers->by_stack, stack, caller)
+			caller->kept = stack_kept(stack, going);
 	for (node = node_after(heap, NULL); node; node = node_after(heap, node))
 		node_keep_names(node, callers, going);
-	callers_free(callers);
+	if (callers)
+		callers_free(callers);
 }
 #endif
 
