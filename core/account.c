@@ -125,14 +125,10 @@ static bool heap_charge_bytes(struct blockslab_heap *heap, size_t bytes)
 	size_t limit = READ_ONCE(heap->limit);
 	long held = atomic_long_read(&heap->held);
 
-	if (limit) {
-		do {
-			if (held + bytes > limit)
-				goto over;
-		} while (!atomic_long_try_cmpxchg(&heap->held, &held, held + bytes));
-	} else {
-		held = atomic_long_fetch_add(bytes, &heap->held);
-	}
+	do {
+		if (limit && held + bytes > limit)
+			goto over;
+	} while (!atomic_long_try_cmpxchg(&heap->held, &held, held + bytes));
 	limit = READ_ONCE(heap->limit);
 	if (likely(!limit || held + bytes <= limit))
 		return true;
