@@ -178,4 +178,9 @@ static void heap_count_block(struct blockslab_heap *heap, int change)
 		heap_put(heap);
 }
 
-static void heap_arm(struct blockslab_heap *heap);
+/* Memory has been brought in: have it taken back when it is not used. */
+static void heap_arm(struct blockslab_heap *heap)
+{
+	if (unlikely(!delayed_work_pending(&heap->trim)) && !heap_destroyed(heap))
+		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
+}

@@ -85,6 +85,8 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define COARSE_LEAST	64	/* bytes of the smallest coarse slots; in use, they are one more */
 #define RUN_MAX			128	/* slots of a bulk call that one hold of a lock moves */
 #define BLOCKS_RUN		32	/* blocks that one hold of a lock takes off their lists */
+#define TRIM_PERIOD		(HZ / 2)
+#define TRIM_QUIET		4U	/* periods without activity before a trim */
 #define REFILL_MAX		32	/* slots that one call takes into a magazine, */
 #define FLUSH_MAX		16	/* and returns from one, but for waves: see at_once() */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */

@@ -10,9 +10,6 @@
  * interrupt.
  */
 
-#define TRIM_PERIOD	(HZ / 2)
-#define TRIM_QUIET	4U	/* periods without activity before a trim */
-
 /* Trims in progress, of all heaps. */
 DEFINE_STATIC_SRCU(trims);
 
@@ -388,13 +385,6 @@ static void trim_quiet_nodes(struct blockslab_heap *heap, bool drain)
 		if (unused && !drained)
 			WRITE_ONCE(node->use.periods, TRIM_QUIET - 1);	/* again, then */
 	}
-}
-
-/* Memory has been brought in: have it taken back when it is not used. */
-static void heap_arm(struct blockslab_heap *heap)
-{
-	if (unlikely(!delayed_work_pending(&heap->trim)) && !heap_destroyed(heap))
-		queue_delayed_work(workqueue, &heap->trim, TRIM_PERIOD);
 }
 
 /* What was asked for a while ago counts for less: size_earned(). U8_MAX is a mark. */
