@@ -324,20 +324,16 @@ static struct notifier_block module_notifier;
 
 static void __init sizes_init(void)
 {
-	unsigned int i, step, index = 0, size = 0;
+	unsigned int i, size = 0;
 
 	for (i = 0; i < NR_SIZES; i++) {
-		step = i < BLOCKSLAB_NR_STEPS ? 8 :
-		       32 << (i - BLOCKSLAB_NR_STEPS) / BLOCKSLAB_STEPS_PER_DOUBLING;
-		size += step;
+		size += i < BLOCKSLAB_NR_STEPS ? 8 :
+			32 << (i - BLOCKSLAB_NR_STEPS) / BLOCKSLAB_STEPS_PER_DOUBLING;
 		index_size[i] = size;
 	}
 	blockslab_size_index[0] = INDEX_SLOW;
-	for (i = 1; i < ARRAY_SIZE(blockslab_size_index); i++) {
-		while (index_size[index] < i || index_size[index] % ARCH_KMALLOC_MINALIGN)
-			index++;
-		blockslab_size_index[i] = index;
-	}
+	for (i = 1; i < ARRAY_SIZE(blockslab_size_index); i++)
+		blockslab_size_index[i] = blockslab_index(i);
 	static_assert(NR_INDEXES <= INDEX_CACHE);
 	max_order = clamp_t(unsigned int, max_order, RESERVE_ORDER, BLOCK_ORDER_MAX);
 }
