@@ -266,12 +266,11 @@ static void cpus_home(void)
 
 static int memory_changes(struct notifier_block *self, unsigned long action, void *data)
 {
-	if (action == MEM_ONLINE) {
+	if (action == MEM_ONLINE || action == MEM_OFFLINE) {
 		span_grow();
 		follow_keys();
-	}
-	if (action == MEM_ONLINE || action == MEM_OFFLINE)
 		cpus_home();
+	}
 	return NOTIFY_OK;
 }
 
@@ -385,20 +384,12 @@ static int __init hotplug_init(void)
 	return min(cpu_states[1], 0);
 }
 
-static void caches_destroy(void)
+/* What is there of it. */
+static void memory_put(void)
 {
 	kmem_cache_destroy(class_cache);
 	kmem_cache_destroy(block_cache);
-}
-
-static bool __init caches_init(void)
-{
-	block_cache = kmem_cache_create("blockslab_block", descriptor_bytes(1), 0, 0, NULL);
-	class_cache = kmem_cache_create("blockslab_class", class_bytes(), 0, 0, NULL);
-	if (block_cache && class_cache)
-		return true;
-	caches_destroy();
-	return false;
+	free_percpu(no_class);
 }
 
 static int __init blockslab_init(void)
@@ -413,14 +404,14 @@ static int __init blockslab_init(void)
 	sizes_init();
 	cpus_init();
 	no_class = __alloc_percpu(nr_node_ids * sizeof(struct blockslab_cpu), SMP_CACHE_BYTES);
-	if (!no_class)
-		return -ENOMEM;
-	if (!caches_init())
-		goto no_caches;
+	block_cache = kmem_cache_create("blockslab_block", descriptor_bytes(1), 0, 0, NULL);
+	class_cache = kmem_cache_create("blockslab_class", class_bytes(), 0, 0, NULL);
+	if (!no_class || !block_cache || !class_cache)
+		goto no_memory;
 	INIT_WORK(&deferred_work, deferred_work_fn);
 	workqueue = alloc_workqueue("blockslab", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!workqueue)
-		goto no_workqueue;
+		goto no_memory;
 	if (shrinker_init())
 		goto no_shrinker;
 	error = hotplug_init();
@@ -448,10 +439,8 @@ no_hotplug:
 	shrinker_free(shrinker);
 no_shrinker:
 	destroy_workqueue(workqueue);
-no_workqueue:
-	caches_destroy();
-no_caches:
-	free_percpu(no_class);
+no_memory:
+	memory_put();
 	return error;
 }
 
@@ -484,8 +473,7 @@ static void __exit blockslab_exit(void)
 	heaps_exit();
 	rcu_barrier();
 	clients_exit();
-	caches_destroy();
-	free_percpu(no_class);
+	memory_put();
 }
 
 core_initcall(blockslab_init);	/* built in, others' allocations may come early */
