@@ -354,15 +354,13 @@ static __always_inline size_t blockslab_room(size_t size)
 }
 
 /* Whether FORTIFY looks at a slot of that size: see blockslab_known(). */
-#ifdef CONFIG_FORTIFY_SOURCE
+#ifndef CONFIG_FORTIFY_SOURCE
+#define BLOCKSLAB_FORTIFIED(size)	false
+#elif defined(MAX_PAGE_ORDER)
 /* Newer kernels know sizes that only the run tells; what tells them is of 6.8. */
-#ifdef MAX_PAGE_ORDER
 #define BLOCKSLAB_FORTIFIED(size)	true
 #else
 #define BLOCKSLAB_FORTIFIED(size)	__builtin_constant_p(size)
-#endif
-#else
-#define BLOCKSLAB_FORTIFIED(size)	false
 #endif
 
 /* The class of a constant is found by the compiler; no size is too large for it. */

@@ -71,10 +71,7 @@ static void note_freed_by(struct blockslab_note *note, unsigned long caller)
 /* Its slots are watched. Never with POISON or RED_ZONE; whole pages only with some before them. */
 static bool block_watched(const struct blockslab_block *block)
 {
-	const struct blockslab_class *class = block->node->class;
-
-	return block->notes &&
-	       (class->of || (!class->size && block->base != block_start(block)));
+	return block->notes && (block->node->class->of || bytes_around(block));
 }
 
 /* A watched slot that nobody has, be it kept out of its block. */
