@@ -348,18 +348,11 @@ static void __init cpus_init(void)
 
 static int cpu_states[2];
 
-/* It could not ask: see ask_by_irq(). */
-static void works_ask(void)
-{
-	queue_work(workqueue, &report_work);
-	queue_work(workqueue, &deferred_work);
-}
-
-/* It leaves its magazines. */
+/* It leaves its magazines, and could not ask: see works_ask_by_irq(). */
 static int cpu_gone(unsigned int cpu)
 {
 	drain_dead_cpu(cpu);
-	works_ask();
+	works_ask(NULL);
 	return 0;
 }
 
@@ -367,7 +360,7 @@ static int cpu_gone(unsigned int cpu)
 static int cpu_comes(unsigned int cpu)
 {
 	home_cpu(cpu);
-	works_ask();
+	works_ask(NULL);
 	return 0;
 }
 
@@ -464,8 +457,7 @@ static void __exit blockslab_exit(void)
 	flush_workqueue(workqueue);
 	rcu_barrier();
 	cancel_delayed_work_sync(&referenced_work);
-	irq_work_sync(&report_irq);
-	irq_work_sync(&deferred_irq);
+	irq_work_sync(&works_irq);
 	destroy_workqueue(workqueue);	/* after what they queued: all that was found is told */
 	debugfs_exit();			/* heaps that are freed remove their directories */
 	rcu_barrier();

@@ -167,14 +167,6 @@ static void deferred_work_fn(struct work_struct *work)
 	WRITE_ONCE(deferred_turns, deferred_turns + 1);
 }
 
-static void deferred_irq_work(struct irq_work *work)
-{
-	queue_work(workqueue, &deferred_work);
-}
-
-/* In an interrupt on PREEMPT_RT too: a thread would not run on a CPU that goes offline. */
-static struct irq_work deferred_irq = IRQ_WORK_INIT_HARD(deferred_irq_work);
-
 /* Has the worker look at a block that has a mark; false where that has gone. Any context. */
 static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 {
@@ -183,7 +175,7 @@ static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 	if (!queued) {
 		atomic_inc(&block->node->class->heap->deferring);
 		if (llist_add(&block->deferred, &deferred_blocks))
-			ask_by_irq(&deferred_irq);
+			works_ask_by_irq();
 	}
 	return queued != BLOCK_GONE;
 }

@@ -218,22 +218,31 @@ static void print_reports(struct work_struct *work)
 
 static DECLARE_WORK(report_work, print_reports);
 
-static void report_irq_work(struct irq_work *work)
+/* Blocks that have marks, or had some when they were queued; each once. For defer.c's worker. */
+static LLIST_HEAD(deferred_blocks);
+static struct work_struct deferred_work;
+
+/* Has the workers do what there is to do. */
+static void works_ask(struct irq_work *unused)
 {
-	queue_work(workqueue, &report_work);
+	if (!llist_empty(&fault_reports))
+		queue_work(workqueue, &report_work);
+	if (!llist_empty(&deferred_blocks))
+		queue_work(workqueue, &deferred_work);
 }
 
-/* In an interrupt on PREEMPT_RT too, as deferred_irq. */
-static struct irq_work report_irq = IRQ_WORK_INIT_HARD(report_irq_work);
+/* In an interrupt on PREEMPT_RT too: a thread would not run on a CPU that goes offline. */
+static struct irq_work works_irq = IRQ_WORK_INIT_HARD(works_ask);
 
 /*
- * A CPU that goes, or comes, and is not online would not run it, nor anything that it is asked for
- * later: cpu_gone() and cpu_comes() ask for what such a one left.
+ * The same where no lock may be taken, after something was added for them. A CPU that goes, or
+ * comes, and is not online would not run it, nor anything that it is asked for later: cpu_gone()
+ * and cpu_comes() ask for what such a one left.
  */
-static void ask_by_irq(struct irq_work *irq)
+static void works_ask_by_irq(void)
 {
 	if (likely(cpu_online(raw_smp_processor_id())))
-		irq_work_queue(irq);
+		irq_work_queue(&works_irq);
 }
 
 /* A record that nobody else has, or NULL. Any context. */
@@ -300,7 +309,7 @@ static noinline __cold void report_facts(enum fault fault, const struct fault_fa
 	report->nr_frames = stack_trace_save(report->frames, REPORT_FRAMES, 1);
 	llist_add(&report->node, &fault_reports);
 	if (facts->locked || irqs_disabled() || in_nmi())
-		ask_by_irq(&report_irq);
+		works_ask_by_irq();
 	else
 		print_reports(NULL);
 }

@@ -253,10 +253,7 @@ static void heap_unwatch(struct blockslab_heap *heap)
 	trim_end(heap, trim);
 }
 
-/* Blocks that have marks, or had some when they were queued; each once. For defer.c's worker. */
-static LLIST_HEAD(deferred_blocks);
-static struct work_struct deferred_work;
-static unsigned long deferred_turns;	/* of it that are over */
+static unsigned long deferred_turns;	/* of deferred_work that are over */
 
 /* Whether of a heap (NULL: of any) something waits that was deferred so many turns ago. */
 static bool deferred_waits(struct blockslab_heap *heap, unsigned long turns)
