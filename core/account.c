@@ -92,9 +92,7 @@ static struct blockslab_heap *next_heap(struct blockslab_heap *heap)
 
 static struct blockslab_class *class_in_list(struct blockslab_heap *heap, struct list_head *after)
 {
-	struct list_head *next = rcu_dereference_raw(list_next_rcu(after));
-
-	return next == &heap->classes ? NULL : list_entry(next, struct blockslab_class, list);
+	return list_next_or_null_rcu(&heap->classes, after, struct blockslab_class, list);
 }
 
 /* The node after a node, over all classes, those of tracked slots too; NULL at both ends. */
