@@ -41,15 +41,6 @@ static unsigned int least_order(const struct blockslab_class *class)
 	return get_order(class->lead + class->size);
 }
 
-/* What a block of a class will count for, by block_bytes(). */
-static size_t block_cost(const struct blockslab_class *class, unsigned int order)
-{
-	size_t bytes = PAGE_SIZE << order;
-	unsigned int nr_slots = slots_in(class, bytes);
-
-	return bytes + descriptor_bytes(nr_slots) + side_bytes(class, nr_slots);
-}
-
 /*
  * The order that wastes least, for what the class holds now: every block has its tail and
  * descriptor, the making of one is worth four times as much again once there are some (a load that
@@ -89,13 +80,16 @@ static unsigned int new_block_order(const struct blockslab_node *node)
 /* Charges for a block of the best order that there is room for; its cost, or 0 over the limit. */
 static size_t charge_block(const struct blockslab_node *node, unsigned int *order)
 {
-	struct blockslab_heap *heap = node->class->heap;
-	unsigned int least = least_order(node->class);
+	const struct blockslab_class *class = node->class;
+	unsigned int least = least_order(class), nr_slots;
+	struct blockslab_heap *heap = class->heap;
 	size_t cost;
 
 	*order = new_block_order(node);
 	do {
-		cost = block_cost(node->class, *order);
+		cost = PAGE_SIZE << *order;
+		nr_slots = slots_in(class, cost);
+		cost += descriptor_bytes(nr_slots) + side_bytes(class, nr_slots);	/* block_bytes() */
 		if ((*order == least || cost <= heap_room(heap)) && heap_charge_bytes(heap, cost))
 			return cost;
 	} while ((*order)-- > least);
