@@ -114,54 +114,39 @@ static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
 		free_found(block, slot, 0);
 }
 
-/* Frees the slots of a note. The block may go with the last of them, its descriptor does later. */
-static void ripe_free(const struct ripe *ripe)
+/* Frees ripe slots. The block may go with the last of them, its descriptor does later. */
+static void ripe_free(struct blockslab_block *block, const unsigned long *marks)
 {
-	struct blockslab_block *block = ripe->block;
 	struct blockslab_heap *heap;
 	unsigned int number;
 
 	rcu_read_lock();
 	heap = block->node->class->heap;
-	for_each_set_bit(number, ripe->marks, block->nr_slots)
+	for_each_set_bit(number, marks, block->nr_slots)
 		ripe_free_slot(block, number);
 	deferred_done(heap);
 	rcu_read_unlock();
-}
-
-static void ripe_free_alone(struct llist_node *alone)
-{
-	struct blockslab_block *block;
-	struct blockslab_heap *heap;
-
-	while (alone) {
-		block = llist_entry(alone, struct blockslab_block, deferred);
-		alone = alone->next;
-		rcu_read_lock();
-		heap = block->node->class->heap;
-		ripe_free_slot(block, 0);
-		deferred_done(heap);
-		rcu_read_unlock();
-		cond_resched();
-	}
+	cond_resched();
 }
 
 /* A turn: what is queued from now on has its own, so that who waits for one does so for a while. */
 static void deferred_work_fn(struct work_struct *work)
 {
 	struct llist_node *rest = llist_del_all(&deferred_blocks), *alone = NULL;
+	static const unsigned long only_slot = BIT(0);
+	struct blockslab_block *block, *next;
 	unsigned int used, at;
 
 	while ((used = ripe_gather(&rest, &alone)) || alone) {
 		synchronize_rcu();
-		ripe_free_alone(alone);
+		llist_for_each_entry_safe(block, next, alone, deferred)
+			ripe_free(block, &only_slot);
 		alone = NULL;
 		for (at = 0; at < used;) {
 			struct ripe *ripe = (struct ripe *)&ripe_words[at];
 
 			at += ripe_size(ripe->block);
-			ripe_free(ripe);
-			cond_resched();
+			ripe_free(ripe->block, ripe->marks);
 		}
 	}
 	WRITE_ONCE(deferred_turns, deferred_turns + 1);
