@@ -131,23 +131,18 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	return block ? block->base : NULL;
 }
 
-/* Whether whole pages may be kept. init_on_free is the page allocator's, and KASAN. */
-static bool large_stays(struct blockslab_block *block)
-{
-	struct blockslab_node *node = block->node;
-
-	return heap_forgotten(node->class->heap) ||
-	       (!RARE_ALWAYS && !want_init_on_free() && !block->notes && !block->charged &&
-		page_counts_right(block));
-}
-
-/* Whole pages have become free: which go back, these or those that were kept longest; or NULL. */
+/*
+ * Whole pages have become free: which go back, these or those that were kept longest; or NULL.
+ * init_on_free is the page allocator's, and KASAN.
+ */
 static struct blockslab_block *large_goes(struct blockslab_block *block)
 {
 	struct blockslab_node *node = block->node;
 
-	if (!large_stays(block))
+	if (heap_forgotten(node->class->heap))
+		return NULL;
+	if (RARE_ALWAYS || want_init_on_free() || block->notes || block->charged ||
+	    !page_counts_right(block))
 		return block;
-	return node->nr[BLOCK_RETAINED] > LARGE_KEPT_MAX && !heap_forgotten(node->class->heap) ?
-	       oldest_retained(node) : NULL;
+	return node->nr[BLOCK_RETAINED] > LARGE_KEPT_MAX ? oldest_retained(node) : NULL;
 }
