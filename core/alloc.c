@@ -318,18 +318,13 @@ static __always_inline void *alloc_missed(struct blockslab_heap *heap, size_t si
 }
 
 /* The fast path, where nothing rare is to be done: @size bytes, in a slot of @room. */
-static __always_inline bool alloc_try_room(struct blockslab_heap *heap, size_t size, size_t room,
-					   void **slot)
+static __always_inline bool alloc_try(struct blockslab_heap *heap, size_t size, size_t room,
+				      void **slot)
 {
 	/* in no order, as in blockslab_beyond() */
 	return likely(room <= data_race(blockslab_fast_size)) &&
 	       likely(blockslab_alloc_fast(READ_ONCE(heap->cpu[blockslab_size_index[room]]), size,
 					   0, slot));
-}
-
-static __always_inline bool alloc_try(struct blockslab_heap *heap, size_t size, void **slot)
-{
-	return alloc_try_room(heap, size, size, slot);
 }
 
 static __always_inline void *alloc_any(struct blockslab_heap *heap, size_t size, gfp_t gfp)
@@ -340,7 +335,8 @@ static __always_inline void *alloc_any(struct blockslab_heap *heap, size_t size,
 	if (unlikely(gfp & BLOCKSLAB_GFP_SLOW))
 		return alloc_rare(heap, size, gfp, INLINE_RET_IP);
 	blockslab_might_alloc(gfp);
-	return alloc_try(heap, size, &slot) ? slot : alloc_missed(heap, size, gfp, INLINE_RET_IP);
+	return alloc_try(heap, size, size, &slot) ? slot :
+	       alloc_missed(heap, size, gfp, INLINE_RET_IP);
 }
 
 /**
@@ -418,7 +414,7 @@ void *blockslab_alloc_node(struct blockslab_heap *heap, size_t size, gfp_t gfp, 
 	if (likely(fast)) {
 		preempt_disable();	/* the CPU's own node stays the one that was asked for */
 		fast = (node == NUMA_NO_NODE || node == home_node()) &&
-		       alloc_try(heap, size, &slot);
+		       alloc_try(heap, size, size, &slot);
 		preempt_enable();
 	}
 	return likely(fast) ? slot : alloc_rare_node(heap, size, gfp, node, _RET_IP_);
@@ -454,7 +450,7 @@ void *blockslab_alloc_nolock(struct blockslab_heap *heap, size_t size)
 	void *slot;
 
 	heap = heap_or_shared(heap);
-	if (alloc_try(heap, size, &slot)) {
+	if (alloc_try(heap, size, size, &slot)) {
 		mark_size(heap, size);
 		return slot;
 	}

@@ -46,7 +46,7 @@ static void *resize_by_move(struct blockslab_heap *heap, const void *slot, size_
 	struct blockslab_block *block;
 	void *moved;
 
-	if (gfp & BLOCKSLAB_GFP_SLOW || !alloc_try_room(heap, size, room, &moved)) {
+	if (gfp & BLOCKSLAB_GFP_SLOW || !alloc_try(heap, size, room, &moved)) {
 		if (room != size)
 			want.class = class_for(heap, room, 1, gfp | heap->kind);
 		if ((room != size && !want.class) || !alloc_special(&want, 1, &moved))
