@@ -553,7 +553,7 @@ blockslab_compat_create(const char *name, unsigned int size, unsigned int align,
 	return blockslab_compat_create_usercopy(name, size, align, flags, 0, 0, ctor);
 }
 
-#ifdef kmem_cache_create
+#ifdef kmem_cache_create	/* 6.12, as what follows */
 static __always_inline struct kmem_cache *
 blockslab_compat_create_args(const char *name, unsigned int size, struct kmem_cache_args *args,
 			     slab_flags_t flags)
@@ -565,11 +565,10 @@ blockslab_compat_create_args(const char *name, unsigned int size, struct kmem_ca
 						given->useroffset, given->usersize, given->ctor);
 }
 
-static __always_inline struct kmem_cache *
-blockslab_compat_create_default(const char *name, unsigned int size, void *args,
-				slab_flags_t flags)
+/* Uncharged, as said above. */
+static inline bool blockslab_compat_charge(void *object, gfp_t gfp)
 {
-	return blockslab_compat_create(name, size, 0, flags, NULL);
+	return blockslab_owns(object) || kmem_cache_charge(object, gfp);
 }
 #endif
 
@@ -664,14 +663,6 @@ static inline unsigned int blockslab_compat_cache_size(struct kmem_cache *cache)
 		return blockslab_compat_object_size(blockslab_compat_cache(cache));
 	return kmem_cache_size(cache);
 }
-
-/* Uncharged, as said above. Came by 6.12, as the macro did. */
-#ifdef kmem_cache_create
-static inline bool blockslab_compat_charge(void *object, gfp_t gfp)
-{
-	return blockslab_owns(object) || kmem_cache_charge(object, gfp);
-}
-#endif
 
 /* --- memory pools ----------------------------------------------------------------------------- */
 
@@ -883,7 +874,7 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kmem_cache_create(name, size, args, ...)				\
 	_Generic((args),							\
 		 struct kmem_cache_args *: blockslab_compat_create_args,	\
-		 void *: blockslab_compat_create_default,			\
+		 void *: blockslab_compat_create_args,	/* NULL */		\
 		 default: blockslab_compat_create)(name, size, args, __VA_ARGS__)
 #define __kmem_cache_create_args	blockslab_compat_create_args
 #else
