@@ -189,27 +189,6 @@ static void validate_pages(struct blockslab_block *block, struct findings *findi
 	must_be(findings, "pages with the right words in block", block, right, block->nr_pages);
 }
 
-/* How many free slots were written to; each is told. */
-static unsigned int validate_poison(struct blockslab_block *block)
-{
-	unsigned int number, size = block->node->class->size, faults = 0;
-	const void *slot, *wrong;
-
-	if (!poisoned(block->node->class->heap) || !size)
-		return 0;
-	for_each_set_bit(number, block->map, block->nr_slots) {
-		slot = slot_address(block, size, number);
-		wrong = first_other(slot, POISON_FREE, size);
-		if (!wrong)
-			continue;
-		faults++;
-		report(AFTER_FREE, .slot = slot, .block = block, .damage = wrong,
-		       .expected = POISON_FREE, .locked = true,
-		       .done = "the slot is free, and was left as it is");
-	}
-	return faults;
-}
-
 /* The first byte behind what was asked for that is not as it should be, or NULL. */
 static const void *zone_broken(struct blockslab_block *block, const u8 *slot, u32 asked)
 {
@@ -225,32 +204,29 @@ static const void *zone_broken(struct blockslab_block *block, const u8 *slot, u3
 }
 
 /*
- * How many slots were written past, where that has red zones. Who is about to give a slot out or to
- * take it back poisons it first, and fills its zone before he says from where on that is.
+ * Of a heap with POISON or RED_ZONE: whether a free slot was written to, or one past its end; told.
+ * Who is about to give a slot out or to take it back poisons it first, and fills its zone before he
+ * says from where on that is.
  */
-static unsigned int validate_zones(struct blockslab_block *block)
+static bool validate_exact(struct blockslab_block *block, unsigned int number)
 {
 	struct blockslab_class *class = block->node->class;
-	unsigned int number, faults = 0;
-	const void *slot, *wrong;
-	u32 asked;
+	u32 asked = smp_load_acquire(&block->notes[number].asked);	/* exact_alloc() */
+	const void *slot = slot_address(block, class->size, number), *wrong = NULL;
+	bool is_free = poisoned(class->heap) && slot_is_free(block, number);
 
-	for (number = 0; class->heap->zone && number < nr_notes(block); number++) {
-		asked = smp_load_acquire(&block->notes[number].asked);	/* exact_alloc() */
-		if ((poisoned(class->heap) && slot_is_free(block, number)) ||
-		    (!class->size && !asked))	/* validate_poison(); not given out yet */
-			continue;
-		slot = slot_address(block, class->size, number);
+	if (is_free)
+		wrong = first_other(slot, POISON_FREE, class->size);
+	else if (class->heap->zone && (class->size || asked))	/* else not given out yet */
 		wrong = zone_broken(block, slot, class->asked ?: asked);
-		smp_rmb();	/* the same */
-		if (!wrong || READ_ONCE(block->notes[number].asked) != asked)
-			continue;
-		faults++;
-		report(PAST_SLOT, .slot = slot, .block = block, .damage = wrong,
-		       .expected = SLUB_RED_ACTIVE, .locked = true,
-		       .done = "the slot was left as it is");
-	}
-	return faults;
+	smp_rmb();	/* the same */
+	if (!wrong || READ_ONCE(block->notes[number].asked) != asked)
+		return false;
+	report(is_free ? AFTER_FREE : PAST_SLOT, .slot = slot, .block = block, .damage = wrong,
+	       .expected = is_free ? POISON_FREE : SLUB_RED_ACTIVE, .locked = true,
+	       .done = is_free ? "the slot is free, and was left as it is" :
+				 "the slot was left as it is");
+	return true;
 }
 
 static void validate_block(struct blockslab_block *block, struct findings *findings)
@@ -288,9 +264,9 @@ static unsigned int validate_blocks(struct blockslab_node *node, struct sums *su
 		block = place_next(&place);
 		if (block) {
 			validate_block(block, &findings);
-			faults += validate_poison(block) + validate_zones(block);
-			for (number = 0; block_watched(block) && number < block->nr_slots; number++)
-				faults += validate_watched(block, number);
+			for (number = 0; number < nr_notes(block); number++)
+				faults += block_watched(block) ? validate_watched(block, number) :
+								 validate_exact(block, number);
 			sums->held += block_bytes(block);
 			sums->slots += block->nr_slots;
 			sums->free += block->nr_free;

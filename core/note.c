@@ -153,7 +153,7 @@ static void exact_alloc(struct blockslab_block *block, void *slot, size_t size, 
 		return;
 	if (class->heap->flags & BLOCKSLAB_RED_ZONE)
 		fill_zone(slot + size, bytes - size);
-	smp_wmb();	/* validate_zones() */
+	smp_wmb();	/* validate_exact() */
 	note_alloc(note, size, READ_ONCE(class->heap->track), gfp, caller);
 	smp_wmb();	/* the same, before its owner writes to it */
 }

@@ -27,7 +27,7 @@ static void resize_in_place(struct blockslab_block *block, void *slot, size_t si
 		memset(slot + size, SLUB_RED_ACTIVE, slot_bytes(block) - size);
 	else if (zero_wanted(heap, gfp))
 		memset(slot + size, 0, usable - size);
-	smp_wmb();	/* validate_zones() */
+	smp_wmb();	/* validate_exact() */
 	if (note)
 		WRITE_ONCE(note->asked, size);
 	kasan_slot(slot, slot_bytes(block), size);
