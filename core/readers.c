@@ -32,14 +32,7 @@ struct blocks_reader {
 	char text[BLOCK_SLOTS_MAX];	/* the same as it is shown */
 };
 
-static int compare_holders(const void *a, const void *b)
-{
-	const struct holder *x = a, *y = b;
-
-	return x->slots > y->slots ? -1 : x->slots < y->slots;
-}
-
-/* One more slot that a stack allocated. */
+/* One more slot that a stack allocated; who has most stands first. */
 static void add_holder(struct blocks_reader *reader, depot_stack_handle_t stack)
 {
 	struct holder *holder = reader->holders, *end = holder + reader->nr_holders;
@@ -51,6 +44,8 @@ static void add_holder(struct blocks_reader *reader, depot_stack_handle_t stack)
 		reader->nr_holders++;
 	}
 	holder->slots++;
+	for (; holder > reader->holders && holder[-1].slots < holder->slots; holder--)
+		swap(holder[-1], holder[0]);
 }
 
 /* The age of a block's oldest tracked slot, else its own; and the stacks of tracked slots. */
@@ -143,7 +138,6 @@ static bool read_next_block(struct blocks_reader *reader)
 		cond_resched();
 	} while (reader->sparse &&
 		 (!reader->nr_used || reader->nr_used * 4 >= reader->nr_slots));
-	sort(reader->holders, reader->nr_holders, sizeof(struct holder), compare_holders, NULL);
 	reader->at++;
 	return true;
 }
