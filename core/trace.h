@@ -25,12 +25,9 @@
 #include <linux/tracepoint.h>
 #include <trace/events/mmflags.h>
 
-#ifndef _BLOCKSLAB_TRACE_HOOKS
-#define _BLOCKSLAB_TRACE_HOOKS
 /* Called while one of the hot tracepoints gets its first user, or loses its last. */
 int blockslab_trace_on(void);
 void blockslab_trace_off(void);
-#endif
 
 /* An allocation was served: size as asked for, and of the slot. */
 TRACE_EVENT_FN(blockslab_alloc,
