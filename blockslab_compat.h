@@ -385,9 +385,7 @@ blockslab_compat_kvrealloc_node_align(const void *ptr, size_t size, size_t align
 	}
 	return blockslab_compat_move(ptr, kvmalloc_node_align(size, align, gfp, node), size);
 }
-#endif
 
-#ifdef kmalloc_nolock
 static __always_inline __alloc_size(1) void *
 blockslab_compat_kmalloc_nolock(size_t size, gfp_t gfp, int node)
 {
@@ -975,8 +973,6 @@ static inline struct sk_buff *blockslab_compat_slab_build_skb(void *data)
 #define kvrealloc_node(ptr, size, gfp, node)	kvrealloc(ptr, size, gfp)
 #undef kvrealloc_node_align
 #define kvrealloc_node_align	blockslab_compat_kvrealloc_node_align
-#endif
-#ifdef kmalloc_nolock
 #undef kmalloc_nolock
 #define kmalloc_nolock		blockslab_compat_kmalloc_nolock
 #define kfree_nolock		blockslab_compat_kfree_nolock
