@@ -10,14 +10,15 @@
  * block when its slot is freed, as he was an RCU reader. A block whose last slot is freed while it
  * is queued again goes by the worker: see enum block_queued.
  *
- * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one.
+ * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one, and
+ * deferred_drains() has others wait for it.
  */
 
-/* One of the times that a block was queued is over. */
-static void deferred_done(struct blockslab_heap *heap)
+/* One of the times that a block of so many pages was queued is over. */
+static void deferred_done(struct blockslab_heap *heap, unsigned int nr_pages)
 {
 	smp_mb__before_atomic();	/* deferred_finish() */
-	atomic_dec(&heap->deferring);
+	atomic_sub(nr_pages, &heap->deferring);
 }
 
 /* What is noted of a block: the marks that a grace period makes ripe. */
@@ -45,19 +46,19 @@ static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	const unsigned long *marks = deferred_map(block);
+	unsigned int nr_pages = block->nr_pages, word;
 	unsigned long any = 0;
-	unsigned int word;
 
 	ripe->block = block;
 	if (xchg(&block->queued, 0) == BLOCK_LEFT) {
 		block_put(block);
-		deferred_done(heap);
+		deferred_done(heap, nr_pages);
 		return false;
 	}
 	for (word = 0; word < map_words(block->nr_slots); word++)
 		any |= ripe->marks[word] = READ_ONCE(marks[word]);
 	if (!any)
-		deferred_done(heap);
+		deferred_done(heap, nr_pages);
 	return any;
 }
 
@@ -117,14 +118,14 @@ static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
 /* Frees ripe slots. The block may go with the last of them, its descriptor does later. */
 static void ripe_free(struct blockslab_block *block, const unsigned long *marks)
 {
+	unsigned int nr_pages = block->nr_pages, number;
 	struct blockslab_heap *heap;
-	unsigned int number;
 
 	rcu_read_lock();
 	heap = block->node->class->heap;
 	for_each_set_bit(number, marks, block->nr_slots)
 		ripe_free_slot(block, number);
-	deferred_done(heap);
+	deferred_done(heap, nr_pages);
 	rcu_read_unlock();
 	cond_resched();
 }
@@ -158,7 +159,7 @@ static noinline bool defer_block(struct blockslab_block *block, u32 queued)
 	if (!queued)
 		queued = cmpxchg(&block->queued, 0, BLOCK_QUEUED);
 	if (!queued) {
-		atomic_inc(&block->node->class->heap->deferring);
+		atomic_add(block->nr_pages, &block->node->class->heap->deferring);
 		if (llist_add(&block->deferred, &deferred_blocks))
 			works_ask_by_irq();
 	}
@@ -232,7 +233,8 @@ EXPORT_SYMBOL_GPL(blockslab_free_nolock);
  * blockslab_free_rcu() - free a slot after a grace period
  * @slot: as for blockslab_free(); needs no room in it, and RCU readers may go on reading it
  *
- * Whoever frees it once more in the meantime is told at once.
+ * Whoever frees it once more in the meantime is told at once. Where very much waits, whoever may
+ * sleep waits for it before the heap gets more pages.
  *
  * Context: any, NMI and PREEMPT_RT with interrupts off too. Does not sleep, and cannot fail for
  * want of memory.

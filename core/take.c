@@ -147,6 +147,20 @@ static bool heap_keeps(struct blockslab_heap *heap)
 	return keeps;
 }
 
+/*
+ * The worker of deferred frees is one, and they who defer may be many: without this, four CPUs that
+ * did nothing else had it fall behind until memory was out. Who may sleep waits for it before more
+ * pages are asked for, once a share of memory, most of what the heap holds, is its to free.
+ */
+static bool deferred_drains(struct blockslab_heap *heap, gfp_t gfp)
+{
+	unsigned long pages = atomic_read(&heap->deferring);
+
+	return unlikely(pages > totalram_pages() / DEFERRED_SHARE) &&
+	       gfpflags_allow_blocking(gfp) && !(gfp & __GFP_NORETRY) &&
+	       pages > held_bytes(heap) / PAGE_SIZE / 2 && deferred_await(heap);
+}
+
 /* For a request that would be refused what is cached goes back; false if there was nothing. */
 static bool heap_reclaim(struct blockslab_heap *heap, gfp_t gfp)
 {
@@ -227,6 +241,8 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 	struct blockslab_node *other = node_with_slots(node, gfp);
 	struct blockslab_block *block = NULL;
 
+	if (!other && deferred_drains(heap, gfp))
+		other = node_with_slots(node, gfp);
 	if (!other)
 		block = block_new(node, first);
 	if (!block && !other && heap_reclaim(heap, gfp)) {

@@ -231,7 +231,7 @@ struct blockslab_heap {
 	unsigned long more_room;	/* beyond what any's magazines may have: heap_has_room() */
 
 	atomic_t waiting;		/* in alloc_surely() */
-	atomic_t deferring;		/* times that blocks are in deferred_blocks, or in hand */
+	atomic_t deferring;		/* pages of blocks in deferred_blocks, or in hand */
 	unsigned long reclaimed;	/* jiffies when CPUs were asked for others */
 	struct delayed_work trim;	/* gives back what is not used */
 

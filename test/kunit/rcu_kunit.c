@@ -91,6 +91,24 @@ static void slots_of_thousands_of_blocks_can_wait(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, blockslab_validate(fixture.heap), 0);
 }
 
+static const size_t flood_sizes[] = { 4096, 20000 };
+
+KUNIT_ARRAY_PARAM(flood_size, flood_sizes, rcu_size_name);
+
+/* Whoever may sleep does not outrun the worker: what waits would be all of memory. */
+static void a_flood_waits_for_the_worker(struct kunit *test)
+{
+	const size_t *size = test->param_value;
+	size_t memory = totalram_pages() * PAGE_SIZE, most = 0, bytes;
+
+	for (bytes = 0; bytes < memory / 4; bytes += *size) {
+		blockslab_free_rcu(must_alloc(test, fixture.heap, *size));
+		most = max(most, stats_of(fixture.heap).held);
+	}
+	KUNIT_EXPECT_LE(test, most, memory / 16);
+	KUNIT_EXPECT_TRUE(test, drains(fixture.heap));
+}
+
 /* Whoever was interrupted may hold a lock under which stacks are kept. */
 static void no_stack_is_kept_while_interrupts_are_off(struct kunit *test)
 {
@@ -484,6 +502,7 @@ static struct kunit_case rcu_cases[] = {
 	KUNIT_CASE_PARAM(slots_of_every_size_can_wait, rcu_size_gen_params),
 	KUNIT_CASE(thousands_can_wait),
 	KUNIT_CASE(slots_of_thousands_of_blocks_can_wait),
+	KUNIT_CASE_PARAM(a_flood_waits_for_the_worker, flood_size_gen_params),
 	KUNIT_CASE(no_stack_is_kept_while_interrupts_are_off),
 	KUNIT_CASE(destroy_loses_none_that_wait),
 	KUNIT_CASE(release_takes_those_that_wait),
