@@ -108,7 +108,7 @@ static void ripe_free_slot(struct blockslab_block *block, unsigned int number)
 	smp_mb__before_atomic();	/* who finds no mark finds the canary */
 	clear_bit(number, deferred_map(block));
 	if (taken)
-		free_to(node, slot);
+		free_to(block, slot);
 	else if (cached)	/* freed meanwhile by who saw no mark yet */
 		report(DOUBLE_FREE, .slot = slot, .block = block);
 	else
@@ -207,7 +207,8 @@ static noinline void free_deferred(const void *slot, bool now, unsigned long cal
 	preempt_disable();	/* what is looked at does not go */
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
 	now = now && block && !static_branch_unlikely(&rare_free) &&
-	      block->node->class->key == BLOCKSLAB_KEY_FAST && put_cached(block->node, slot);
+	      block->node->class->key == BLOCKSLAB_KEY_FAST && !block->reserved &&
+	      put_cached(block->node, slot);
 	preempt_enable();
 	if (block && !now && !defer_free(block, slot, caller))
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);

@@ -406,6 +406,14 @@ static void *find_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 	return slot ?: take_cached(node, size);
 }
 
+/* What is taken may be of the reserve, which is for all CPUs: none has more than it needs. */
+static bool lives_on_reserve(const struct blockslab_node *node)
+{
+	const struct blockslab_heap *heap = node->class->heap;
+
+	return unlikely(READ_ONCE(heap->reserved) < heap->reserves);
+}
+
 /*
  * Brings slots to this CPU's line of the node, which has_slots() found without, and one more, for a
  * request of @size bytes. NULL where there are none, or no magazine.
@@ -414,7 +422,7 @@ static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
 	void *slot;
 
-	if (node_exact(node) || READ_ONCE(node->class->rests) ||
+	if (node_exact(node) || READ_ONCE(node->class->rests) || lives_on_reserve(node) ||
 	    (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
 		return NULL;
 	atomic_add(IN_HAND + 2, &node->in_hand);

@@ -104,21 +104,22 @@ static bool put_cached(struct blockslab_node *node, const void *slot)
 }
 
 /* A slot that has its canary, and no room in the magazines, is made some, or goes to its block. */
-static void put_elsewhere(struct blockslab_node *node, const void *slot)
+static void put_elsewhere(const struct blockslab_block *block, const void *slot)
 {
+	struct blockslab_node *node = block->node;
 	void *one = (void *)slot;
 
-	if (bring_room(node) && put_cached(node, slot))
+	if (!block->reserved && bring_room(node) && put_cached(node, slot))
 		return;
 	heap_arm(node->class->heap);
 	flush_slots(node, &one, 1, 1);
 }
 
-/* A slot that has its canary goes where there is room. */
-static noinline void free_to(struct blockslab_node *node, const void *slot)
+/* A slot that has its canary goes where there is room; of the reserve, where all CPUs find it. */
+static noinline void free_to(const struct blockslab_block *block, const void *slot)
 {
-	if (!put_cached(node, slot))
-		put_elsewhere(node, slot);
+	if (block->reserved || !put_cached(block->node, slot))
+		put_elsewhere(block, slot);
 }
 
 /* A checked slot that is not cached, or whole pages, into its block. */
@@ -172,7 +173,7 @@ static void free_found(struct blockslab_block *block, const void *slot, unsigned
 			put_direct(block, slot, caller);
 	} else if (slot_take(node, slot)) {
 		before_free(block, (void *)slot, caller);
-		free_to(node, slot);
+		free_to(block, slot);
 	} else {
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	}
@@ -381,7 +382,7 @@ static bool free_again(const struct blockslab_block *block, unsigned long lines,
 	rcu_read_lock();	/* its class may go with the slot */
 	preempt_enable();
 	if (taken)
-		put_elsewhere(node, slot);
+		put_elsewhere(block, slot);
 	rcu_read_unlock();
 	return taken;
 }

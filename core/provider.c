@@ -271,7 +271,9 @@ static void block_prepare(struct blockslab_block *block)
 		canaries_set(block, class);
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
-	page_words_set(block, class->key);
+	/* As if a free were always deferred: no CPU caches what another may be out of memory for. */
+	page_words_set(block, block->reserved && class->key != KEY_SLOW ? KEY_SLOW + 2 :
+									  class->key);
 	heap_count_block(heap, 1);
 	trace_blockslab_block_get(heap->name, class->size, node_id(block->node),
 				  block_order(block));

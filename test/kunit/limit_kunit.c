@@ -259,6 +259,31 @@ static void a_used_reserve_is_made_up_again(struct kunit *test)
 	end_heap(test, heap);
 }
 
+/* What one CPU caches, another that may not ask it has not. */
+static void none_of_the_reserve_is_cached(struct kunit *test)
+{
+	struct blockslab_heap *heap = make_heap(test, "reserve", 0, 0, RESERVE);
+	void **slots = slot_array(test, NR_SLOTS);
+	size_t nr;
+
+	blockslab_free(must_alloc(test, heap, 64));
+	blockslab_shrink(heap);
+	blockslab_fail(BLOCKSLAB_FAIL_PAGES, BLOCKSLAB_FAIL_ONCE_NEVER, 100);
+	slots[0] = try_alloc(heap, 64, GFP_TRY);
+	blockslab_fail(0, 0, 0);
+	KUNIT_EXPECT_NOT_NULL(test, slots[0]);
+	KUNIT_EXPECT_EQ(test, stats_of(heap).cached, 0);
+	blockslab_free(slots[0]);
+	nr = live_on_reserve(heap, 64, slots);
+	blockslab_free_rcu(slots[0]);
+	blockslab_free_nolock(slots[1]);
+	blockslab_free_bulk(nr - 2, slots + 2);
+	KUNIT_EXPECT_TRUE(test, drains(heap));
+	KUNIT_EXPECT_EQ(test, stats_of(heap).cached, 0);
+	KUNIT_EXPECT_EQ(test, table_cell(test, "heaps", "name", "reserve", "reserve"), RESERVE);
+	end_heap(test, heap);
+}
+
 /* Also while what it was described by waits for a grace period. */
 static void a_used_reserve_ends_with_its_heap(struct kunit *test)
 {
@@ -559,6 +584,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(the_reserve_serves_another_size_at_once),
 	KUNIT_CASE(the_reserve_serves_no_dma),
 	KUNIT_CASE(a_used_reserve_is_made_up_again),
+	KUNIT_CASE(none_of_the_reserve_is_cached),
 	KUNIT_CASE(a_used_reserve_ends_with_its_heap),
 	KUNIT_CASE(a_used_reserve_serves_under_another_descriptor),
 	KUNIT_CASE(shrink_leaves_the_reserve_and_no_more),
