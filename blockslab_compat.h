@@ -17,8 +17,9 @@
  * - A slot that others free: the kernel's kfree() of what this module allocated. Examples:
  *   skb->head, an URB's buffer with URB_FREE_BUFFER, a device's platform_data, what a class's
  *   devnode() returns, a port for serio_register_port(), a fence whose ops have no release(), what
- *   goes to __netpoll_free(), ff->private, a framebuffer for drm_gem_fb_destroy(); and, with no
- *   call to be seen, what inline functions of headers allocate: gameport_allocate_port(),
+ *   goes to __netpoll_free(), ff->private, a framebuffer for drm_gem_fb_destroy(), the arrays of
+ *   a vlan_group, a regmap_bus with free_on_exit; and, with no call to be seen, what inline
+ *   functions of headers allocate: gameport_allocate_port(),
  *   rdma_zalloc_drv_obj(), vmcore_alloc_add_range(), in 6.1 tcf_exts_init() and
  *   alloc_apertures(). As often as the core it is another module of the same subsystem, which was
  *   not moved: 9pnet frees what 9p reads directories into; move both. Such a slot is lost, each
