@@ -65,6 +65,8 @@ dev_coredumpsg(dev, table, size, GFP_KERNEL);
 inst->free = shash_free_singlespawn_instance;
 debugfs_create_str("name", 0644, dir, &name);
 resync = lc_create("resync", cache, 1, 61, sizeof(*extent), 0);
+group->vlan_devices_arrays[pidx][vidx] = array;
+ret_bus->free_on_exit = true;
 ops.kmem_cachep = kmem_cache_create("dst", 256, 0, 0, NULL);
 info->bind_bucket_cachep = cache;
 """
@@ -75,6 +77,8 @@ conf = alloc_ts_config(16, GFP_KERNEL);
 dma_fence_free(fence);
 if (fc->source == NULL)
 data = dev->ff->private;
+array = group->vlan_devices_arrays[pidx][vidx];
+if (bus && bus->free_on_exit)
 entry->buf = kmalloc(100, GFP_KERNEL);
 name = class->devnode(dev, &mode);
 inode_cachep = kmem_cache_create("inode", 256, 0, 0, NULL);
