@@ -74,7 +74,8 @@
  *	tracing, init_on_alloc, kmemleak	blockslab_fast_size: no size is small enough
  *	tracing, init_on_free, kmemleak		blockslab_span.reach: no address is near enough
  *	a tracked, checked or coarse slot,	the page's key
- *	whole pages, a deferred free
+ *	whole pages, a deferred free, or a
+ *	slot of the reserve
  *	a double free				the bit in the block, or the canary
  *	a foreign pointer			the page's key
  *	a pointer into a slot			the reciprocal
@@ -93,6 +94,7 @@
  *	free_missed		free.c		else to free_checked(), which tells what is wrong
  *	free_again		free.c		claims the line for that:
  *	has_room		depot.c		the spare, or the shelf's for the full one; else
+ *	put_elsewhere		free.c		with the canary,
  *	bring_room		depot.c		with the full one in hand
  *	magazine_flush		magazine.c	some of its slots out of it
  *	flush_slots		block.c		and into their blocks
@@ -120,7 +122,8 @@
  *
  * What it does not do: it does not move slots, does not merge classes or heaps, does not serve
  * more than the page allocator's largest order, and finds no double free of an untracked slot that
- * has a new owner, nor, at once, one of two CPUs that both looked before either wrote the canary.
+ * has a new owner, nor, on the fast path, one of two CPUs that both looked before either wrote the
+ * canary.
  *
  * Lock order, from the outside in: heap->control (what control files write, and a heap's end),
  * heap_names (names and debugfs), node->lock (blocks), and innermost, never one in another,

@@ -322,8 +322,12 @@ static void *take_one(struct blockslab_block *block)
 	return slot_address(block, block->size, block->nr_slots - rest + bit);
 }
 
-/* Takes up to @nr slots out of a node's blocks. */
-static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, unsigned int nr)
+/*
+ * Takes up to @nr slots out of a node's blocks. Not @ahead of need out of the reserve, which is for
+ * all CPUs: one, where there is no other.
+ */
+static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, unsigned int nr,
+				     bool ahead)
 {
 	struct blockslab_block *block;
 	unsigned int got = 0;
@@ -334,6 +338,11 @@ static unsigned int take_from_blocks(struct blockslab_node *node, void **slots, 
 		if (!block) {
 			WRITE_ONCE(node->nr_free, 0);	/* after damage, too: see more_slots() */
 			break;
+		}
+		if (unlikely(ahead && block->reserved)) {
+			if (got)
+				break;
+			nr = 1;
 		}
 		if (likely(block_sound(block))) {
 			got += take_slots(block, slots + got, nr - got);

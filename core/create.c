@@ -148,7 +148,6 @@ static int reserve_fill(struct blockslab_heap *heap, size_t reserve)
 		if (heap->limit && held_bytes(heap) > heap->limit)
 			return -EINVAL;
 	}
-	heap->reserves = heap->reserved;
 	return 0;
 }
 

@@ -11,7 +11,7 @@
  * is queued again goes by the worker: see enum block_queued.
  *
  * What it does not do: it keeps no batches, per CPU or else. Locks: none; the worker is one, and
- * deferred_drains() has others wait for it.
+ * deferred_much() has others wait for it.
  */
 
 /* One of the times that a block of so many pages was queued is over. */
@@ -39,27 +39,29 @@ static unsigned int ripe_size(const struct blockslab_block *block)
 }
 
 /*
- * Notes the marks of a block that was queued, which stays as long as it has any; false where there
- * is none. Who marks from now on queues it again; none can where its only slot is marked.
+ * Notes the marks of a block that was queued, which stays as long as it has any; how many, as 0
+ * where it may be gone. Who marks from now on queues it again; none can where its only slot is
+ * marked.
  */
-static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
+static unsigned int ripe_note(struct ripe *ripe, struct blockslab_block *block)
 {
 	struct blockslab_heap *heap = block->node->class->heap;
 	const unsigned long *marks = deferred_map(block);
-	unsigned int nr_pages = block->nr_pages, word;
-	unsigned long any = 0;
+	unsigned int nr_pages = block->nr_pages, nr = 0, word;
 
 	ripe->block = block;
 	if (xchg(&block->queued, 0) == BLOCK_LEFT) {
 		block_put(block);
 		deferred_done(heap, nr_pages);
-		return false;
+		return 0;
 	}
-	for (word = 0; word < map_words(block->nr_slots); word++)
-		any |= ripe->marks[word] = READ_ONCE(marks[word]);
-	if (!any)
+	for (word = 0; word < map_words(block->nr_slots); word++) {
+		ripe->marks[word] = READ_ONCE(marks[word]);
+		nr += hweight_long(ripe->marks[word]);
+	}
+	if (!nr)
 		deferred_done(heap, nr_pages);
-	return any;
+	return nr;
 }
 
 /*
@@ -68,8 +70,9 @@ static bool ripe_note(struct ripe *ripe, struct blockslab_block *block)
  */
 static unsigned int ripe_gather(struct llist_node **rest, struct llist_node **alone)
 {
+	unsigned int used = 0, size, nr;
 	struct blockslab_block *block;
-	unsigned int used = 0, size;
+	u64 pages = 0, marked = 0;
 
 	rcu_read_lock();	/* one without marks may go at once */
 	while (*rest) {
@@ -78,8 +81,11 @@ static unsigned int ripe_gather(struct llist_node **rest, struct llist_node **al
 		if (used + size > RIPE_WORDS)
 			break;
 		*rest = block->deferred.next;	/* before it may be queued again */
-		if (!ripe_note((struct ripe *)&ripe_words[used], block))
+		nr = ripe_note((struct ripe *)&ripe_words[used], block);
+		if (!nr)
 			continue;
+		pages += block->nr_pages;
+		marked += block->nr_pages * 256 * nr / block->nr_slots;
 		if (block->nr_slots > 1) {
 			used += size;
 		} else {
@@ -88,6 +94,8 @@ static unsigned int ripe_gather(struct llist_node **rest, struct llist_node **al
 		}
 	}
 	rcu_read_unlock();
+	if (pages)
+		WRITE_ONCE(deferred_part, div64_u64(marked, pages));
 	return used;
 }
 
@@ -204,12 +212,10 @@ static noinline void free_deferred(const void *slot, bool now, unsigned long cal
 	if (ZERO_OR_NULL_PTR(slot))
 		return;
 	rcu_read_lock();
-	preempt_disable();	/* what is looked at does not go */
 	block = checked_block(slot, ANY_SIZE, NULL, caller);
 	now = now && block && !static_branch_unlikely(&rare_free) &&
-	      block->node->class->key == BLOCKSLAB_KEY_FAST && !block->reserved &&
+	      block->node->class->key == BLOCKSLAB_KEY_FAST && !block_reserved(block) &&
 	      put_cached(block->node, slot);
-	preempt_enable();
 	if (block && !now && !defer_free(block, slot, caller))
 		report(DOUBLE_FREE, .slot = slot, .block = block, .caller = caller);
 	rcu_read_unlock();
@@ -219,7 +225,8 @@ static noinline void free_deferred(const void *slot, bool now, unsigned long cal
  * blockslab_free_nolock() - free a slot in any context
  * @slot: as for blockslab_free()
  *
- * Goes into this CPU's magazine, or is left to a worker where that has no room.
+ * Goes into this CPU's magazine, or is left to a worker where that has no room, or the slot is of
+ * a reserve.
  *
  * Context: any, NMI too.
  */

@@ -135,7 +135,7 @@ static void depot_drain(struct blockslab_node *node)
 
 /*
  * Leaves a magazine, if it has slots and there is room; for *@empty, or NULL. If not, @nr slots
- * will go back to their blocks.
+ * count as given back.
  */
 static bool depot_leave(struct blockslab_node *node, struct blockslab_magazine *magazine,
 			unsigned int nr, struct blockslab_magazine **empty)
@@ -368,7 +368,7 @@ static void *refill(struct blockslab_node *node, struct blockslab_magazine *maga
 	spin_lock_irqsave(&node->lock, irq);
 	want = min3((unsigned long)magazine->capacity, (node->nr_slots - node->nr_free) / 4 + 1,
 		    (unsigned long)nr);
-	got = take_from_blocks(node, magazine->slots, want);
+	got = take_from_blocks(node, magazine->slots, want, true);
 	if (got && !READ_ONCE(class->heap->track) && raw_cpu_read(node_cpu(node)->granted)) {
 		slot = magazine->slots[got - 1];
 		blockslab_add(node->allocs, 1);
@@ -406,14 +406,6 @@ static void *find_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 	return slot ?: take_cached(node, size);
 }
 
-/* What is taken may be of the reserve, which is for all CPUs: none has more than it needs. */
-static bool lives_on_reserve(const struct blockslab_node *node)
-{
-	const struct blockslab_heap *heap = node->class->heap;
-
-	return unlikely(READ_ONCE(heap->reserved) < heap->reserves);
-}
-
 /*
  * Brings slots to this CPU's line of the node, which has_slots() found without, and one more, for a
  * request of @size bytes. NULL where there are none, or no magazine.
@@ -422,7 +414,7 @@ static void *bring_slots(struct blockslab_node *node, size_t size, gfp_t gfp)
 {
 	void *slot;
 
-	if (node_exact(node) || READ_ONCE(node->class->rests) || lives_on_reserve(node) ||
+	if (node_exact(node) || READ_ONCE(node->class->rests) ||
 	    (!READ_ONCE(node->nr_free) && !READ_ONCE(node->stored[true])))
 		return NULL;
 	atomic_add(IN_HAND + 2, &node->in_hand);

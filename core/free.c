@@ -2,10 +2,10 @@
 /*
  * Free: fast, checked, and many at once
  *
- * The fast path (fast.h) takes what is certain; all else passes one check, slot_fault(), and then
- * goes where there is room: this CPU's magazines, or its block. A slot that has its canary is free,
- * wherever it lies: no magazine is searched. Many at once go by runs of one class and node, into a
- * magazine under one claim or by one flush.
+ * The fast path (fast.h) takes what is certain, and free_again() what lacks room alone; all else
+ * passes one check, slot_fault(), and then goes where there is room: this CPU's magazines, or its
+ * block. A slot that has its canary is free, wherever it lies: no magazine is searched. Many at
+ * once go by runs of one class and node, into a magazine under one claim or by one flush.
  *
  * What it does not do: it cannot tell a free by a former owner of a slot that has a new one, nor
  * one of a slot whose canary was written over since. Locks: none held here; node->lock is taken
@@ -109,7 +109,7 @@ static void put_elsewhere(const struct blockslab_block *block, const void *slot)
 	struct blockslab_node *node = block->node;
 	void *one = (void *)slot;
 
-	if (!block->reserved && bring_room(node) && put_cached(node, slot))
+	if (!block_reserved(block) && bring_room(node) && put_cached(node, slot))
 		return;
 	heap_arm(node->class->heap);
 	flush_slots(node, &one, 1, 1);
@@ -118,7 +118,7 @@ static void put_elsewhere(const struct blockslab_block *block, const void *slot)
 /* A slot that has its canary goes where there is room; of the reserve, where all CPUs find it. */
 static noinline void free_to(const struct blockslab_block *block, const void *slot)
 {
-	if (block->reserved || !put_cached(block->node, slot))
+	if (block_reserved(block) || !put_cached(block->node, slot))
 		put_elsewhere(block, slot);
 }
 
@@ -165,13 +165,23 @@ static void put_direct(struct blockslab_block *block, const void *slot, unsigned
 static void free_found(struct blockslab_block *block, const void *slot, unsigned long caller)
 {
 	struct blockslab_node *node = block->node;
+	bool taken;
 
 	if (block_watched(block)) {
 		watch_free(block, (void *)slot, caller);
-	} else if (node->class->key == KEY_SLOW) {
-		if (before_free(block, (void *)slot, caller))
-			put_direct(block, slot, caller);
-	} else if (slot_take(node, slot)) {
+		return;
+	}
+	if (node->class->key == KEY_SLOW) {
+		if (block->notes && !exact_free(block, (void *)slot, caller))
+			return;
+		before_free(block, (void *)slot, caller);
+		put_direct(block, slot, caller);
+		return;
+	}
+	preempt_disable();	/* the look is no longer ago than need be */
+	taken = block_of(slot) == block && slot_take(node, slot);
+	preempt_enable();
+	if (taken) {
 		before_free(block, (void *)slot, caller);
 		free_to(block, slot);
 	} else {
@@ -335,7 +345,7 @@ static noinline size_t return_rest(size_t put, size_t nr, void **slots,
 		return 0;
 	seen = (struct seen){};
 	nr = min_t(size_t, nr, RUN_MAX);
-	preempt_disable();	/* what is looked at does not go before it has its canary */
+	preempt_disable();	/* the look at one is no longer ago than need be */
 	for (i = 0; i < nr; i++)
 		if (!run_free(run.mark, &run.word, slots[i], blockslab_canary(slots[i]), &seen))
 			break;
@@ -360,7 +370,8 @@ static __always_inline bool slot_plain(const struct blockslab_block *block, cons
 
 /*
  * The fast path once more, of a slot whose page has the key, if this CPU's loaded magazine, which
- * had no room, has some now, or can be brought some. With preemption off; ends with it on.
+ * had no room, has some now. Else the slot goes where there is. With preemption off; ends with it
+ * on.
  */
 static bool free_again(const struct blockslab_block *block, unsigned long lines, const void *slot,
 		       size_t size, const struct blockslab_cache *cache)

@@ -101,7 +101,7 @@ static void *large_get(struct blockslab_heap *heap, size_t size, gfp_t gfp, int 
 	node = &class->nodes[nid == NUMA_NO_NODE ? home_node() : nid];
 	track = READ_ONCE(heap->track) && sampled(node, size);
 	block = track ? NULL : large_kept(node, size, gfp);
-	if (!block && deferred_drains(heap, gfp) && !track)
+	if (!block && deferred_much(heap, gfp) && deferred_await(heap) && !track)
 		block = large_kept(node, size, gfp);
 	if (block) {
 		if (want_init_on_alloc(gfp))

@@ -270,15 +270,13 @@ static __always_inline void tell_free(struct blockslab_block *block, void *slot,
 		kasan_slot(slot, slot_bytes(block), 0);
 }
 
-/* Of slots with a canary, which they have by now, all but that. */
-static bool before_free(struct blockslab_block *block, void *slot, unsigned long caller)
+/* What is to be done with a slot that is freed. One that can be cached has its canary by now. */
+static void before_free(struct blockslab_block *block, void *slot, unsigned long caller)
 {
 	struct blockslab_class *class = block->node->class;
 	size_t kept = class->key == KEY_SLOW ? 0 : sizeof(long);
 	struct blockslab_heap *heap = class->heap;
 
-	if (block->notes && !exact_free(block, slot, caller))
-		return false;
 	tell_free(block, slot, caller);
 	if (class->size && !keeps_content(heap)) {
 		if (!poisoned(heap) && want_init_on_free())
@@ -286,7 +284,6 @@ static bool before_free(struct blockslab_block *block, void *slot, unsigned long
 			       usable_bytes(block, slot_number(block, slot)) : class->size - kept);
 		kmsan_poison_memory(slot + kept, class->size - kept - heap->zone, GFP_NOWAIT);
 	}
-	return true;
 }
 
 /* The fast paths follow the static keys by what they compare with anyway. */

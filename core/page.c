@@ -33,7 +33,7 @@ static unsigned long page_key(const struct page *page)
 	       blockslab_key_base(page);
 }
 
-/* KEY_SLOW, to which two is added for every slot of the page whose free is deferred. */
+/* KEY_SLOW, to which two is added for every slot of the page whose free is deferred, or always. */
 static bool key_is_slow(unsigned long key)
 {
 	return key - KEY_SLOW <= 2 * PAGE_SIZE && !((key - KEY_SLOW) & 1);
@@ -124,6 +124,12 @@ static bool has_canary(const struct blockslab_node *node, const void *slot)
 				    blockslab_canary(slot));
 }
 
+/* Whose slots no CPU caches: another may be out of memory for them. */
+static bool block_reserved(const struct blockslab_block *block)
+{
+	return data_race(block->reserved);	/* a bit beside those of the state */
+}
+
 /* Slots come from their owners with it; false where somebody else has freed one meanwhile. */
 static bool slot_take(const struct blockslab_node *node, const void *slot)
 {
@@ -206,7 +212,7 @@ static void page_words_set(struct blockslab_block *block, unsigned long key)
 	for (i = 0; i < block->nr_pages; i++, page++) {
 		page_ref_add(page, PAGE_REFERENCES - (!i || split));
 		set_page_private(page, (unsigned long)block);
-		smp_wmb();	/* who finds the lines finds the block, too */
+		smp_wmb();	/* who finds the lines finds the block, where loads do not pass */
 		WRITE_ONCE(page->lru.next, (struct list_head *)lines);
 		/* who finds the key finds the rest */
 		smp_store_release(&page->lru.prev,

@@ -91,7 +91,7 @@ MODULE_PARM_DESC(quarantined, "Pages that are kept from reuse now");
 #define FLUSH_MAX		16	/* and returns from one, but for waves: see at_once() */
 #define BULK_BYTES		(160 * SZ_1K)	/* in a magazine of a class that sees bulk calls */
 #define LINES_AT_ONCE	SZ_2K	/* of all CPUs, that a class gets at its making: lines_due() */
-#define DEFERRED_SHARE		32	/* of memory; more than that waits: deferred_drains() */
+#define DEFERRED_SHARE		32	/* of memory; more than that waits: deferred_much() */
 #define ROUND			2	/* turns: see round_ends() */
 #define ROUND_LARGE		8	/* of whole pages */
 #define LARGE_KEPT_MAX		8	/* empty blocks of whole pages, per node */

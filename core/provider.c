@@ -271,7 +271,7 @@ static void block_prepare(struct blockslab_block *block)
 		canaries_set(block, class);
 	if (!(heap->flags & BLOCKSLAB_TYPESAFE_BY_RCU))
 		kasan_block(block, false);
-	/* As if a free were always deferred: no CPU caches what another may be out of memory for. */
+	/* As if a free were always deferred: so each is led to where slots of the reserve go. */
 	page_words_set(block, block->reserved && class->key != KEY_SLOW ? KEY_SLOW + 2 :
 									  class->key);
 	heap_count_block(heap, 1);

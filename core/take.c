@@ -72,7 +72,7 @@ static size_t take_many(struct blockslab_node *node, size_t size, size_t nr, voi
 	size_t i, got;
 
 	spin_lock_irqsave(&node->lock, irq);
-	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX));
+	got = take_from_blocks(node, slots, min_t(size_t, nr, RUN_MAX), false);
 	blockslab_add(node->allocs, got);
 	node->requested += got * size;
 	if (class_coarse(class))
@@ -152,13 +152,16 @@ static bool heap_keeps(struct blockslab_heap *heap)
  * did nothing else had it fall behind until memory was out. Who may sleep waits for it before more
  * pages are asked for, once a share of memory, most of what the heap holds, is its to free.
  */
-static bool deferred_drains(struct blockslab_heap *heap, gfp_t gfp)
+static bool deferred_much(struct blockslab_heap *heap, gfp_t gfp)
 {
 	unsigned long pages = atomic_read(&heap->deferring);
 
-	return unlikely(pages > totalram_pages() / DEFERRED_SHARE) &&
-	       gfpflags_allow_blocking(gfp) && !(gfp & __GFP_NORETRY) &&
-	       pages > held_bytes(heap) / PAGE_SIZE / 2 && deferred_await(heap);
+	if (likely(pages <= totalram_pages() / DEFERRED_SHARE) || !gfpflags_allow_blocking(gfp))
+		return false;
+	/* of these blocks as much as of those that the worker noted last */
+	pages = pages * READ_ONCE(deferred_part) / 256;
+	return pages > totalram_pages() / DEFERRED_SHARE &&
+	       pages > held_bytes(heap) / PAGE_SIZE / 2;
 }
 
 /* For a request that would be refused what is cached goes back; false if there was nothing. */
@@ -198,8 +201,8 @@ static bool own_pages(struct blockslab_node *node, gfp_t gfp)
 	u32 now = (u32)jiffies | 1;
 	struct blockslab_block *block;
 
-	if (READ_ONCE(node->lacking) == now)
-		return false;
+	if (READ_ONCE(node->lacking) == now || deferred_much(node->class->heap, gfp))
+		return false;		/* more_slots() waits */
 	block = block_new(node, (gfp & ~GFP_EFFORT) | __GFP_THISNODE | __GFP_NOWARN);
 	if (block)
 		add_block(block);
@@ -241,7 +244,7 @@ static struct blockslab_node *more_slots(struct blockslab_node *node, gfp_t gfp)
 	struct blockslab_node *other = node_with_slots(node, gfp);
 	struct blockslab_block *block = NULL;
 
-	if (!other && deferred_drains(heap, gfp))
+	if (!other && deferred_much(heap, gfp) && deferred_await(heap))
 		other = node_with_slots(node, gfp);
 	if (!other)
 		block = block_new(node, first);

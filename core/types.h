@@ -219,7 +219,7 @@ struct blockslab_heap {
 	atomic_long_t fixed;		/* bytes that do not count for the limit */
 	struct list_head reserve;	/* blocks for when there are no pages */
 	size_t reserved;		/* bytes of their pages */
-	size_t reserves;		/* those of all, used or not; 0: it was made with none */
+	bool reserves;			/* it was made with a reserve */
 	struct list_head spares;	/* descriptors for those that come back */
 	size_t limit;			/* most bytes it may hold */
 	atomic_long_t held;		/* bytes it holds */

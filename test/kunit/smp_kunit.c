@@ -711,7 +711,7 @@ static int read_or_wander(void *data, unsigned int cpu)
 	void *slots[NR_WANDERING];
 	int i, round, bad = 0;
 
-	for (round = 0; round < 20000; round++) {
+	for (round = 0; round < 5000; round++) {
 		if (cpu != meeting->other) {
 			bad += stats_of(meeting->heap).allocated > SZ_1M;
 			continue;
