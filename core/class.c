@@ -189,7 +189,7 @@ static bool class_add(struct blockslab_class *class)
 		atomic_long_add(class_bytes(), &heap->fixed);
 		if (class->cpu != no_class)
 			atomic_long_add(lines_bytes(), &heap->fixed);
-		/* Without lines by who gives it some; under the lock, as heap_close() takes it back. */
+		/* Or by who gives it lines; under the lock, as heap_close() takes it back. */
 		if (own)
 			class_publish(class);
 	}

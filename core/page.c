@@ -127,7 +127,7 @@ static bool has_canary(const struct blockslab_node *node, const void *slot)
 /* Whose slots no CPU caches: another may be out of memory for them. */
 static bool block_reserved(const struct blockslab_block *block)
 {
-	return data_race(block->reserved);	/* a bit beside those of the state */
+	return data_race(!!block->reserved);	/* a bit beside those of the state */
 }
 
 /* Slots come from their owners with it; false where somebody else has freed one meanwhile. */

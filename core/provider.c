@@ -89,7 +89,8 @@ static size_t charge_block(const struct blockslab_node *node, unsigned int *orde
 	do {
 		cost = PAGE_SIZE << *order;
 		nr_slots = slots_in(class, cost);
-		cost += descriptor_bytes(nr_slots) + side_bytes(class, nr_slots);	/* block_bytes() */
+		/* block_bytes() */
+		cost += descriptor_bytes(nr_slots) + side_bytes(class, nr_slots);
 		if ((*order == least || cost <= heap_room(heap)) && heap_charge_bytes(heap, cost))
 			return cost;
 	} while ((*order)-- > least);

@@ -254,7 +254,7 @@ static void heap_unwatch(struct blockslab_heap *heap)
 }
 
 static unsigned long deferred_turns;	/* of deferred_work that are over */
-static unsigned int deferred_part = 256;	/* in 1/256, of the blocks that it had last: marked */
+static unsigned int deferred_part = 256;	/* marked of the blocks that it had last, 1/256 */
 
 /* Whether of a heap (NULL: of any) something waits that was deferred so many turns ago. */
 static bool deferred_waits(struct blockslab_heap *heap, unsigned long turns)
