@@ -82,8 +82,7 @@ check: sync
 		'name one with CHECKPATCH=FILE (tools/kernel source brings it)'; exit 1; }
 	+$(kbuild) clean
 	+tools/dev/quiet $(kbuild) W=1 C=2 CF=-D__CHECK_ENDIAN__ modules
-	perl $(CHECKPATCH) --strict --no-tree --no-summary -q -f \
-		$(filter-out blockslab_compat.h,$(wildcard *.[ch])) $(wildcard core/*.[ch] test/*.h test/*/*.[ch])
+	tools/dev/style '$(CHECKPATCH)'
 	tools/dev/house
 
 docs:
